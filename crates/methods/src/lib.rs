@@ -1,0 +1,1 @@
+//! The papers: pure functions over the tree, one file per method.

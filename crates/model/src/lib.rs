@@ -1,0 +1,1 @@
+//! One family of decoder-only transformers, forward and backward, on the CPU.

@@ -1,0 +1,1 @@
+//! From layout and credit to one optimizer step.
