@@ -1,1 +1,154 @@
-fn main() {}
+//! Chores of the project: `cargo xtask test` prepares the machine and runs every check.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test     install what the tests need where it may, then run every check and test
+  tidy     the house rules alone";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => test(),
+        ["tidy"] => run_tests(&["--package", "xtask"]).and_then(Tally::verdict),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that must hold before a change lands.
+fn test() -> Result<()> {
+    prepare()?;
+    let skipped = skip_list();
+    let _ = std::fs::remove_file(&skipped);
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    // The binary first: end-to-end tests start it.
+    cargo(&["build", "--package", "stepwell-cli", "--quiet"])?;
+    let mut tally = run_tests(&["--workspace"])?;
+    tally.skipped = read_skips(&skipped)?;
+    tally.verdict()
+}
+
+/// A C compiler is all that the build needs beside Rust; the bundled SQLite is C.
+fn prepare() -> Result<()> {
+    if works("cc", &["--version"]) {
+        return Ok(());
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+    if !(root && works("apt-get", &["--version"])) {
+        bail!("no C compiler: install `cc` (on Debian: `apt-get install gcc libc6-dev`)");
+    }
+    println!("installing a C compiler: gcc, libc6-dev");
+    run(Command::new("apt-get").args(["update", "-qq"]))?;
+    run(Command::new("apt-get").args(["install", "-y", "-qq", "gcc", "libc6-dev"]))
+}
+
+fn works(program: &str, arguments: &[&str]) -> bool {
+    let quiet = || Stdio::null();
+    let status = Command::new(program).args(arguments).stdout(quiet()).stderr(quiet()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    println!("== cargo {}", arguments.join(" "));
+    run(Command::new("cargo").args(arguments).current_dir(root()))
+}
+
+/// What the test programs reported.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: Vec<String>,
+    green: bool,
+}
+
+impl Tally {
+    fn verdict(self) -> Result<()> {
+        for reason in &self.skipped {
+            println!("skipped: {reason}");
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len());
+        if !self.green || self.failed > 0 {
+            bail!("tests failed");
+        }
+        Ok(())
+    }
+}
+
+/// Runs `cargo test`, shows what it prints and adds up the result lines.
+fn run_tests(arguments: &[&str]) -> Result<Tally> {
+    println!("== cargo test {}", arguments.join(" "));
+    let mut child = Command::new("cargo")
+        .args(["test", "--no-fail-fast"])
+        .args(arguments)
+        .current_dir(root())
+        .env("STEPWELL_SKIPPED", skip_list())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo test")?;
+    let mut tally = Tally::default();
+    let output = child.stdout.take().context("cargo test has no standard output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot read what cargo test prints")?;
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            tally.passed += count(counts, " passed");
+            tally.failed += count(counts, " failed");
+            if count(counts, " ignored") > 0 {
+                bail!("a test is ignored: tests run or say why through the skip list");
+            }
+        }
+        println!("{line}");
+    }
+    tally.green = child.wait().context("cargo test was lost")?.success();
+    Ok(tally)
+}
+
+/// The number before a label in `ok. 3 passed; 0 failed; ...`.
+fn count(line: &str, label: &str) -> usize {
+    let before = line.split(label).next().unwrap_or_default();
+    before.rsplit([' ', ';', '.']).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Tests that cannot run on this machine add a line here: name, and what `doctor` misses.
+fn skip_list() -> PathBuf {
+    root().join("target").join("skipped-tests")
+}
+
+fn read_skips(path: &Path) -> Result<Vec<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("xtask lies below the root").to_path_buf()
+}

@@ -1,1 +1,20 @@
-//! From layout and credit to one optimizer step.
+//! Makes the local model a policy and a learner.
+//!
+//! [`Learner`] owns weights, optimizer and codec. [`Learner::policy`] lends the weights to a
+//! [`LocalPolicy`] that samples; keys and values live inside that loan, so none can outlive the
+//! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
+//! transactional optimizer step: whatever is not finite is named, and nothing moves.
+
+mod batch;
+mod codec;
+mod learner;
+mod policy;
+mod schedule;
+mod update;
+
+pub use batch::{MicroBatch, micro_batches};
+pub use codec::Codec;
+pub use learner::{Learner, LearnerState};
+pub use policy::LocalPolicy;
+pub use schedule::{LearningRate, Shape};
+pub use update::{Settings, TrainError, UpdateReport};

@@ -59,10 +59,10 @@ pub trait Environment: Send + Sync {
     /// Starts an attempt. `Err` is a failure of the harness: the attempt is unscored.
     fn start(&self, task: &Task, key: Key) -> Result<Box<dyn Episode>, UnscoredReason>;
 
-    /// The state's fingerprint for anchors and replays is not known by default.
-    fn is_deterministic(&self) -> bool {
-        true
-    }
+    /// What a finished attempt answers, in a form in which equal answers are equal texts, without
+    /// looking at the reference: for SQL, the result of the final query. Votes count these.
+    /// `None` where the attempt holds no answer. `text` is the last policy step.
+    fn answer(&self, task: &Task, text: &str) -> Option<String>;
 }
 
 /// A piece of a demonstration, in order.

@@ -1,0 +1,268 @@
+//! Grows one tree per task: the policy writes a step, the environment answers, and where the grow
+//! method says so the tree forks. All live steps of all trees decode together.
+//!
+//! Steps arrive in any order; what they are does not depend on it. Every draw is keyed by the path
+//! of child indices (DECISIONS 2), grow decisions read the path alone, and finished trees are put
+//! into canonical order.
+
+use std::collections::BTreeMap;
+
+use stepwell_methods::{Grow, Share};
+use stepwell_tree::{
+    Completion, Environment, Episode, ForkError, Key, NewStep, Origin, Policy, PrefixId,
+    SampleRequest, Sampling, StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
+};
+
+/// How trees are grown.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// Where to sample next.
+    pub grow: &'a Grow,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of one policy step.
+    pub max_tokens: usize,
+    /// Names the draws: seed, purpose, stage, update.
+    pub key: Key,
+}
+
+/// A finished tree with the text of its steps.
+#[derive(Clone, Debug)]
+pub struct Grown {
+    /// The tree, in canonical order.
+    pub tree: StepTree,
+    /// `[N]` the text of each step; the root's is the prompt.
+    pub text: Vec<String>,
+}
+
+/// A policy step that is being sampled.
+struct Live {
+    tree: usize,
+    parent: StepId,
+    child_index: u32,
+    key: Key,
+    share: Share,
+    prefix: PrefixId,
+    length: usize,
+    /// `Err` where the harness could not provide a world: the leaf will be unscored.
+    episode: Result<Box<dyn Episode>, UnscoredReason>,
+}
+
+/// An observation that waits to be computed, with what will be sampled below it.
+struct Boundary {
+    tree: usize,
+    step: StepId,
+    key: Key,
+    share: Share,
+    prefix: PrefixId,
+    length: usize,
+    token: Vec<u32>,
+    episode: Box<dyn Episode>,
+}
+
+struct Rollout<'a> {
+    policy: &'a mut dyn Policy,
+    plan: &'a Plan<'a>,
+    trees: Vec<StepTree>,
+    texts: Vec<Vec<String>>,
+    live: BTreeMap<u64, Live>,
+    requests: u64,
+    /// How many live steps and waiting boundaries hang on a prefix; 0 releases its keys and values.
+    users: BTreeMap<PrefixId, usize>,
+}
+
+/// Grows one tree per task. `on_token` is called after every decoding round with the number of
+/// steps still live, so that a caller can show progress.
+pub fn grow_forest(
+    policy: &mut dyn Policy,
+    environment: &dyn Environment,
+    tasks: &[&Task],
+    plan: &Plan<'_>,
+    mut on_round: impl FnMut(usize),
+) -> Vec<Grown> {
+    policy.set_stop_strings(&environment.stop_strings());
+    let mut rollout = Rollout {
+        policy,
+        plan,
+        trees: Vec::new(),
+        texts: Vec::new(),
+        live: BTreeMap::new(),
+        requests: 0,
+        users: BTreeMap::new(),
+    };
+    rollout.open(environment, tasks);
+    while !rollout.live.is_empty() {
+        let completions = rollout.policy.advance();
+        let boundaries: Vec<Boundary> =
+            completions.into_iter().filter_map(|done| rollout.answer(done)).collect();
+        rollout.branch(boundaries);
+        on_round(rollout.live.len());
+    }
+    let Rollout { trees, texts, .. } = rollout;
+    trees.iter().zip(&texts).map(|(tree, text)| finish(tree, text)).collect()
+}
+
+fn finish(tree: &StepTree, text: &[String]) -> Grown {
+    let order = tree.depth_first();
+    let tree = tree.canonical();
+    Grown { text: order.iter().map(|step| text[step.index()].clone()).collect(), tree }
+}
+
+impl Rollout<'_> {
+    /// Starts every task: prompts are computed in one batch, then the first steps are queued.
+    fn open(&mut self, environment: &dyn Environment, tasks: &[&Task]) {
+        let mut prompts = Vec::new();
+        for task in tasks {
+            let opening = environment.opening(task);
+            let prompt = self.policy.encode_opening(&opening);
+            self.texts.push(vec![format!("{}{}", opening.system, opening.user)]);
+            self.trees.push(StepTree::new(task.hash(), &prompt));
+            prompts.push((None, prompt));
+        }
+        let prefixes = self.policy.extend(&prompts);
+        for (t, task) in tasks.iter().enumerate() {
+            let key = self.plan.key.with_task(&task.hash());
+            let shares = self.plan.grow.opening();
+            self.users.insert(prefixes[t], shares.len());
+            for (child, share) in shares.into_iter().enumerate() {
+                let own = key.with(child as u64);
+                let live = Live {
+                    tree: t,
+                    parent: StepId::ROOT,
+                    child_index: child as u32,
+                    key: own,
+                    share,
+                    prefix: prefixes[t],
+                    length: prompts[t].1.len(),
+                    episode: environment.start(task, own),
+                };
+                self.submit(live);
+            }
+        }
+    }
+
+    fn submit(&mut self, live: Live) {
+        self.requests += 1;
+        self.policy.submit(SampleRequest {
+            id: self.requests,
+            parent: live.prefix,
+            key: live.key,
+            sampling: self.plan.sampling,
+            max_tokens: self.plan.max_tokens,
+        });
+        self.live.insert(self.requests, live);
+    }
+
+    /// Records a sampled step and asks the environment. `None`: the attempt is over.
+    fn answer(&mut self, done: Completion) -> Option<Boundary> {
+        let live = self.live.remove(&done.id).expect("a completion answers a request of ours");
+        self.leave(live.prefix);
+        let step = self.trees[live.tree].push(NewStep {
+            parent: live.parent,
+            child_index: live.child_index,
+            origin: Origin::Policy(self.policy.version()),
+            stop: done.stop,
+            token: &done.token,
+            logprob: &done.logprob,
+        });
+        self.texts[live.tree].push(done.text.clone());
+        let mut episode = match live.episode {
+            Ok(episode) => episode,
+            Err(reason) => return self.end(live.tree, step, done.prefix, Verdict::Unscored(reason)),
+        };
+        let text = match episode.step(&done.text, done.stop) {
+            Turn::End(verdict) => return self.end(live.tree, step, done.prefix, verdict),
+            Turn::Observation(text) => text,
+        };
+        let token = self.policy.encode(&text);
+        let length = live.length + done.token.len() + token.len();
+        if length + 1 > self.policy.context() {
+            // No room for an answer: the environment judges the attempt as cut short.
+            let verdict = match episode.step("", Stop::Context) {
+                Turn::End(verdict) => verdict,
+                Turn::Observation(_) => Verdict::scored(0.0),
+            };
+            return self.end(live.tree, step, done.prefix, verdict);
+        }
+        let observation = self.trees[live.tree].push(NewStep {
+            parent: step,
+            child_index: 0,
+            origin: Origin::Environment,
+            stop: Stop::NotSampled,
+            token: &token,
+            logprob: &[],
+        });
+        self.texts[live.tree].push(text);
+        Some(Boundary {
+            tree: live.tree,
+            step: observation,
+            key: live.key,
+            share: live.share,
+            prefix: done.prefix,
+            length,
+            token,
+            episode,
+        })
+    }
+
+    fn end<T>(&mut self, tree: usize, leaf: StepId, prefix: PrefixId, verdict: Verdict) -> Option<T> {
+        assert!(verdict != Verdict::Pending, "an environment ended an episode without a verdict");
+        self.trees[tree].judge(leaf, verdict);
+        self.policy.release(prefix);
+        None
+    }
+
+    /// Computes the observations in one batch and queues what grows below each.
+    fn branch(&mut self, boundaries: Vec<Boundary>) {
+        if boundaries.is_empty() {
+            return;
+        }
+        let batch: Vec<(Option<PrefixId>, Vec<u32>)> =
+            boundaries.iter().map(|b| (Some(b.prefix), b.token.clone())).collect();
+        let prefixes = self.policy.extend(&batch);
+        for (boundary, prefix) in boundaries.into_iter().zip(prefixes) {
+            self.policy.release(boundary.prefix);
+            let shares = self.plan.grow.boundary(&boundary.share);
+            assert!(!shares.is_empty(), "a boundary continues at least once");
+            self.users.insert(prefix, shares.len());
+            let last = shares.len() - 1;
+            let mut episode = Some(boundary.episode);
+            for (child, share) in shares.into_iter().enumerate() {
+                let own = if child == last {
+                    Ok(episode.take().expect("the last child takes the episode itself"))
+                } else {
+                    fork(episode.as_deref().expect("only the last child takes the episode"))
+                };
+                self.submit(Live {
+                    tree: boundary.tree,
+                    parent: boundary.step,
+                    child_index: child as u32,
+                    key: boundary.key.with(child as u64),
+                    share,
+                    prefix,
+                    length: boundary.length,
+                    episode: own,
+                });
+            }
+        }
+    }
+
+    /// One user less of a prefix; the last one releases it.
+    fn leave(&mut self, prefix: PrefixId) {
+        let users = self.users.get_mut(&prefix).expect("a live step uses its prefix");
+        *users -= 1;
+        if *users == 0 {
+            self.users.remove(&prefix);
+            self.policy.release(prefix);
+        }
+    }
+}
+
+fn fork(episode: &dyn Episode) -> Result<Box<dyn Episode>, UnscoredReason> {
+    episode.fork().map_err(|error| match error {
+        ForkError::Failed(reason) => reason,
+        ForkError::Unsupported => {
+            UnscoredReason::EnvironmentFailed("the environment cannot fork".to_owned())
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! From trees with credit to rows that are scored and weighted.
+
+use stepwell_model::{Packed, Scored};
+use stepwell_tree::{Credit, Layout, StepTree};
+
+/// A packed forest and the tokens of it that train. Every column below the layout is `[M]`: one
+/// entry per trained token.
+#[derive(Clone, Debug, Default)]
+pub struct MicroBatch {
+    /// The trees, each shared prefix once.
+    pub layout: Layout,
+    /// The row whose hidden state predicts the token: its predecessor on the path.
+    pub row: Vec<u32>,
+    /// The token that was sampled (or demonstrated).
+    pub target: Vec<u32>,
+    /// Its log-probability when it was sampled.
+    pub behaviour: Vec<f32>,
+    /// Its log-probability under the frozen reference, where a method asked for it.
+    pub reference: Option<Vec<f32>>,
+    /// Its step's credit, or its own where the method refines credit per token.
+    pub credit: Vec<f32>,
+    /// Its factor in the loss; over a whole update the factors carry the aggregation.
+    pub weight: Vec<f64>,
+}
+
+/// The column that holds a frozen reference's log-probabilities.
+pub(crate) const REFERENCE: &str = "reference_logprob";
+
+/// Packs trees into micro-batches of at most `tokens_max` tokens (a larger tree is alone in its
+/// own). `credit` and `weight` are per tree, the latter over the arena. Trees without trained
+/// tokens are left out: nothing in them is computed.
+pub fn micro_batches(
+    trees: &[&StepTree],
+    credit: &[&Credit],
+    weight: &[&[f64]],
+    tokens_max: usize,
+) -> Vec<MicroBatch> {
+    assert!(trees.len() == credit.len() && trees.len() == weight.len(), "one column per tree");
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut filled = usize::MAX;
+    for (t, tree) in trees.iter().enumerate() {
+        if credit[t].trained_steps() == 0 {
+            continue;
+        }
+        let tokens = tree.unique_tokens();
+        if filled.saturating_add(tokens) > tokens_max {
+            groups.push(Vec::new());
+            filled = 0;
+        }
+        filled += tokens;
+        groups.last_mut().expect("a group was opened before the first tree").push(t);
+    }
+    groups.iter().map(|group| MicroBatch::pack(group, trees, credit, weight)).collect()
+}
+
+impl MicroBatch {
+    fn pack(
+        group: &[usize],
+        trees: &[&StepTree],
+        credit: &[&Credit],
+        weight: &[&[f64]],
+    ) -> MicroBatch {
+        let layout = Layout::pack(group.iter().map(|&t| trees[t]));
+        let first_row = layout.predecessor();
+        let mut batch = MicroBatch::default();
+        let referenced = group.iter().all(|&t| trees[t].token_column.contains_key(REFERENCE));
+        let mut reference = Vec::new();
+        for (packed, &(member, step)) in layout.source.iter().enumerate() {
+            let t = group[member as usize];
+            let Some(own) = credit[t].step[step.index()] else { continue };
+            let mut row = first_row[packed];
+            for (k, arena) in trees[t].span[step.index()].range().enumerate() {
+                let here = layout.begin[packed] + k as u32;
+                let Some(before) = row.replace(here) else { continue };
+                batch.row.push(before);
+                batch.target.push(trees[t].token[arena]);
+                batch.behaviour.push(trees[t].logprob[arena]);
+                let refined = credit[t].token.as_ref().map_or(own, |token| token[arena]);
+                batch.credit.push(refined as f32);
+                batch.weight.push(weight[t][arena]);
+                if referenced {
+                    reference.push(trees[t].token_column[REFERENCE][arena]);
+                }
+            }
+        }
+        batch.layout = layout;
+        batch.reference = referenced.then_some(reference);
+        batch
+    }
+
+    /// The forest as the model takes it.
+    pub fn packed(&self) -> Packed<'_> {
+        Packed {
+            token: &self.layout.token,
+            position: &self.layout.position,
+            segment_begin: &self.layout.begin,
+            subtree_end: &self.layout.subtree_end,
+        }
+    }
+
+    /// The rows that are scored as the model takes them.
+    pub fn scored(&self, temperature: f32) -> Scored<'_> {
+        Scored { row: &self.row, target: &self.target, temperature }
+    }
+
+    /// Number of trained tokens, M.
+    pub fn trained(&self) -> usize {
+        self.row.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepwell_tree::parse;
+
+    fn example() -> StepTree {
+        parse(
+            "0 -  prompt q q
+             1 0  policy a a
+             2 0  policy b        r=0
+             3 1  environment o
+             4 3  policy c        r=1
+             5 3  policy d d      unscored=x",
+        )
+    }
+
+    #[test]
+    fn rows_point_at_predecessors_and_unscored_steps_do_not_train() {
+        let tree = example();
+        let mut credit = Credit::none(6);
+        (credit.step[1], credit.step[2], credit.step[4]) = (Some(0.5), Some(-1.0), Some(1.0));
+        let weight = vec![0.25; tree.token.len()];
+        let batches = micro_batches(&[&tree], &[&credit], &[&weight], 100);
+        assert_eq!(batches.len(), 1);
+        let batch = &batches[0];
+        // Rows: q0 q1 a2 a3 o4 c5 d6 d7 b8.
+        assert_eq!(batch.row, [1, 2, 4, 1]);
+        assert_eq!(batch.target, ['a', 'a', 'c', 'b'].map(u32::from));
+        assert_eq!(batch.credit, [0.5, 0.5, 1.0, -1.0]);
+        assert!(batch.reference.is_none());
+    }
+
+    #[test]
+    fn splitting_keeps_every_trained_token_once() {
+        let trees: Vec<StepTree> = (0..5).map(|_| example()).collect();
+        let mut credit = Credit::none(6);
+        credit.step[4] = Some(1.0);
+        let weight = vec![1.0; trees[0].token.len()];
+        for tokens_max in [1, 9, 18, 1000] {
+            let batches = micro_batches(
+                &trees.iter().collect::<Vec<_>>(),
+                &[&credit; 5],
+                &[&weight[..]; 5],
+                tokens_max,
+            );
+            assert_eq!(batches.iter().map(MicroBatch::trained).sum::<usize>(), 5);
+            assert!(batches.iter().all(|b| b.layout.len() <= tokens_max.max(9)));
+        }
+        // A tree without credit is not computed at all.
+        let none = Credit::none(6);
+        assert!(micro_batches(&[&trees[0]], &[&none], &[&weight], 100).is_empty());
+    }
+}

@@ -1,0 +1,132 @@
+//! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
+
+use stepwell_model::{AdamW, Gradients, Model, Packed, Scored, Workspace};
+use stepwell_tree::{PolicyVersion, StepTree};
+
+use crate::batch::REFERENCE;
+use crate::{Codec, LocalPolicy, micro_batches};
+
+/// The local model as something that can be trained.
+pub struct Learner {
+    pub(crate) model: Model,
+    pub(crate) optimizer: AdamW,
+    pub(crate) gradients: Gradients,
+    pub(crate) workspace: Workspace,
+    pub(crate) threads: usize,
+    codec: Codec,
+    version: PolicyVersion,
+}
+
+/// What a checkpoint needs beside the weights themselves.
+pub struct LearnerState {
+    /// Named tensors of the optimizer: name, shape, numbers.
+    pub optimizer: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Steps the optimizer has taken (its bias correction depends on it).
+    pub optimizer_step: u64,
+    /// The version of the weights.
+    pub version: PolicyVersion,
+}
+
+impl Learner {
+    /// A learner at version 0 with an empty optimizer.
+    pub fn new(model: Model, codec: Codec, threads: usize) -> Self {
+        let threads = threads.max(1);
+        Learner {
+            optimizer: AdamW::new(&model),
+            gradients: Gradients::zeros_like(&model),
+            workspace: Workspace::new(threads),
+            version: PolicyVersion(0),
+            model,
+            codec,
+            threads,
+        }
+    }
+
+    /// The weights.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Text to tokens and back.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// How many optimizer steps these weights have seen.
+    pub fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    pub(crate) fn advance_version(&mut self) {
+        self.version.0 += 1;
+    }
+
+    /// Starts a stage with a fresh optimizer: moments of another loss do not carry over.
+    pub fn reset_optimizer(&mut self) {
+        self.optimizer = AdamW::new(&self.model);
+    }
+
+    /// Lends the weights to a policy that samples.
+    pub fn policy(&self) -> LocalPolicy<'_> {
+        LocalPolicy::new(&self.model, &self.codec, self.version, self.threads)
+    }
+
+    /// Fills the column of reference log-probs under `reference` for all sampled tokens.
+    pub fn fill_reference(
+        &mut self,
+        forest: &mut [StepTree],
+        reference: &Model,
+        temperature: f32,
+        tokens_max: usize,
+    ) {
+        for tree in forest.iter_mut() {
+            let column = self.score(tree, reference, temperature, tokens_max);
+            tree.token_column.insert(REFERENCE.to_owned(), column);
+        }
+    }
+
+    /// `[T]` log-probs of a tree's sampled tokens under `model`; 0 where nothing was sampled.
+    fn score(
+        &mut self,
+        tree: &StepTree,
+        model: &Model,
+        temperature: f32,
+        tokens_max: usize,
+    ) -> Vec<f32> {
+        let mut all = stepwell_tree::Credit::none(tree.len());
+        for (credit, origin) in all.step.iter_mut().zip(&tree.origin) {
+            *credit = origin.is_policy().then_some(0.0);
+        }
+        // Weights carry the arena index of each trained token through the packing.
+        let place: Vec<f64> = (0..tree.token.len()).map(|t| t as f64).collect();
+        let mut column = vec![0.0; tree.token.len()];
+        for batch in micro_batches(&[tree], &[&all], &[&place], tokens_max) {
+            let (packed, scored): (Packed<'_>, Scored<'_>) =
+                (batch.packed(), batch.scored(temperature));
+            let scores = self.workspace.forward(model, &packed, &scored);
+            for (at, logprob) in batch.weight.iter().zip(&scores.logprob) {
+                column[*at as usize] = *logprob;
+            }
+        }
+        column
+    }
+
+    /// What a checkpoint holds beside the weights.
+    pub fn state(&self) -> LearnerState {
+        LearnerState {
+            optimizer: self.optimizer.tensors(),
+            optimizer_step: self.optimizer.steps(),
+            version: self.version,
+        }
+    }
+
+    /// Continues from a checkpoint: the next update is bit for bit the one that would have come.
+    ///
+    /// # Errors
+    /// A message where a tensor is missing or has another shape.
+    pub fn restore(&mut self, state: LearnerState) -> Result<(), String> {
+        self.optimizer.restore(state.optimizer_step, state.optimizer).map_err(|e| e.to_string())?;
+        self.version = state.version;
+        Ok(())
+    }
+}

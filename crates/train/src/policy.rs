@@ -1,0 +1,135 @@
+//! The local model as a policy: all live steps of all trees decode together.
+
+use std::collections::BTreeMap;
+
+use stepwell_model::{Decoder, Finished, Halt, Model, Prefix, StopCause};
+use stepwell_tree::{
+    Completion, Key, Opening, Policy, PolicyVersion, PrefixId, SampleRequest, Stop,
+};
+
+use crate::Codec;
+
+/// Borrows frozen weights for as long as it samples.
+pub struct LocalPolicy<'m> {
+    model: &'m Model,
+    codec: &'m Codec,
+    version: PolicyVersion,
+    decoder: Decoder,
+    prefix: BTreeMap<u64, Prefix>,
+    prefixes_made: u64,
+    stops: Vec<String>,
+    live: BTreeMap<u64, Key>,
+}
+
+impl<'m> LocalPolicy<'m> {
+    pub(crate) fn new(
+        model: &'m Model,
+        codec: &'m Codec,
+        version: PolicyVersion,
+        threads: usize,
+    ) -> Self {
+        LocalPolicy {
+            model,
+            codec,
+            version,
+            decoder: Decoder::new(threads),
+            prefix: BTreeMap::new(),
+            prefixes_made: 0,
+            stops: Vec::new(),
+            live: BTreeMap::new(),
+        }
+    }
+
+    fn keep(&mut self, prefix: Prefix) -> PrefixId {
+        self.prefixes_made += 1;
+        self.prefix.insert(self.prefixes_made, prefix);
+        PrefixId(self.prefixes_made)
+    }
+
+    fn complete(&mut self, finished: Finished) -> Completion {
+        self.live.remove(&finished.id);
+        let text = self.codec.decode(&finished.tokens);
+        let (text, stop) = match finished.stop {
+            StopCause::Halted => (self.codec.cut(&text, &self.stops), Stop::StopString),
+            StopCause::EndToken => (text, Stop::EndOfText),
+            StopCause::Length => (text, Stop::Length),
+            StopCause::Context => (text, Stop::Context),
+        };
+        Completion {
+            id: finished.id,
+            token: finished.tokens,
+            logprob: finished.logprobs,
+            text,
+            stop,
+            prefix: self.keep(finished.prefix),
+        }
+    }
+}
+
+impl Policy for LocalPolicy<'_> {
+    fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    fn context(&self) -> usize {
+        self.model.config().context
+    }
+
+    fn encode_opening(&self, opening: &Opening) -> Vec<u32> {
+        self.codec.encode_opening(opening)
+    }
+
+    fn encode(&self, text: &str) -> Vec<u32> {
+        self.codec.encode(text)
+    }
+
+    fn decode(&self, token: &[u32]) -> String {
+        self.codec.decode(token)
+    }
+
+    fn extend(&mut self, batch: &[(Option<PrefixId>, Vec<u32>)]) -> Vec<PrefixId> {
+        let batch: Vec<(Option<Prefix>, Vec<u32>)> = batch
+            .iter()
+            .map(|(parent, tokens)| (parent.map(|p| self.prefix[&p.0].clone()), tokens.clone()))
+            .collect();
+        let made = self.decoder.extend_many(self.model, &batch);
+        made.into_iter().map(|prefix| self.keep(prefix)).collect()
+    }
+
+    fn set_stop_strings(&mut self, stops: &[String]) {
+        self.stops = stops.to_vec();
+    }
+
+    fn submit(&mut self, request: SampleRequest) {
+        let parent = &self.prefix[&request.parent.0];
+        let sampling = stepwell_model::Sampling {
+            temperature: request.sampling.temperature,
+            top_k: request.sampling.top_k,
+            top_p: request.sampling.top_p,
+        };
+        self.live.insert(request.id, request.key);
+        self.decoder.begin(
+            request.id,
+            parent,
+            stepwell_model::SampleRequest {
+                sampling,
+                max_tokens: request.max_tokens,
+                end_tokens: self.codec.end_tokens().to_vec(),
+            },
+        );
+    }
+
+    fn advance(&mut self) -> Vec<Completion> {
+        let (live, codec, stops) = (&self.live, self.codec, &self.stops);
+        let draw = |id: u64, position: u32| live[&id].with(u64::from(position)).uniform();
+        let decide = |_: u64, tokens: &[u32]| {
+            if codec.ends_with_stop(tokens, stops) { Halt::Stop } else { Halt::Continue }
+        };
+        let finished = self.decoder.advance(self.model, &draw, &decide);
+        finished.into_iter().map(|f| self.complete(f)).collect()
+    }
+
+    fn release(&mut self, prefix: PrefixId) {
+        self.prefix.remove(&prefix.0);
+    }
+}
