@@ -56,8 +56,8 @@ impl StepTree {
         if filled as usize != self.token.len() {
             return fail(n - 1, format!("spans end at {filled}, tokens at {}", self.token.len()));
         }
-        for i in 0..n {
-            self.check_step(i, inner[i]).or_else(|what| fail(i, what))?;
+        for (i, inner) in inner.into_iter().enumerate() {
+            self.check_step(i, inner).or_else(|what| fail(i, what))?;
         }
         self.check_columns().or_else(|what| fail(0, what))
     }
@@ -66,10 +66,10 @@ impl StepTree {
         if inner && self.verdict[i] != Verdict::Pending {
             return Err("a step with children is judged: verdicts sit on leaves".to_owned());
         }
-        if let Verdict::Scored { reward, parts } = &self.verdict[i] {
-            if !reward.is_finite() || parts.values().any(|p| !p.is_finite()) {
-                return Err(format!("a verdict is not finite: {:?}", self.verdict[i]));
-            }
+        if let Verdict::Scored { reward, parts } = &self.verdict[i]
+            && (!reward.is_finite() || parts.values().any(|p| !p.is_finite()))
+        {
+            return Err(format!("a verdict is not finite: {:?}", self.verdict[i]));
         }
         let sampled = self.origin[i].is_policy();
         for (t, l) in self.span[i].range().zip(&self.logprob[self.span[i].range()]) {
