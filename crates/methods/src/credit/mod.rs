@@ -1,0 +1,54 @@
+//! What each step is worth: from the rewards of leaves to one number per policy step.
+//!
+//! Every method here is `credit(forest, rewards, config) -> Vec<Credit>`, one [`Credit`] per tree
+//! (DECISIONS 3: a forest, because some methods compare trees). Only policy steps get a number;
+//! prompt, environment and demonstration steps get `None`, and so does a step without a scored
+//! leaf below it (INV-11, INV-12).
+
+pub mod group_mean;
+pub mod leave_one_out;
+pub mod permuted;
+pub mod reinforce;
+pub mod sibling;
+pub mod uniform;
+
+use stepwell_tree::{Credit, StepId, StepTree, recursive_mean};
+
+/// The training reward of every scored leaf, made by a method of [`crate::reward`].
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Rewards {
+    /// `[tree][step]`: `Some` on scored leaves, `None` on every other step.
+    pub leaf: Vec<Vec<Option<f64>>>,
+}
+
+impl Rewards {
+    /// Rewards of the scored leaves of one tree, in order of step.
+    pub fn scored(&self, tree: usize) -> Vec<f64> {
+        self.leaf[tree].iter().flatten().copied().collect()
+    }
+}
+
+/// Asserts that rewards belong to this forest and sit on leaves only.
+fn assert_fits(forest: &[StepTree], rewards: &Rewards) {
+    assert_eq!(forest.len(), rewards.leaf.len(), "trees in the forest and in the rewards");
+    for (tree, leaf) in forest.iter().zip(&rewards.leaf) {
+        assert_eq!(tree.len(), leaf.len(), "steps in the tree and in its rewards");
+        for parent in &tree.parent[1..] {
+            assert!(leaf[parent.index()].is_none(), "{parent:?} has children and a reward");
+        }
+        assert!(leaf.iter().flatten().all(|r| r.is_finite()), "a reward is not finite");
+    }
+}
+
+/// The credit of a flat method on a tree (DECISIONS 6): leaves have an advantage, and a policy step
+/// gets the recursive mean over its children of the advantages below. With independent attempts
+/// every step of an attempt gets the attempt's advantage.
+fn from_leaves(tree: &StepTree, advantage: impl FnMut(StepId) -> Option<f64>) -> Credit {
+    let mut step = recursive_mean(tree, advantage);
+    for (credit, origin) in step.iter_mut().zip(&tree.origin) {
+        if !origin.is_policy() {
+            *credit = None;
+        }
+    }
+    Credit { step, token: None }
+}

@@ -1,0 +1,279 @@
+//! What every credit method must obey, whatever it computes: one line per method runs it all.
+//!
+//! Some laws hold for all: prompt, environment and demonstration steps have no credit; nor has a
+//! step without a scored leaf below; taking unscored attempts out of the tree changes nothing;
+//! permuting siblings permutes credit; the order of trees does not matter. Others hold where a
+//! method claims them.
+
+use stepwell_tree::{
+    Credit, Key, NewStep, Origin, PolicyVersion, Purpose, StepId, StepTree, Stop, TaskHash,
+    UnscoredReason, Verdict, parse, recursive_mean,
+};
+
+use crate::Rewards;
+use crate::reward::outcome;
+
+/// How credit follows when all rewards are multiplied by a positive number.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Scale {
+    /// No claim.
+    Free,
+    /// It is multiplied by the same number.
+    Linear,
+    /// It stays.
+    Invariant,
+}
+
+/// What a method says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claims {
+    /// Adding a number to all rewards changes nothing.
+    pub(crate) shift_invariant: bool,
+    /// Equal rewards give exactly 0 or `None`.
+    pub(crate) equal_rewards_zero: bool,
+    /// One scored attempt gives no credit.
+    pub(crate) needs_two: bool,
+    /// Credit of independent attempts adds up to 0.
+    pub(crate) flat_zero_sum: bool,
+    /// Credit of the scored siblings of any decision adds up to 0.
+    pub(crate) sibling_zero_sum: bool,
+    /// What multiplying rewards does.
+    pub(crate) scale: Scale,
+}
+
+impl Claims {
+    pub(crate) const NONE: Claims = Claims {
+        shift_invariant: false,
+        equal_rewards_zero: false,
+        needs_two: false,
+        flat_zero_sum: false,
+        sibling_zero_sum: false,
+        scale: Scale::Free,
+    };
+}
+
+/// Compares credit with a hand-worked table: [`parse`]'s lines, with ` | number` after steps that
+/// have credit; to 1e-6, as many digits as a hand writes.
+pub(crate) fn table(text: &str, method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>) {
+    let rows = text.lines().filter(|line| !line.trim().is_empty());
+    let (mut lines, mut expected) = (Vec::new(), Vec::new());
+    for row in rows {
+        let (line, number) = match row.split_once('|') {
+            Some((line, number)) => (line, Some(number.trim().parse::<f64>().unwrap())),
+            None => (row, None),
+        };
+        lines.push(line);
+        expected.push(number);
+    }
+    let forest = [parse(&lines.join("\n"))];
+    let credit = method(&forest, &outcome::reward(&forest)).remove(0);
+    assert!(close(&credit.step, &expected, 1e-6), "got {:?}\nexpected {expected:?}", credit.step);
+}
+
+/// The whole suite.
+pub(crate) fn check(method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>, claims: Claims) {
+    check_fixed_order(&method, claims);
+    for seed in 0..100 {
+        let tree = grow(key(seed), Shape::Branched);
+        let before = &of(&method, &tree).step;
+        let mut relabelled = tree.clone();
+        relabel(&mut relabelled, key(seed).with(1));
+        let order = relabelled.depth_first();
+        let after = of(&method, &relabelled.canonical()).step;
+        let moved: Vec<Option<f64>> = order.iter().map(|old| before[old.index()]).collect();
+        assert!(close(&after, &moved, 1e-12), "permuting siblings, seed {seed}");
+    }
+}
+
+/// The suite for methods that deal credit out by place, without the law on siblings.
+pub(crate) fn check_fixed_order(
+    method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>,
+    claims: Claims,
+) {
+    let mut branched = Vec::new();
+    for seed in 0..100 {
+        let tree = grow(key(seed), Shape::Branched);
+        let flat = grow(key(seed), Shape::Flat);
+        let credit = of(&method, &tree);
+        assert_eq!(credit, of(&method, &tree), "not deterministic, seed {seed}");
+        nowhere_else(&tree, &credit, seed);
+        unscored_is_absent(&method, &tree, &credit, seed);
+        claimed(&method, &tree, claims, seed);
+        claimed(&method, &flat, claims, seed);
+        if claims.flat_zero_sum {
+            zero_sums(&flat, &of(&method, &flat), &[StepId::ROOT], seed);
+        }
+        if claims.sibling_zero_sum {
+            let all: Vec<StepId> = (0..tree.len() as u32).map(StepId).collect();
+            zero_sums(&tree, &credit, &all, seed);
+        }
+        branched.push(tree);
+    }
+    let forward = method(&branched, &outcome::reward(&branched));
+    branched.reverse();
+    let mut backward = method(&branched, &outcome::reward(&branched));
+    backward.reverse();
+    for (a, b) in forward.iter().zip(&backward) {
+        assert!(close(&a.step, &b.step, 1e-12), "the order of trees matters");
+    }
+}
+
+fn nowhere_else(tree: &StepTree, credit: &Credit, seed: u64) {
+    assert_eq!(credit.step.len(), tree.len());
+    let value = recursive_mean(tree, |s| tree.verdict[s.index()].reward());
+    for (i, number) in credit.step.iter().enumerate() {
+        assert!(number.is_none_or(f64::is_finite), "seed {seed}");
+        let may = tree.origin[i].is_policy() && value[i].is_some();
+        assert!(number.is_none() || may, "step {i} has credit, seed {seed}");
+    }
+}
+
+fn unscored_is_absent(
+    method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>,
+    tree: &StepTree,
+    credit: &Credit,
+    seed: u64,
+) {
+    let value = recursive_mean(tree, |s| tree.verdict[s.index()].reward());
+    let mut kept = StepTree::new(tree.task, tree.tokens(StepId::ROOT));
+    let mut place = vec![StepId::ROOT; tree.len()];
+    let mut expected = vec![None];
+    for i in (1..tree.len()).filter(|&i| value[i].is_some()) {
+        let step = StepId(i as u32);
+        let sampled = tree.origin[i].is_policy();
+        place[i] = kept.push(NewStep {
+            parent: place[tree.parent[i].index()],
+            child_index: tree.child_index[i],
+            origin: tree.origin[i],
+            stop: tree.stop[i],
+            token: tree.tokens(step),
+            logprob: if sampled { tree.logprobs(step) } else { &[] },
+        });
+        kept.verdict[place[i].index()] = tree.verdict[i].clone();
+        expected.push(credit.step[i]);
+    }
+    let got = of(method, &kept).step;
+    assert!(close(&got, &expected, 1e-12), "unscored attempts matter, seed {seed}");
+}
+
+fn claimed(
+    method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>,
+    tree: &StepTree,
+    claims: Claims,
+    seed: u64,
+) {
+    let forest = std::slice::from_ref(tree);
+    let rewards = outcome::reward(forest);
+    let mapped = |change: &dyn Fn(f64) -> f64| {
+        let leaf = rewards.leaf[0].iter().map(|r| r.map(change)).collect();
+        method(forest, &Rewards { leaf: vec![leaf] }).remove(0).step
+    };
+    let plain = mapped(&|r| r);
+    if claims.shift_invariant {
+        assert!(close(&mapped(&|r| r + 10.0), &plain, 1e-9), "shift, seed {seed}");
+    }
+    let scaled = |factor: f64| plain.iter().map(|c| c.map(|c| factor * c)).collect::<Vec<_>>();
+    match claims.scale {
+        Scale::Free => {}
+        Scale::Linear => assert!(close(&mapped(&|r| 3.0 * r), &scaled(3.0), 1e-9), "{seed}"),
+        Scale::Invariant => assert!(close(&mapped(&|r| 3.0 * r), &plain, 1e-9), "{seed}"),
+    }
+    if claims.equal_rewards_zero {
+        let zero = mapped(&|_| 0.3).into_iter().flatten().all(|c| c == 0.0);
+        assert!(zero, "equal rewards, seed {seed}");
+    }
+    if claims.needs_two && rewards.scored(0).len() < 2 {
+        assert!(plain.iter().all(Option::is_none), "one attempt, seed {seed}");
+    }
+}
+
+fn zero_sums(tree: &StepTree, credit: &Credit, parents: &[StepId], seed: u64) {
+    for parent in parents {
+        let below = (1..tree.len()).filter(|&i| tree.parent[i] == *parent);
+        let scored: Vec<f64> = below.filter_map(|i| credit.step[i]).collect();
+        let sum: f64 = scored.iter().sum();
+        // An only child inherits: there is no sum to speak of.
+        assert!(scored.len() < 2 || sum.abs() < 1e-9, "{scored:?} below {parent:?}, seed {seed}");
+    }
+}
+
+fn of(method: impl Fn(&[StepTree], &Rewards) -> Vec<Credit>, tree: &StepTree) -> Credit {
+    let forest = std::slice::from_ref(tree);
+    method(forest, &outcome::reward(forest)).remove(0)
+}
+
+fn close(got: &[Option<f64>], expected: &[Option<f64>], tolerance: f64) -> bool {
+    let alike = |pair: (&Option<f64>, &Option<f64>)| match pair {
+        (Some(a), Some(b)) => (a - b).abs() <= tolerance * (1.0 + b.abs()),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    got.len() == expected.len() && got.iter().zip(expected).all(alike)
+}
+
+fn key(seed: u64) -> Key {
+    Key::new(seed, Purpose::Sample)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    /// Attempts that share the prompt only.
+    Flat,
+    /// Up to three steps below any observation, and below a step at times (a fork inside a turn).
+    Branched,
+}
+
+/// A random tree: early endings, only children, unscored leaves, missing attempts.
+fn grow(key: Key, shape: Shape) -> StepTree {
+    let mut tree = StepTree::new(TaskHash([7; 32]), &[1, 2]);
+    let mut open = vec![(StepId::ROOT, key, 0u32)];
+    while let Some((parent, key, depth)) = open.pop() {
+        let fork = depth == 0 || shape == Shape::Branched;
+        let children = if fork { 1 + key.with(0).below(3) } else { 1 };
+        for k in 0..children {
+            let key = key.with(1 + k as u64);
+            let token = vec![9; 1 + key.with(0).below(3)];
+            let step = tree.push(NewStep {
+                parent,
+                child_index: k as u32,
+                origin: Origin::Policy(PolicyVersion(3)),
+                stop: Stop::StopString,
+                token: &token,
+                logprob: &vec![-1.0; token.len()],
+            });
+            let end = depth == 3 || key.with(1).below(3) == 0;
+            if end {
+                tree.judge(step, draw_verdict(key.with(2)));
+            } else if shape == Shape::Branched && key.with(4).below(4) == 0 {
+                open.push((step, key.with(3), depth + 1));
+            } else {
+                let observation = tree.push(NewStep {
+                    parent: step,
+                    child_index: 0,
+                    origin: Origin::Environment,
+                    stop: Stop::NotSampled,
+                    token: &[5, 5],
+                    logprob: &[],
+                });
+                open.push((observation, key.with(3), depth + 1));
+            }
+        }
+    }
+    tree
+}
+
+fn draw_verdict(key: Key) -> Verdict {
+    match key.below(5) {
+        0 => Verdict::Unscored(UnscoredReason::Interrupted),
+        k => Verdict::scored([0.0, 0.3, 0.7, 1.0][k - 1]),
+    }
+}
+
+/// Gives siblings new places.
+fn relabel(tree: &mut StepTree, key: Key) {
+    for (p, below) in stepwell_tree::children(tree).iter().enumerate() {
+        let order = key.with(p as u64).permutation(below.len());
+        for (child, place) in below.iter().zip(order) {
+            tree.child_index[child.index()] = place as u32;
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The list of everything: one enum and one match per kind. A new method is a file and a line in
+//! each match; the compiler names the lines that are missing.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use stepwell_tree::{Credit, Key, StepTree};
+
+use crate::credit::{group_mean, leave_one_out, permuted, reinforce, sibling, uniform};
+use crate::grow::{branch, independent};
+use crate::objective::{clipped, cross_entropy};
+use crate::reward::{composite, outcome};
+use crate::{Aggregation, Batch, GrowView, Loss, Rewards};
+
+/// What a method must be given beyond the forest or the batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Columns over steps, filled by the engine before the call.
+    pub step_columns: &'static [&'static str],
+    /// Columns over tokens, filled by the engine before the call.
+    pub token_columns: &'static [&'static str],
+    /// Scored leaves a tree must have to give any credit; a recipe that grows fewer is refused.
+    pub attempts_min: u32,
+}
+
+const ONE_ATTEMPT: Needs = Needs { step_columns: &[], token_columns: &[], attempts_min: 1 };
+const TWO_ATTEMPTS: Needs = Needs { attempts_min: 2, ..ONE_ATTEMPT };
+
+/// The table of a method that has nothing to set: any key in it is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// How verdicts become training rewards.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RewardConfig {
+    /// The outcome itself.
+    #[default]
+    Outcome,
+    /// A weighted and gated sum of outcome and parts.
+    Composite(composite::Config),
+}
+
+impl RewardConfig {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] = &["outcome", "composite"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "outcome" => {
+                Nothing::deserialize(table)?;
+                RewardConfig::Outcome
+            }
+            "composite" => RewardConfig::Composite(composite::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RewardConfig::Outcome => "outcome",
+            RewardConfig::Composite(_) => "composite",
+        }
+    }
+
+    /// Parts of a verdict this reads; each must be one that the environment declares.
+    pub fn parts(&self) -> Vec<String> {
+        match self {
+            RewardConfig::Outcome => Vec::new(),
+            RewardConfig::Composite(config) => config.parts(),
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            RewardConfig::Outcome => None,
+            RewardConfig::Composite(config) => config.problem(),
+        }
+    }
+
+    /// The training reward of every scored leaf.
+    pub fn reward(&self, forest: &[StepTree]) -> Rewards {
+        match self {
+            RewardConfig::Outcome => outcome::reward(forest),
+            RewardConfig::Composite(config) => composite::reward(forest, config),
+        }
+    }
+}
+
+/// What each step is worth.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CreditConfig {
+    /// Reward less a baseline that does not depend on the step.
+    Reinforce(reinforce::Config),
+    /// GRPO.
+    GroupMean(group_mean::Config),
+    /// RLOO.
+    LeaveOneOut(leave_one_out::Config),
+    /// Own value less that of the other continuations.
+    Sibling(sibling::Config),
+    /// Control: the same number everywhere.
+    Uniform(uniform::Config),
+    /// Control: another method's numbers on the wrong steps.
+    Permuted(permuted::Config),
+}
+
+impl CreditConfig {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] =
+        &["reinforce", "group_mean", "leave_one_out", "sibling", "uniform", "permuted"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "reinforce" => CreditConfig::Reinforce(reinforce::Config::deserialize(table)?),
+            "group_mean" => CreditConfig::GroupMean(group_mean::Config::deserialize(table)?),
+            "leave_one_out" => {
+                CreditConfig::LeaveOneOut(leave_one_out::Config::deserialize(table)?)
+            }
+            "sibling" => CreditConfig::Sibling(sibling::Config::deserialize(table)?),
+            "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
+            "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            CreditConfig::Reinforce(_) => "reinforce",
+            CreditConfig::GroupMean(_) => "group_mean",
+            CreditConfig::LeaveOneOut(_) => "leave_one_out",
+            CreditConfig::Sibling(_) => "sibling",
+            CreditConfig::Uniform(_) => "uniform",
+            CreditConfig::Permuted(_) => "permuted",
+        }
+    }
+
+    /// What the engine must provide.
+    pub fn needs(&self) -> Needs {
+        match self {
+            CreditConfig::Reinforce(_) | CreditConfig::Uniform(_) => ONE_ATTEMPT,
+            CreditConfig::GroupMean(config) => match config.single {
+                group_mean::Single::None => TWO_ATTEMPTS,
+                group_mean::Single::Reward => ONE_ATTEMPT,
+            },
+            CreditConfig::LeaveOneOut(_) | CreditConfig::Sibling(_) => TWO_ATTEMPTS,
+            CreditConfig::Permuted(config) => config.of.needs(),
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            CreditConfig::Reinforce(config) => config.problem(),
+            CreditConfig::GroupMean(config) => config.problem(),
+            CreditConfig::Uniform(config) => config.problem(),
+            CreditConfig::Permuted(config) => config.of.problem(),
+            CreditConfig::LeaveOneOut(_) | CreditConfig::Sibling(_) => None,
+        }
+    }
+
+    /// One credit per tree.
+    pub fn credit(&self, forest: &[StepTree], rewards: &Rewards) -> Vec<Credit> {
+        match self {
+            CreditConfig::Reinforce(config) => reinforce::credit(forest, rewards, config),
+            CreditConfig::GroupMean(config) => group_mean::credit(forest, rewards, config),
+            CreditConfig::LeaveOneOut(config) => leave_one_out::credit(forest, rewards, config),
+            CreditConfig::Sibling(config) => sibling::credit(forest, rewards, config),
+            CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
+            CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
+        }
+    }
+}
+
+/// The loss and its gradient.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Objective {
+    /// Maximum likelihood.
+    CrossEntropy(cross_entropy::Config),
+    /// PPO's clipped surrogate, with KL and entropy.
+    Clipped(clipped::Config),
+}
+
+impl Objective {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] = &["cross_entropy", "clipped"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "cross_entropy" => Objective::CrossEntropy(cross_entropy::Config::deserialize(table)?),
+            "clipped" => Objective::Clipped(clipped::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Objective::CrossEntropy(_) => "cross_entropy",
+            Objective::Clipped(_) => "clipped",
+        }
+    }
+
+    /// What the engine must provide.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Objective::Clipped(config) if config.kl.coefficient > 0.0 => {
+                Needs { token_columns: &["reference_logprob"], ..ONE_ATTEMPT }
+            }
+            Objective::CrossEntropy(_) | Objective::Clipped(_) => ONE_ATTEMPT,
+        }
+    }
+
+    /// True where the objective differentiates the entropy, so that the trainer must give it.
+    pub fn reads_entropy(&self) -> bool {
+        match self {
+            Objective::CrossEntropy(_) => false,
+            Objective::Clipped(config) => config.entropy_bonus != 0.0,
+        }
+    }
+
+    /// From tokens to the update.
+    pub fn aggregation(&self) -> Aggregation {
+        match self {
+            Objective::CrossEntropy(config) => config.aggregation,
+            Objective::Clipped(config) => config.aggregation,
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Objective::CrossEntropy(config) => config.aggregation.problem(),
+            Objective::Clipped(config) => config.problem(),
+        }
+    }
+
+    /// The loss of a batch and its gradient.
+    pub fn objective(&self, batch: &Batch<'_>) -> Loss {
+        match self {
+            Objective::CrossEntropy(config) => cross_entropy::objective(batch, config),
+            Objective::Clipped(config) => clipped::objective(batch, config),
+        }
+    }
+}
+
+/// Where to sample next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Grow {
+    /// Attempts that share the prompt only.
+    Independent(independent::Config),
+    /// Forks at observations until a budget is used.
+    Branch(branch::Config),
+}
+
+impl Grow {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] = &["independent", "branch"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "independent" => Grow::Independent(independent::Config::deserialize(table)?),
+            "branch" => Grow::Branch(branch::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Grow::Independent(_) => "independent",
+            Grow::Branch(_) => "branch",
+        }
+    }
+
+    /// Most leaves a tree can have: what the engine makes room for.
+    pub fn leaves_max(&self) -> u32 {
+        match self {
+            Grow::Independent(config) => config.attempts,
+            Grow::Branch(config) if config.branches == 1 => config.attempts,
+            Grow::Branch(config) => config.leaves,
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Grow::Independent(config) => config.problem(),
+            Grow::Branch(config) => config.problem(),
+        }
+    }
+
+    /// Steps to open below the prompt; at least 1.
+    pub fn opening(&self) -> u32 {
+        match self {
+            Grow::Independent(config) => independent::opening(config),
+            Grow::Branch(config) => branch::opening(config),
+        }
+    }
+
+    /// Steps to open below an observation; at least 1, which continues the line.
+    pub fn after_observation(&self, view: &GrowView<'_>, key: Key) -> u32 {
+        match self {
+            Grow::Independent(_) => 1,
+            Grow::Branch(config) => branch::after_observation(view, config, key),
+        }
+    }
+}

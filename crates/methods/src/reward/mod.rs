@@ -1,0 +1,5 @@
+//! From verdicts to training rewards (DECISIONS 8): the verdict is the environment's and stays as
+//! it is; how its parts are weighed is a choice of the recipe.
+
+pub mod composite;
+pub mod outcome;
