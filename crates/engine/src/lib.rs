@@ -1,1 +1,3 @@
 //! From a recipe to a run.
+
+pub mod recipe;

@@ -1,0 +1,210 @@
+//! The world a recipe's tasks come from.
+
+use serde::Serialize;
+
+use super::macros::{Entry, Settings, choices, settings};
+use super::nearest::{list, nearest};
+use super::section::Section;
+use super::setting::{Limit, Setting, shown};
+
+/// What answers the policy and judges it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Questions about SQLite databases, answered with queries that run.
+    Sql(Sql),
+}
+
+const KNOWN: [&str; 1] = ["sql"];
+
+choices! {
+    /// How the verdict's part `explore` is counted (ReEx-SQL names the term, not its formula).
+    pub enum Explore {
+        /// 1 where some intermediate query ran without error and returned a row, else 0.
+        Any = "any",
+        /// Share of the intermediate queries that ran, repeats not counted; 0 where there are none.
+        Fraction = "fraction",
+        /// Share of gold's names and values that appear in intermediate queries and results.
+        Coverage = "coverage",
+    }
+}
+
+choices! {
+    /// How the verdict's part `entity` compares the tables and columns of answer and gold.
+    pub enum Entity {
+        /// Size of the intersection by size of the union.
+        Jaccard = "jaccard",
+        /// 1 where the sets are equal, else 0.
+        AllOrNothing = "all_or_nothing",
+    }
+}
+
+choices! {
+    /// How the verdict's part `exact` compares the answer with gold.
+    pub enum Exact {
+        /// Text, apart from case and white space.
+        String = "string",
+        /// Parsed trees.
+        Ast = "ast",
+    }
+}
+
+choices! {
+    /// How rows are compared where gold has no order (DECISIONS 11).
+    pub enum ResultCompare {
+        /// Each row as often as gold has it.
+        Multiset = "multiset",
+        /// Duplicates count once.
+        Set = "set",
+    }
+}
+
+settings! {
+    /// Generated databases and questions: nothing to download, and held-out databases are unseen.
+    pub struct World {
+        /// How many tables a question joins and how deep its query nests.
+        difficulty: usize = 1, Limit::Whole(1, 5);
+        /// Databases to train on.
+        train_databases: usize = 400, Limit::Whole(1, 1_000_000);
+        /// Databases never trained on, for the final evaluation.
+        held_out_databases: usize = 60, Limit::Whole(0, 1_000_000);
+        /// Databases never trained on, for decisions during development.
+        development_databases: usize = 60, Limit::Whole(0, 1_000_000);
+        /// Questions per database.
+        questions: usize = 10, Limit::Whole(1, 10_000);
+        /// Seed of the world, apart from the run's, so that runs with other seeds share a world.
+        seed: u64 = 1, Limit::Whole(0, u64::MAX);
+    }
+}
+
+settings! {
+    /// The user's own tasks. Paths are relative to the working folder.
+    pub struct Files {
+        /// Task file to train on, one JSON object per line.
+        train: Option<String> = None, Limit::Any;
+        /// Task file for `split = "held_out"`.
+        held_out: Option<String> = None, Limit::Any;
+        /// Task file for `split = "development"`.
+        development: Option<String> = None, Limit::Any;
+        /// Folder of the databases that tasks name.
+        databases: Option<String> = None, Limit::Any;
+        /// Fields of the task files that are allowed and ignored.
+        extra: Vec<String> = Vec::new(), Limit::Any;
+    }
+}
+
+/// Where tasks come from.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Generated.
+    World(World),
+    /// Files of the user.
+    Files(Files),
+}
+
+settings! {
+    /// The SQL environment.
+    pub struct Sql {
+        /// Queries an attempt may run, the final one included; the last must be the answer.
+        max_interactions: usize = 4, Limit::Whole(1, 64);
+        /// How the verdict's part `explore` is counted.
+        explore: Explore = Explore::Fraction, Limit::Any;
+        /// How the verdict's part `entity` is counted.
+        entity: Entity = Entity::Jaccard, Limit::Any;
+        /// How the verdict's part `exact` is decided.
+        exact: Exact = Exact::String, Limit::Any;
+        /// Added to the outcome of an answer that does not run; 0 or negative.
+        exec_error_penalty: f64 = 0.0, Limit::Real(-1.0, 0.0);
+        /// How rows are compared where gold has no order.
+        result_compare: ResultCompare = ResultCompare::Multiset, Limit::Any;
+        /// Rows of a result that the policy sees.
+        rows_shown: usize = 5, Limit::Whole(1, 1000);
+        with {
+            /// Where tasks come from.
+            source: Source = Source::default();
+        }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source::World(World::default())
+    }
+}
+
+impl Settings for Source {
+    fn read(section: &Section<'_>, default: Self) -> Self {
+        let both = section.has("world") && section.has("files");
+        let neither = !section.has("world") && !section.has("files");
+        if both || neither {
+            let found = if both { "both" } else { "neither" };
+            let key = &section.path;
+            let message =
+                format!("`{key}` must hold exactly one of `world`, `files`; found: {found}");
+            section.notes.error(section.offset, key, message);
+        }
+        let world = section.child("world").map(|table| {
+            let world = World::read(&table, World::default());
+            table.finish();
+            Source::World(world)
+        });
+        let files = section.child("files").map(|table| {
+            let files = Files::read(&table, Files::default());
+            table.finish();
+            Source::Files(files)
+        });
+        world.or(files).unwrap_or(default)
+    }
+
+    fn write(&self, section: &str, out: &mut Vec<Entry>) {
+        match self {
+            Source::World(world) => world.write(&format!("{section}.world"), out),
+            Source::Files(files) => files.write(&format!("{section}.files"), out),
+        }
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment::Sql(Sql::default())
+    }
+}
+
+impl Settings for Environment {
+    fn read(section: &Section<'_>, default: Self) -> Self {
+        let Some(table) = section.child("environment") else {
+            if !section.has("environment") {
+                let message = "missing `environment`; write `[environment]` with `type = \"sql\"`";
+                section.notes.error(section.offset, "environment", message);
+            }
+            return default;
+        };
+        let Some(name) = table.take("type") else {
+            let message = "missing key `environment.type`; known: `sql`";
+            section.notes.error(table.offset, "environment.type", message);
+            return default;
+        };
+        let known = matches!(name.get_ref(), toml::de::DeValue::String(text) if text == "sql");
+        if !known {
+            let got = name.get_ref().as_str().unwrap_or_default();
+            let near = nearest(got, &KNOWN).map(|near| format!("; nearest: `{near}`"));
+            let (got, known) = (shown(name.get_ref()), list(&KNOWN));
+            let near = near.unwrap_or_default();
+            let message = format!("unknown environment {got}; known: {known}{near}");
+            section.notes.error(name.span().start, "environment.type", message);
+            return default;
+        }
+        let sql = Sql::read(&table, Sql::default());
+        table.finish();
+        Environment::Sql(sql)
+    }
+
+    fn write(&self, _: &str, out: &mut Vec<Entry>) {
+        let Environment::Sql(sql) = self;
+        let about = "What answers the policy: `sql`.".to_owned();
+        let value = "sql".to_owned().text();
+        out.push(Entry { section: "environment".into(), name: "type".into(), value, about });
+        sql.write("environment", out);
+    }
+}

@@ -1,0 +1,61 @@
+//! The registry's enums as parts of a recipe, and which method a stage has when it names none.
+
+use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
+use stepwell_methods::{credit, grow, objective};
+use toml::de::ValueDeserializer;
+
+use super::macros::{Entry, Settings};
+use super::part::{self, Part};
+use super::section::Section;
+
+macro_rules! part {
+    ($kind:ident, $key:literal) => {
+        impl Part for $kind {
+            const KIND: &'static str = $key;
+            const NAMES: &'static [&'static str] = $kind::NAMES;
+
+            fn deserialize(
+                name: &str,
+                config: ValueDeserializer<'_>,
+            ) -> Result<Option<Self>, toml::de::Error> {
+                $kind::from_type(name, config)
+            }
+
+            fn name(&self) -> &'static str {
+                $kind::name(self)
+            }
+
+            fn problem(&self) -> Option<String> {
+                $kind::problem(self)
+            }
+        }
+
+        impl Settings for $kind {
+            fn read(section: &Section<'_>, default: Self) -> Self {
+                part::read(section, default)
+            }
+
+            fn write(&self, section: &str, out: &mut Vec<Entry>) {
+                part::write(self, section, out);
+            }
+        }
+    };
+}
+
+part!(Grow, "grow");
+part!(RewardConfig, "reward");
+part!(CreditConfig, "credit");
+part!(Objective, "objective");
+
+/// Trees that branch, and credit that compares what branched: what this engine is for.
+pub(super) fn default_grow() -> Grow {
+    Grow::Branch(grow::branch::Config::default())
+}
+
+pub(super) fn default_credit() -> CreditConfig {
+    CreditConfig::Sibling(credit::sibling::Config::default())
+}
+
+pub(super) fn default_objective() -> Objective {
+    Objective::Clipped(objective::clipped::Config::default())
+}

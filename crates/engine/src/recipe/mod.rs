@@ -1,0 +1,166 @@
+//! Recipes: TOML text to a typed, finite, closed description of a run.
+//!
+//! [`Recipe::load`] reads a file and `--set` overrides, [`Recipe::parse`] a text. Both report every
+//! problem at once, each with its line, and nothing is half read: a [`Checked`] recipe has passed
+//! every check that needs no model and no data. The text is parsed into `toml`'s spanned tree and
+//! read from there table by table ([`section`]), so that an error names the line of its own key.
+//!
+//! What a key means, defaults to and may be stands in one place, its declaration ([`macros`]).
+
+mod combine;
+mod document;
+mod environment;
+mod error;
+mod evaluate;
+mod macros;
+mod methods;
+mod model;
+mod nearest;
+mod optimizer;
+mod overrides;
+mod part;
+mod rl;
+mod section;
+mod setting;
+mod sft;
+mod source;
+mod stage;
+mod write;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+pub use environment::{
+    Entity, Environment, Exact, Explore, Files, ResultCompare, Source, Sql, World,
+};
+pub use error::RecipeError;
+pub use evaluate::{Decoding, Evaluate, Split};
+pub use macros::Entry;
+pub use model::{Family, Model, Scratch, Tokenizer};
+pub use optimizer::{Optimizer, Schedule};
+pub use rl::Rl;
+pub use sft::{Demonstrations, Sft};
+pub use stage::Stage;
+pub use write::{Difference, diff};
+
+use macros::Settings;
+use section::{Notes, Problem, Section};
+
+/// A run as its author wants it: a seed, a model, a world and a list of stages.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Recipe {
+    /// Every draw of the run follows from it.
+    pub seed: u64,
+    /// What the policy is made of.
+    pub model: Model,
+    /// What answers and judges it.
+    pub environment: Environment,
+    /// What happens, in order.
+    pub stage: Vec<Stage>,
+}
+
+/// A recipe that can run, and what its author should know before it does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Checked {
+    /// With every default filled in.
+    pub recipe: Recipe,
+    /// Allowed and probably not meant, in order of line.
+    pub warnings: Vec<RecipeError>,
+}
+
+impl Recipe {
+    /// Reads a recipe from text; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in order of line.
+    pub fn parse(text: &str, file: &str) -> Result<Checked, Vec<RecipeError>> {
+        Recipe::parse_with(text, file, &[])
+    }
+
+    /// Reads a recipe from a file and puts `key=value` overrides into it. Values are TOML; bare
+    /// words are text.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`]; an override's problems have `--set` for a file and come last.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Checked, Vec<RecipeError>> {
+        let file = path.display().to_string();
+        match source::read(path) {
+            Ok(text) => Recipe::parse_with(&text, &file, overrides),
+            Err(message) => {
+                let key = String::new();
+                Err(vec![RecipeError { file, line: 0, column: 0, key, message }])
+            }
+        }
+    }
+
+    /// [`Recipe::parse`] with overrides.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn parse_with(
+        text: &str,
+        file: &str,
+        overrides: &[String],
+    ) -> Result<Checked, Vec<RecipeError>> {
+        let notes = Notes::default();
+        let recipe = document::parse(text, &notes).and_then(|mut tree| {
+            overrides::apply(&mut tree, overrides, text.len(), &notes);
+            let recipe = read(&tree, &notes);
+            combine::check(&recipe, &tree, &notes);
+            recipe.stage.into_iter().collect::<Option<Vec<Stage>>>().map(|stage| Recipe {
+                seed: recipe.seed,
+                model: recipe.model,
+                environment: recipe.environment,
+                stage,
+            })
+        });
+        let place = |problems: Vec<Problem>| place(problems, text, file);
+        let errors = place(notes.errors.take());
+        match recipe {
+            Some(recipe) if errors.is_empty() => {
+                Ok(Checked { recipe, warnings: place(notes.warnings.take()) })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+/// A recipe as far as it could be read: a stage that could not be stands as `None`.
+struct Draft {
+    seed: u64,
+    model: Model,
+    environment: Environment,
+    stage: Vec<Option<Stage>>,
+}
+
+fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
+    let empty = toml::de::DeTable::new();
+    let top = Section::new(notes, String::new(), 0, tree.as_table().unwrap_or(&empty));
+    let draft = Draft {
+        seed: top.setting("seed", 0, write::SEED_LIMIT),
+        model: Model::read(&top, Model::default()),
+        environment: Environment::read(&top, Environment::default()),
+        stage: stage::read_all(&top),
+    };
+    top.finish();
+    draft
+}
+
+/// Problems with their lines, in order and each once.
+fn place(mut problems: Vec<Problem>, text: &str, file: &str) -> Vec<RecipeError> {
+    problems.sort();
+    problems.dedup();
+    let one = |problem: Problem| {
+        let Problem { offset, key, message } = problem;
+        if offset > text.len() {
+            let file = "--set".to_owned();
+            return RecipeError { file, line: 0, column: 0, key, message };
+        }
+        // What is wrong with the file as a whole has no line.
+        let whole = key.is_empty() && offset == 0;
+        let (line, column) = if whole { (0, 0) } else { source::position(text, offset) };
+        RecipeError { file: file.to_owned(), line, column, key, message }
+    };
+    problems.into_iter().map(one).collect()
+}

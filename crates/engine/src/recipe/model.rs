@@ -1,0 +1,128 @@
+//! What the policy is made of: weights from a folder, or a new model.
+
+use serde::Serialize;
+
+use super::macros::{Entry, Settings, choices, settings};
+use super::section::Section;
+use super::setting::Limit;
+
+/// Where the first weights come from.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Model {
+    /// A folder with `config.json`, `model.safetensors` and `tokenizer.json`, as published models
+    /// have it; relative to the working folder.
+    Path(String),
+    /// New weights, drawn from the recipe's seed.
+    Scratch(Scratch),
+}
+
+choices! {
+    /// The shape of a transformer layer.
+    pub enum Family {
+        /// Llama: root mean square norm, rotary positions, gated feed-forward.
+        Llama = "llama",
+    }
+}
+
+choices! {
+    /// How text becomes tokens for a model made from scratch.
+    pub enum Tokenizer {
+        /// One token per word of the world's closed word lists.
+        Words = "words",
+        /// One token per byte.
+        Bytes = "bytes",
+    }
+}
+
+settings! {
+    /// A new model.
+    pub struct Scratch {
+        /// Shape of a layer.
+        family: Family = Family::Llama, Limit::Any;
+        /// How text becomes tokens.
+        tokenizer: Tokenizer = Tokenizer::Words, Limit::Any;
+        /// Width of the residual stream, in numbers per token.
+        hidden: usize = 96, Limit::Whole(8, 65_536);
+        /// Layers.
+        layers: usize = 3, Limit::Whole(1, 256);
+        /// Attention heads per layer; must divide `hidden` unless `head_dim` is set.
+        heads: usize = 4, Limit::Whole(1, 1024);
+        /// Heads of keys and values; must divide `heads`. Default: `heads`.
+        kv_heads: Option<usize> = None, Limit::Whole(1, 1024);
+        /// Width of a head; even, because positions rotate pairs. Default: `hidden / heads`.
+        head_dim: Option<usize> = None, Limit::Whole(2, 1024);
+        /// Width of the feed-forward layer. Default: 8/3 of `hidden`, rounded up to a multiple of 8.
+        ffn: Option<usize> = None, Limit::Whole(8, 262_144);
+        /// Most tokens on one path from the root to a leaf.
+        context: usize = 512, Limit::Whole(8, 1_048_576);
+        /// Base of the rotary frequencies.
+        rope_base: f64 = 10_000.0, Limit::Real(1.0, 1e9);
+        /// Added to the mean square before the root of a norm.
+        norm_epsilon: f64 = 1e-5, Limit::Above(0.0, 1.0);
+        /// Input and output embeddings are one matrix.
+        tied: bool = true, Limit::Any;
+    }
+}
+
+impl Scratch {
+    /// Fills the widths that follow from others, so that a resolved recipe states them.
+    pub(super) fn resolve(&mut self) {
+        self.kv_heads.get_or_insert(self.heads);
+        self.head_dim.get_or_insert(self.hidden / self.heads.max(1));
+        self.ffn.get_or_insert((self.hidden * 8).div_ceil(3).next_multiple_of(8));
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model::Scratch(Scratch::default())
+    }
+}
+
+impl Settings for Model {
+    fn read(section: &Section<'_>, default: Self) -> Self {
+        let Some(table) = section.child("model") else {
+            if !section.has("model") {
+                let message =
+                    "missing `model`; write `[model.scratch]` or `model.path = \"folder\"`";
+                section.notes.error(section.offset, "model", message);
+            }
+            return default;
+        };
+        let both = table.has("path") && table.has("scratch");
+        let neither = !table.has("path") && !table.has("scratch");
+        if both || neither {
+            let found = if both { "both" } else { "neither" };
+            let message =
+                format!("`model` must hold exactly one of `path`, `scratch`; found: {found}");
+            section.notes.error(table.offset, "model", message);
+        }
+        let path: Option<String> = table.setting("path", None, Limit::Any);
+        let scratch = table.child("scratch").map(|scratch| {
+            let mut read = Scratch::read(&scratch, Scratch::default());
+            read.resolve();
+            scratch.finish();
+            read
+        });
+        table.finish();
+        match (path, scratch) {
+            (_, Some(scratch)) => Model::Scratch(scratch),
+            (Some(path), None) => Model::Path(path),
+            (None, None) => default,
+        }
+    }
+
+    fn write(&self, _: &str, out: &mut Vec<Entry>) {
+        match self {
+            Model::Path(path) => out.push(super::macros::entry(
+                "model",
+                "path",
+                path,
+                &["Folder of the model, relative to the working folder."],
+                Limit::Any,
+            )),
+            Model::Scratch(scratch) => scratch.write("model.scratch", out),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The `rl` stage: grow trees, judge, credit, train.
+
+use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
+
+use super::macros::settings;
+use super::methods::{default_credit, default_grow, default_objective};
+use super::optimizer::Optimizer;
+use super::setting::Limit;
+
+settings! {
+    /// Reinforcement learning on trees of steps.
+    pub struct Rl {
+        /// Updates: each grows `tasks` trees and trains on them.
+        steps: usize = 100, Limit::Whole(1, 10_000_000);
+        /// Tasks, and so trees, per update.
+        tasks: usize = 32, Limit::Whole(1, 65_536);
+        /// Passes over an update's trees.
+        epochs: usize = 1, Limit::Whole(1, 64);
+        /// Optimizer steps per pass; trees are dealt out to them.
+        minibatches: usize = 1, Limit::Whole(1, 4096);
+        /// Most tokens the policy may write in one step.
+        max_tokens: usize = 48, Limit::Whole(1, 1_048_576);
+        /// Most tokens on a path, prompt and observations included. Default: the model's context.
+        path_tokens: Option<usize> = None, Limit::Whole(2, 1_048_576);
+        /// Divides the logits when sampling and when training; above 0.
+        temperature: f64 = 1.0, Limit::Real(0.0, 100.0);
+        /// Sample among the k likeliest tokens; `rl` stages need 0, all of them.
+        top_k: usize = 0, Limit::Whole(0, 1_048_576);
+        /// Sample among the likeliest tokens of this total probability; `rl` stages need 1.
+        top_p: f64 = 1.0, Limit::Above(0.0, 1.0);
+        /// Largest share of an update's attempts that may stay unjudged before the run stops.
+        unscored_max: f64 = 0.2, Limit::Real(0.0, 1.0);
+        /// End the stage when this many tokens were sampled. Default: no limit but `steps`.
+        token_budget: Option<u64> = None, Limit::Whole(1, 1_000_000_000_000_000);
+        /// Most tokens computed at once; bounds memory and changes nothing else.
+        microbatch_tokens: usize = 32_768, Limit::Whole(16, 16_777_216);
+        /// Updates between evaluations on the development split; 0 is never.
+        evaluate_every: usize = 0, Limit::Whole(0, 10_000_000);
+        /// Questions of such an evaluation.
+        evaluate_questions: usize = 100, Limit::Whole(1, 1_000_000);
+        /// Updates between checkpoints; 0 is at the stage's end only.
+        checkpoint_every: usize = 20, Limit::Whole(0, 10_000_000);
+        with {
+            /// How the weights move.
+            optimizer: Optimizer = Optimizer::for_rl();
+            /// Where trees branch.
+            grow: Grow = default_grow();
+            /// What a verdict is worth.
+            reward: RewardConfig = RewardConfig::default();
+            /// What each step is worth.
+            credit: CreditConfig = default_credit();
+            /// The loss.
+            objective: Objective = default_objective();
+        }
+    }
+}

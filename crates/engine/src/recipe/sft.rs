@@ -1,0 +1,41 @@
+//! The `sft` stage: cross-entropy on demonstrations.
+
+use super::macros::{choices, settings};
+use super::optimizer::Optimizer;
+use super::setting::Limit;
+
+choices! {
+    /// Who writes demonstrations.
+    pub enum Demonstrations {
+        /// The world's own script, which knows each answer; needs `environment.world`.
+        Scripted = "scripted",
+    }
+}
+
+settings! {
+    /// Supervised fine-tuning: cross-entropy on the steps that the data marks.
+    pub struct Sft {
+        /// Where demonstrations come from when not from `data`.
+        demonstrations: Option<Demonstrations> = None, Limit::Any;
+        /// A file of conversations, one JSON object with `messages` per line (chat format).
+        data: Option<String> = None, Limit::Any;
+        /// Optimizer steps.
+        steps: usize = 300, Limit::Whole(1, 10_000_000);
+        /// Demonstrations per optimizer step.
+        batch: usize = 32, Limit::Whole(1, 65_536);
+        /// Observations are read and not trained. Tool-Star's published setting is `false`.
+        mask_observations: bool = true, Limit::Any;
+        /// Most tokens computed at once; bounds memory and changes nothing else.
+        microbatch_tokens: usize = 32_768, Limit::Whole(16, 16_777_216);
+        /// Optimizer steps between evaluations on the development split; 0 is never.
+        evaluate_every: usize = 0, Limit::Whole(0, 10_000_000);
+        /// Questions of such an evaluation.
+        evaluate_questions: usize = 100, Limit::Whole(1, 1_000_000);
+        /// Optimizer steps between checkpoints; 0 is at the stage's end only.
+        checkpoint_every: usize = 0, Limit::Whole(0, 10_000_000);
+        with {
+            /// How the weights move.
+            optimizer: Optimizer = Optimizer::for_sft();
+        }
+    }
+}

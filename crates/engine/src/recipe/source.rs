@@ -1,0 +1,150 @@
+//! The recipe's bytes: what is refused before anything is parsed (rows 9 and 10).
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+/// Largest recipe. The longest anyone wrote by hand is a thousandth of it.
+pub(super) const BYTES_MAX: u64 = 1 << 20;
+/// Deepest nesting of arrays, tables and dotted keys.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Reads a recipe as text.
+///
+/// # Errors
+/// A sentence for whatever is not a UTF-8 file of bearable size.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    let cannot = |why: String| format!("cannot read recipe: {why}");
+    let about = fs::metadata(path).map_err(|e| cannot(cause(&e)))?;
+    if about.is_dir() {
+        return Err(cannot("it is a folder; name a file in it".to_owned()));
+    }
+    // A pipe or a device could block forever or never end.
+    if !about.is_file() {
+        return Err(cannot("it is not a regular file".to_owned()));
+    }
+    if about.len() > BYTES_MAX {
+        return Err(cannot(format!("{} bytes, expected at most {BYTES_MAX}", about.len())));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| cannot(cause(&e)))?;
+    // The file may grow between the question and the read.
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| cannot(cause(&e)))?;
+    decode(bytes).map_err(cannot)
+}
+
+fn cause(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string().to_lowercase(),
+    }
+}
+
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    let utf16_mark = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    // Latin text in UTF-16 without a mark: every other byte is zero.
+    let (zeros, of) = (bytes.iter().take(64).filter(|b| **b == 0).count(), bytes.len().min(64));
+    let utf16_like = zeros > 0 && zeros * 3 >= of && zeros * 3 <= of * 2;
+    if utf16_mark || (utf16_like && std::str::from_utf8(&bytes).is_ok()) {
+        return Err("found UTF-16; save as UTF-8".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        format!("byte {} is not UTF-8; save as UTF-8", e.utf8_error().valid_up_to())
+    })?;
+    refuse(&text).map_or(Ok(text), Err)
+}
+
+/// What is wrong with text that a parser would read differently from a person.
+pub(super) fn refuse(text: &str) -> Option<String> {
+    if text.starts_with('\u{feff}') {
+        return Some("found a byte order mark; save as UTF-8 without one".to_owned());
+    }
+    if text.contains('\0') {
+        return Some("it is a binary file (it holds a zero byte)".to_owned());
+    }
+    None
+}
+
+/// The byte at which nesting first exceeds [`DEPTH_MAX`]. Reads brackets and dots outside of
+/// strings and comments: no parser, so no parser's recursion.
+pub(super) fn too_deep(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut open, mut dots) = (0, 0usize, 0usize);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'#' => at = line_end(bytes, at),
+            b'"' | b'\'' => at = string_end(bytes, at),
+            b'[' | b'{' => (open, dots) = (open + 1, 0),
+            b']' | b'}' => (open, dots) = (open.saturating_sub(1), 0),
+            b'.' => dots += 1,
+            b'=' | b',' | b'\n' => dots = 0,
+            _ => {}
+        }
+        if open + dots > DEPTH_MAX {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn line_end(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes[from..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - from);
+    // The newline itself is read by the caller: it ends a key.
+    (from + rest).saturating_sub(1)
+}
+
+/// The last byte of the string that starts at `from`.
+fn string_end(bytes: &[u8], from: usize) -> usize {
+    let quote = bytes[from];
+    let long = bytes[from..].starts_with(&[quote; 3]);
+    let closing: &[u8] = if long { &[quote; 3] } else { &[quote] };
+    let mut at = from + closing.len();
+    while at < bytes.len() {
+        if bytes[at..].starts_with(closing) {
+            return at + closing.len() - 1;
+        }
+        match bytes[at] {
+            b'\\' if quote == b'"' => at += 2,
+            b'\n' if !long => return at - 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len() - 1
+}
+
+/// Line and column, from 1, of a byte.
+pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let offset = offset.min(text.len());
+    let before = &text.as_bytes()[..offset];
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_and_dots_outside_of_text() {
+        assert_eq!(too_deep("a = \"[[[[\" # [[[\n"), None);
+        assert_eq!(too_deep(&format!("a = {}{}", "[".repeat(64), "]".repeat(64))), None);
+        assert_eq!(too_deep(&format!("a = {}", "[".repeat(65))), Some(4 + 64));
+        assert!(too_deep(&format!("[{}a]", "a.".repeat(64))).is_some());
+        assert_eq!(too_deep(&"a.b = 1.5\n".repeat(1000)), None);
+        assert_eq!(too_deep("# comment\n'''\n[[["), None);
+        assert_eq!(too_deep("\"unclosed \\"), None);
+        assert_eq!(too_deep("#"), None);
+    }
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        assert_eq!(position("a\nbc", 0), (1, 1));
+        assert_eq!(position("a\nbc", 3), (2, 2));
+        assert_eq!(position("\u{e9}x", 2), (1, 2));
+        assert_eq!(position("", 9), (1, 1));
+    }
+}

@@ -1,0 +1,113 @@
+//! A recipe's list of stages.
+
+use serde::Serialize;
+use toml::de::DeValue;
+
+use super::evaluate::Evaluate;
+use super::macros::{Entry, Settings};
+use super::nearest::{list, nearest};
+use super::rl::Rl;
+use super::section::Section;
+use super::setting::shown;
+use super::sft::Sft;
+
+/// One part of a run; what stands before it has finished when it starts.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a recipe holds a handful")]
+pub enum Stage {
+    /// Cross-entropy on demonstrations.
+    Sft(Sft),
+    /// Reinforcement learning on trees.
+    Rl(Rl),
+    /// A frozen policy is judged.
+    Evaluate(Evaluate),
+}
+
+/// Most stages of a recipe.
+const STAGES_MAX: usize = 256;
+const KNOWN: [&str; 3] = ["sft", "rl", "evaluate"];
+
+impl Stage {
+    /// The word a recipe uses.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Stage::Sft(_) => "sft",
+            Stage::Rl(_) => "rl",
+            Stage::Evaluate(_) => "evaluate",
+        }
+    }
+
+    pub(super) fn write(&self, index: usize, out: &mut Vec<Entry>) {
+        let section = format!("stage[{index}].{}", self.name());
+        match self {
+            Stage::Sft(sft) => sft.write(&section, out),
+            Stage::Rl(rl) => rl.write(&section, out),
+            Stage::Evaluate(evaluate) => evaluate.write(&section, out),
+        }
+    }
+
+    fn read(stage: &Section<'_>) -> Option<Stage> {
+        let found = stage.keys();
+        for (name, offset) in &found {
+            if !KNOWN.contains(name) {
+                let near = nearest(name, &KNOWN).map(|near| format!("; nearest: `{near}`"));
+                let (name, near) = (name.escape_debug(), near.unwrap_or_default());
+                let message = format!("unknown stage `{name}`; known: {}{near}", list(&KNOWN));
+                stage.notes.error(*offset, &stage.path, message);
+            }
+        }
+        let named: Vec<&str> =
+            found.iter().map(|(n, _)| *n).filter(|n| KNOWN.contains(n)).collect();
+        if found.is_empty() || named.len() > 1 {
+            let got = if named.is_empty() { "nothing".to_owned() } else { list(&named) };
+            let (path, known) = (&stage.path, list(&KNOWN));
+            let message = format!("`{path}` must hold exactly one of {known}; found: {got}");
+            stage.notes.error(stage.offset, path, message);
+        }
+        let name = KNOWN.into_iter().find(|name| Some(name) == named.first())?;
+        let table = stage.child(name)?;
+        let read = match name {
+            "sft" => Stage::Sft(Sft::read(&table, Sft::default())),
+            "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
+            _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
+        };
+        table.finish();
+        Some(read)
+    }
+}
+
+/// Reads `[[stage]]`. `None` stands where a stage could not be read, so that indices stay.
+pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
+    let notes = top.notes;
+    let Some(value) = top.take("stage") else {
+        notes.error(
+            top.offset,
+            "stage",
+            "the recipe has no stages; write `[[stage]]` and below it \
+            one of `[stage.sft]`, `[stage.rl]`, `[stage.evaluate]`",
+        );
+        return Vec::new();
+    };
+    let DeValue::Array(items) = value.get_ref() else {
+        let message = "`stage` must be an array of tables; write `[[stage]]`".to_owned()
+            + &format!(", got: {}", shown(value.get_ref()));
+        notes.error(top.offset_of("stage"), "stage", message);
+        return Vec::new();
+    };
+    if items.is_empty() || items.len() > STAGES_MAX {
+        let message = format!("a recipe must have 1..={STAGES_MAX} stages, got: {}", items.len());
+        notes.error(value.span().start, "stage", message);
+        return Vec::new();
+    }
+    let one = |(index, item): (usize, &toml::Spanned<DeValue<'_>>)| {
+        let path = format!("stage[{index}]");
+        let DeValue::Table(table) = item.get_ref() else {
+            let message = format!("`{path}` must be a table, got: {}", shown(item.get_ref()));
+            notes.error(item.span().start, &path, message);
+            return None;
+        };
+        Stage::read(&Section::new(notes, path, item.span().start, table))
+    };
+    items.iter().enumerate().map(one).collect()
+}
