@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use stepwell_methods::{Grow, Share};
+use stepwell_methods::{Decision, Grow, GrowView};
 use stepwell_tree::{
     Completion, Environment, Episode, ForkError, Key, NewStep, Origin, Policy, PrefixId,
     SampleRequest, Sampling, StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
@@ -41,7 +41,8 @@ struct Live {
     parent: StepId,
     child_index: u32,
     key: Key,
-    share: Share,
+    /// Choices above this one.
+    path: Vec<Decision>,
     prefix: PrefixId,
     length: usize,
     /// `Err` where the harness could not provide a world: the leaf will be unscored.
@@ -53,7 +54,7 @@ struct Boundary {
     tree: usize,
     step: StepId,
     key: Key,
-    share: Share,
+    path: Vec<Decision>,
     prefix: PrefixId,
     length: usize,
     token: Vec<u32>,
@@ -68,7 +69,7 @@ struct Rollout<'a> {
     live: BTreeMap<u64, Live>,
     requests: u64,
     /// How many live steps and waiting boundaries hang on a prefix; 0 releases its keys and values.
-    users: BTreeMap<PrefixId, usize>,
+    users: BTreeMap<PrefixId, u32>,
 }
 
 /// Grows one tree per task. `on_token` is called after every decoding round with the number of
@@ -122,16 +123,16 @@ impl Rollout<'_> {
         let prefixes = self.policy.extend(&prompts);
         for (t, task) in tasks.iter().enumerate() {
             let key = self.plan.key.with_task(&task.hash());
-            let shares = self.plan.grow.opening();
-            self.users.insert(prefixes[t], shares.len());
-            for (child, share) in shares.into_iter().enumerate() {
-                let own = key.with(child as u64);
+            let children = self.plan.grow.opening();
+            self.users.insert(prefixes[t], children);
+            for child in 0..children {
+                let own = key.with(u64::from(child));
                 let live = Live {
                     tree: t,
                     parent: StepId::ROOT,
-                    child_index: child as u32,
+                    child_index: child,
                     key: own,
-                    share,
+                    path: Vec::new(),
                     prefix: prefixes[t],
                     length: prompts[t].1.len(),
                     episode: environment.start(task, own),
@@ -193,11 +194,13 @@ impl Rollout<'_> {
             logprob: &[],
         });
         self.texts[live.tree].push(text);
+        let mut path = live.path;
+        path.push(Decision { child_index: live.child_index, tokens: done.token.len() as u32 });
         Some(Boundary {
             tree: live.tree,
             step: observation,
             key: live.key,
-            share: live.share,
+            path,
             prefix: done.prefix,
             length,
             token,
@@ -222,13 +225,13 @@ impl Rollout<'_> {
         let prefixes = self.policy.extend(&batch);
         for (boundary, prefix) in boundaries.into_iter().zip(prefixes) {
             self.policy.release(boundary.prefix);
-            let shares = self.plan.grow.boundary(&boundary.share);
-            assert!(!shares.is_empty(), "a boundary continues at least once");
-            self.users.insert(prefix, shares.len());
-            let last = shares.len() - 1;
+            let view = GrowView { path: &boundary.path };
+            let children = self.plan.grow.after_observation(&view, boundary.key);
+            assert!(children > 0, "a boundary continues at least once");
+            self.users.insert(prefix, children);
             let mut episode = Some(boundary.episode);
-            for (child, share) in shares.into_iter().enumerate() {
-                let own = if child == last {
+            for child in 0..children {
+                let own = if child + 1 == children {
                     Ok(episode.take().expect("the last child takes the episode itself"))
                 } else {
                     fork(episode.as_deref().expect("only the last child takes the episode"))
@@ -236,9 +239,9 @@ impl Rollout<'_> {
                 self.submit(Live {
                     tree: boundary.tree,
                     parent: boundary.step,
-                    child_index: child as u32,
-                    key: boundary.key.with(child as u64),
-                    share,
+                    child_index: child,
+                    key: boundary.key.with(u64::from(child)),
+                    path: boundary.path.clone(),
                     prefix,
                     length: boundary.length,
                     episode: own,

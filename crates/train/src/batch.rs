@@ -9,6 +9,8 @@ use stepwell_tree::{Credit, Layout, StepTree};
 pub struct MicroBatch {
     /// The trees, each shared prefix once.
     pub layout: Layout,
+    /// `[T]` one past the last row of the subtree of each row's step.
+    pub subtree_end: Vec<u32>,
     /// The row whose hidden state predicts the token: its predecessor on the path.
     pub row: Vec<u32>,
     /// The token that was sampled (or demonstrated).
@@ -30,9 +32,9 @@ pub(crate) const REFERENCE: &str = "reference_logprob";
 /// own). `credit` and `weight` are per tree, the latter over the arena. Trees without trained
 /// tokens are left out: nothing in them is computed.
 pub fn micro_batches(
-    trees: &[&StepTree],
-    credit: &[&Credit],
-    weight: &[&[f64]],
+    trees: &[StepTree],
+    credit: &[Credit],
+    weight: &[Vec<f64>],
     tokens_max: usize,
 ) -> Vec<MicroBatch> {
     assert!(trees.len() == credit.len() && trees.len() == weight.len(), "one column per tree");
@@ -56,11 +58,11 @@ pub fn micro_batches(
 impl MicroBatch {
     fn pack(
         group: &[usize],
-        trees: &[&StepTree],
-        credit: &[&Credit],
-        weight: &[&[f64]],
+        trees: &[StepTree],
+        credit: &[Credit],
+        weight: &[Vec<f64>],
     ) -> MicroBatch {
-        let layout = Layout::pack(group.iter().map(|&t| trees[t]));
+        let layout = Layout::pack(group.iter().map(|&t| &trees[t]));
         let first_row = layout.predecessor();
         let mut batch = MicroBatch::default();
         let referenced = group.iter().all(|&t| trees[t].token_column.contains_key(REFERENCE));
@@ -83,6 +85,8 @@ impl MicroBatch {
                 }
             }
         }
+        let end = |step: u32| layout.subtree_end[step as usize];
+        batch.subtree_end = layout.step_of().into_iter().map(end).collect();
         batch.layout = layout;
         batch.reference = referenced.then_some(reference);
         batch
@@ -94,7 +98,7 @@ impl MicroBatch {
             token: &self.layout.token,
             position: &self.layout.position,
             segment_begin: &self.layout.begin,
-            subtree_end: &self.layout.subtree_end,
+            subtree_end: &self.subtree_end,
         }
     }
 
@@ -131,7 +135,7 @@ mod tests {
         let mut credit = Credit::none(6);
         (credit.step[1], credit.step[2], credit.step[4]) = (Some(0.5), Some(-1.0), Some(1.0));
         let weight = vec![0.25; tree.token.len()];
-        let batches = micro_batches(&[&tree], &[&credit], &[&weight], 100);
+        let batches = micro_batches(&[tree], &[credit], &[weight], 100);
         assert_eq!(batches.len(), 1);
         let batch = &batches[0];
         // Rows: q0 q1 a2 a3 o4 c5 d6 d7 b8.
@@ -148,17 +152,13 @@ mod tests {
         credit.step[4] = Some(1.0);
         let weight = vec![1.0; trees[0].token.len()];
         for tokens_max in [1, 9, 18, 1000] {
-            let batches = micro_batches(
-                &trees.iter().collect::<Vec<_>>(),
-                &[&credit; 5],
-                &[&weight[..]; 5],
-                tokens_max,
-            );
+            let (credits, weights) = (vec![credit.clone(); 5], vec![weight.clone(); 5]);
+            let batches = micro_batches(&trees, &credits, &weights, tokens_max);
             assert_eq!(batches.iter().map(MicroBatch::trained).sum::<usize>(), 5);
             assert!(batches.iter().all(|b| b.layout.len() <= tokens_max.max(9)));
         }
         // A tree without credit is not computed at all.
         let none = Credit::none(6);
-        assert!(micro_batches(&[&trees[0]], &[&none], &[&weight], 100).is_empty());
+        assert!(micro_batches(&trees[..1], &[none], &[weight], 100).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
 
-use stepwell_model::{AdamW, Gradients, Model, Packed, Scored, Workspace};
+use stepwell_model::{AdamW, Gradients, Model, Workspace};
 use stepwell_tree::{PolicyVersion, StepTree};
 
 use crate::batch::REFERENCE;
@@ -100,9 +100,9 @@ impl Learner {
         // Weights carry the arena index of each trained token through the packing.
         let place: Vec<f64> = (0..tree.token.len()).map(|t| t as f64).collect();
         let mut column = vec![0.0; tree.token.len()];
-        for batch in micro_batches(&[tree], &[&all], &[&place], tokens_max) {
-            let (packed, scored): (Packed<'_>, Scored<'_>) =
-                (batch.packed(), batch.scored(temperature));
+        let tree = std::slice::from_ref(tree);
+        for batch in micro_batches(tree, &[all], &[place], tokens_max) {
+            let (packed, scored) = (batch.packed(), batch.scored(temperature));
             let scores = self.workspace.forward(model, &packed, &scored);
             for (at, logprob) in batch.weight.iter().zip(&scores.logprob) {
                 column[*at as usize] = *logprob;

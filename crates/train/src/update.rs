@@ -1,7 +1,7 @@
 //! One update: forward, objective, backward, checks, clip, optimizer. Transactional (P8).
 
-use stepwell_methods::{Aggregation, Batch, Diagnostics, Objective, token_weights};
-use stepwell_model::{AdamWSettings, Gradients};
+use stepwell_methods::{Batch, Diagnostics, Objective, token_weights};
+use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, Key, StepTree};
 
 use crate::{Learner, MicroBatch, micro_batches};
@@ -11,8 +11,6 @@ use crate::{Learner, MicroBatch, micro_batches};
 pub struct Settings {
     /// The loss.
     pub objective: Objective,
-    /// How token losses become one number.
-    pub aggregation: Aggregation,
     /// The recipe's token budget per step, the default constant of Dr. GRPO's divisor.
     pub max_tokens: usize,
     /// The temperature that tokens were sampled at; log-probs are of that distribution.
@@ -101,12 +99,14 @@ impl Learner {
             let order = key.with(epoch as u64).permutation(trained.len());
             let parts = settings.minibatches.min(trained.len());
             for part in 0..parts {
-                let mut member: Vec<usize> =
-                    (part..order.len()).step_by(parts).map(|i| trained[order[i]]).collect();
-                // Sums run in the forest's order, so one minibatch is the same in every epoch.
-                member.sort_unstable();
+                // A tree outside the minibatch has no credit in it, and so is not computed.
+                let mut own: Vec<Credit> =
+                    forest.iter().map(|tree| Credit::none(tree.len())).collect();
+                for at in (part..order.len()).step_by(parts) {
+                    own[trained[order[at]]] = credit[trained[order[at]]].clone();
+                }
                 let first = epoch == 0 && part == 0;
-                self.optimizer_step(forest, credit, &member, settings, first, &mut report)?;
+                self.optimizer_step(forest, &own, settings, first, &mut report)?;
             }
         }
         let steps = report.optimizer_steps.max(1) as f64;
@@ -119,24 +119,18 @@ impl Learner {
         &mut self,
         forest: &[StepTree],
         credit: &[Credit],
-        member: &[usize],
         settings: &Settings,
         first: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let trees: Vec<&StepTree> = member.iter().map(|&t| &forest[t]).collect();
-        let own: Vec<&Credit> = member.iter().map(|&t| &credit[t]).collect();
-        let weight =
-            token_weights(&trees, &own, settings.aggregation.clone(), settings.max_tokens);
-        let weight: Vec<&[f64]> = weight.iter().map(Vec::as_slice).collect();
-        let batches = micro_batches(&trees, &own, &weight, settings.tokens_max);
-        let mut gradients = std::mem::replace(&mut self.gradients, Gradients::empty());
-        gradients.clear();
-        let outcome = self.accumulate(&batches, settings, first, &mut gradients, report);
-        let norm = gradients.norm();
-        let stepped = outcome.and_then(|()| self.apply(&mut gradients, norm, settings));
-        self.gradients = gradients;
-        stepped?;
+        let aggregation = settings.objective.aggregation();
+        let weight = token_weights(forest, credit, aggregation, settings.max_tokens);
+        let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
+        self.gradients.clear();
+        let check_gap = first && settings.on_policy;
+        self.accumulate(&batches, settings, check_gap, report)?;
+        let norm = self.gradients.norm();
+        self.apply(norm, settings)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
         Ok(())
@@ -146,44 +140,37 @@ impl Learner {
         &mut self,
         batches: &[MicroBatch],
         settings: &Settings,
-        first: bool,
-        gradients: &mut Gradients,
+        check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let mut gap = 0.0;
+        let Learner { model, workspace, gradients, .. } = self;
+        let mut seen = Diagnostics::default();
         for batch in batches {
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-            let scores = self.workspace.forward(&self.model, &packed, &scored);
+            let scores = workspace.forward(model, &packed, &scored);
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
-            let drift = |(now, then): (&f32, &f32)| f64::from((now - then).abs());
-            gap += scores.logprob.iter().zip(&batch.behaviour).map(drift).sum::<f64>();
-            let loss = settings.objective.loss(&Batch {
+            let loss = settings.objective.objective(&Batch {
                 logprob: &scores.logprob,
                 entropy: &scores.entropy,
                 behaviour: &batch.behaviour,
                 reference: batch.reference.as_deref(),
                 credit: &batch.credit,
                 weight: &batch.weight,
+                ..Batch::default()
             });
             finite("loss gradient", &loss.d_logprob, batch)?;
             finite("loss gradient", &loss.d_entropy, batch)?;
             report.loss += loss.value;
-            report.diagnostics.merge(&loss.diagnostics);
-            self.workspace.backward(
-                &self.model,
-                &packed,
-                &scored,
-                &loss.d_logprob,
-                &loss.d_entropy,
-                gradients,
-            );
+            seen.merge(&loss.diagnostics);
+            let (d_logprob, d_entropy) = (&loss.d_logprob, &loss.d_entropy);
+            workspace.backward(model, &packed, &scored, d_logprob, d_entropy, gradients);
         }
-        let trained: usize = batches.iter().map(MicroBatch::trained).sum();
-        report.trained_tokens += trained;
+        report.trained_tokens += batches.iter().map(MicroBatch::trained).sum::<usize>();
         report.computed_tokens += batches.iter().map(|b| b.layout.len()).sum::<usize>();
-        if first && settings.on_policy {
-            report.gap = gap / trained.max(1) as f64;
+        report.diagnostics.merge(&seen);
+        if check_gap {
+            report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
             if report.gap > GAP_MAX {
                 return Err(TrainError::Gap { mean: report.gap });
             }
@@ -192,12 +179,8 @@ impl Learner {
     }
 
     /// Checks, clips and steps. Nothing has moved when this returns an error.
-    fn apply(
-        &mut self,
-        gradients: &mut Gradients,
-        norm: f64,
-        settings: &Settings,
-    ) -> Result<(), TrainError> {
+    fn apply(&mut self, norm: f64, settings: &Settings) -> Result<(), TrainError> {
+        let Learner { model, optimizer, gradients, .. } = self;
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
             let place = gradients.non_finite().unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
@@ -205,7 +188,7 @@ impl Learner {
         if norm > settings.gradient_clip {
             gradients.scale((settings.gradient_clip / norm) as f32);
         }
-        self.optimizer.step(&mut self.model, gradients, &settings.adamw, self.threads);
+        optimizer.step(model, gradients, &settings.adamw, self.threads);
         self.advance_version();
         Ok(())
     }
