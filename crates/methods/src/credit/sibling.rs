@@ -11,7 +11,9 @@
 //! Degenerate: an only child inherits the credit of the nearest step above it that had scored
 //! siblings (DECISIONS 5): between the two there was no choice, so it is that step's continuation
 //! and shares its value and its baseline. Where no step above had any: `None`. Equal values give
-//! exactly 0; a step without a scored leaf below gets `None` and is nobody's baseline.
+//! exactly 0; a step without a scored leaf below gets `None` and is nobody's baseline. A step with
+//! several observations (a world that is sampled again) shares its credit among only children of
+//! them all, which weighs those by less than their share: fork such worlds below the observation.
 //! Control: `permuted` of this one; `leave_one_out` on the same trees.
 //!
 //! Unbiased (tests/unbiased.rs, by enumeration) with an aggregation that weighs a step by the
@@ -48,8 +50,10 @@ fn of_tree(tree: &StepTree, value: &[Option<f64>]) -> Credit {
     let mut first = vec![None; tree.len()];
     let mut sum = vec![0.0; tree.len()];
     let mut count = vec![0u32; tree.len()];
+    // Policy steps with a value: the alternatives of their parent's decision.
+    let scored = |i: usize| value[i].filter(|_| tree.origin[i].is_policy());
     for i in 1..tree.len() {
-        if let (Some(v), true) = (value[i], tree.origin[i].is_policy()) {
+        if let Some(v) = scored(i) {
             let parent = tree.parent[i].index();
             sum[parent] += v - *first[parent].get_or_insert(v);
             count[parent] += 1;
@@ -58,7 +62,7 @@ fn of_tree(tree: &StepTree, value: &[Option<f64>]) -> Credit {
     for i in 1..tree.len() {
         let parent = tree.parent[i].index();
         inherited[i] = inherited[parent];
-        let (Some(v), true) = (value[i], tree.origin[i].is_policy()) else { continue };
+        let Some(v) = scored(i) else { continue };
         if let (Some(origin), 2..) = (first[parent], count[parent]) {
             let others = (sum[parent] - (v - origin)) / f64::from(count[parent] - 1);
             inherited[i] = Some((v - origin) - others);

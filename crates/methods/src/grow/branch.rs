@@ -102,3 +102,98 @@ impl Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grow::Decision;
+    use stepwell_tree::Purpose;
+
+    fn at(config: &Config, path: &[(u32, u32)]) -> u32 {
+        let path: Vec<Decision> =
+            path.iter().map(|&(child_index, tokens)| Decision { child_index, tokens }).collect();
+        after_observation(&GrowView { path: &path }, config, Key::new(0, Purpose::Grow))
+    }
+
+    /// Leaves of the tree in which nothing ends before `depth` decisions.
+    fn leaves(config: &Config, depth: usize, tokens: u32) -> u32 {
+        let mut open: Vec<Vec<(u32, u32)>> =
+            (0..opening(config)).map(|k| vec![(k, tokens)]).collect();
+        let mut count = 0;
+        while let Some(path) = open.pop() {
+            if path.len() == depth {
+                count += 1;
+                continue;
+            }
+            for k in 0..at(config, &path) {
+                open.push([path.as_slice(), &[(k, tokens)]].concat());
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn a_worked_tree() {
+        // Eight leaves: shares 4 and 4, then 2 each, then 1 each: lines from there.
+        let config = Config::default();
+        assert_eq!(at(&config, &[(0, 5)]), 2);
+        assert_eq!(at(&config, &[(1, 5), (0, 5)]), 2);
+        assert_eq!(at(&config, &[(1, 5), (0, 5), (1, 5)]), 1);
+        // Five leaves for three attempts: shares 2, 2, 1; the third goes on in one line.
+        let config = Config { attempts: 3, leaves: 5, ..config };
+        assert_eq!([0, 1, 2].map(|k| at(&config, &[(k, 5)])), [2, 2, 1]);
+    }
+
+    #[test]
+    fn never_more_leaves_than_the_budget_and_all_of_them_where_paths_are_long() {
+        for attempts in 1..=5 {
+            for branches in 1..=4 {
+                for budget in attempts..=20 {
+                    let config = Config { attempts, branches, leaves: budget, tokens: None };
+                    let used = if branches == 1 { attempts } else { budget };
+                    assert_eq!(leaves(&config, 7, 3), used, "{config:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_spent_token_budget_goes_on_in_lines() {
+        let config = Config { leaves: 64, tokens: Some(40), ..Config::default() };
+        // Shares 20, 20; less 5 sampled is 15: fork into 8 and 7; less 5 is 3 and 2: fork; spent.
+        assert_eq!(at(&config, &[(0, 5)]), 2);
+        assert_eq!(at(&config, &[(0, 5), (1, 5)]), 2);
+        assert_eq!(at(&config, &[(0, 5), (1, 6)]), 1);
+        assert_eq!(at(&config, &[(0, 5), (1, 5), (0, 5)]), 1);
+        assert_eq!(leaves(&config, 6, 5), 8);
+    }
+
+    #[test]
+    fn one_branch_is_independent_attempts() {
+        let config = Config { attempts: 8, branches: 1, leaves: 32, tokens: None };
+        let independent = crate::grow::independent::Config { attempts: 8 };
+        assert_eq!(opening(&config), crate::grow::independent::opening(&independent));
+        assert_eq!(at(&config, &[(7, 5)]), 1);
+        assert_eq!(at(&config, &[(7, 5), (0, 1)]), 1);
+    }
+
+    #[test]
+    fn the_cost_model_of_reex_sql() {
+        // Binary branching, depth D, equal segments: (2^(D+1) − 2) against D·2^D sampled tokens.
+        for (depth, ratio) in [(3u32, 0.58), (4, 0.47), (5, 0.39)] {
+            let leaves = 1 << depth;
+            let config = Config { leaves, ..Config::default() };
+            let mut open: Vec<Vec<(u32, u32)>> = vec![vec![(0, 1)], vec![(1, 1)]];
+            let mut sampled = 0u32;
+            while let Some(path) = open.pop() {
+                sampled += 1;
+                if path.len() < depth as usize {
+                    let children = 0..at(&config, &path);
+                    open.extend(children.map(|k| [path.as_slice(), &[(k, 1)]].concat()));
+                }
+            }
+            let got = f64::from(sampled) / f64::from(depth * leaves);
+            assert!((got - ratio).abs() < 0.005, "depth {depth}: {got}");
+        }
+    }
+}

@@ -184,15 +184,15 @@ mod tests {
     fn a_worked_tree() {
         // Trains: a a | b c c c d = 7 tokens. Shares: a 1/2, b 1/2, c and d 1/4. Lengths: a 2,
         // b-c 4, b-d 2, so λ(b) = (1/4 + 1/2)/2 = 3/8.
-        let tree = parse(BRANCHED);
-        let credit = [all_scored(&tree)];
+        let forest = [parse(BRANCHED)];
+        let (tree, credit) = (&forest[0], [all_scored(&forest[0])]);
         let expected = [
             [1.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0],
             [0.25, 3.0 / 16.0, 1.0 / 16.0, 1.0 / 8.0],
             [0.05, 0.05, 0.025, 0.025],
         ];
         for (aggregation, expected) in ALL.into_iter().zip(expected) {
-            let weight = &token_weights(&[tree.clone()], &credit, aggregation, 10)[0];
+            let weight = &token_weights(&forest, &credit, aggregation, 10)[0];
             for (step, expected) in [1, 2, 4, 5].into_iter().zip(expected) {
                 for w in &weight[tree.span[step].range()] {
                     assert!((w - expected).abs() < 1e-15, "{aggregation:?} {step}: {w}");
@@ -207,15 +207,14 @@ mod tests {
     #[test]
     fn a_branched_tree_is_the_sum_of_its_rows() {
         // Each scored row with its share, trained on its own: shared tokens add up.
-        let tree = parse(BRANCHED);
-        let credit = all_scored(&tree);
-        let [_, by_row, by_constant] = ALL.map(|aggregation| {
-            token_weights(std::slice::from_ref(&tree), &[credit.clone()], aggregation, 10).remove(0)
-        });
+        let forest = [parse(BRANCHED)];
+        let (tree, credit) = (&forest[0], [all_scored(&forest[0])]);
+        let [_, by_row, by_constant] =
+            ALL.map(|aggregation| token_weights(&forest, &credit, aggregation, 10).remove(0));
         let mut sum_by_row = vec![0.0; tree.token.len()];
         let mut sum_by_constant = vec![0.0; tree.token.len()];
         for (leaf, share) in [(1, 0.5), (4, 0.25), (5, 0.25)] {
-            let path = path_to(&tree, StepId(leaf));
+            let path = path_to(tree, StepId(leaf));
             let own: Vec<StepId> =
                 path.into_iter().filter(|s| tree.origin[s.index()].is_policy()).collect();
             let length: usize = own.iter().map(|s| tree.tokens(*s).len()).sum();

@@ -168,11 +168,12 @@ impl Token {
             seen.clipped_low += 1;
             return (-credit * (1.0 - config.clip_low), 0.0);
         }
-        if let (Some(dual), true) = (config.dual_clip, credit < 0.0) {
-            if ratio > dual {
-                seen.clipped_dual += 1;
-                return (-credit * dual, 0.0);
-            }
+        if let Some(dual) = config.dual_clip
+            && credit < 0.0
+            && ratio > dual
+        {
+            seen.clipped_dual += 1;
+            return (-credit * dual, 0.0);
         }
         (-credit * ratio, -credit * ratio * slope)
     }
@@ -198,4 +199,42 @@ impl Token {
 fn clamp(x: f64, limit: f64) -> (f64, f64) {
     let inside = (-limit..=limit).contains(&x);
     (x.clamp(-limit, limit), if inside { 1.0 } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worked_batch() {
+        // Ratios 1, 1.5, 0.5 twice; the first bound that binds is named beside its credit.
+        let behaviour = [-1.0f32; 4];
+        let logprob = [-1.0, -1.0 + 1.5f32.ln(), -1.0 + 0.5f32.ln(), -1.0 + 0.5f32.ln()];
+        let batch = Batch {
+            logprob: &logprob,
+            behaviour: &behaviour,
+            credit: &[2.0, 1.0 /* high */, -1.0 /* low */, 1.0],
+            weight: &[0.5, 0.25, 0.25, 0.25],
+            ..Batch::default()
+        };
+        let loss = objective(&batch, &Config::default());
+        // 0.5·(−2) + 0.25·(−1.2) + 0.25·0.8 + 0.25·(−0.5)
+        assert!((loss.value + 1.225).abs() < 1e-7, "{}", loss.value);
+        assert_eq!(loss.d_logprob[..3], [-1.0, 0.0, 0.0]);
+        assert!((loss.d_logprob[3] + 0.125).abs() < 1e-7);
+        assert_eq!((loss.diagnostics.clipped_low, loss.diagnostics.clipped_high), (1, 1));
+        assert!((loss.diagnostics.ratio_max - 1.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_recipe_must_not_hold() {
+        let bad = |config: Config, name: &str| {
+            assert!(config.problem().is_some_and(|p| p.contains(name)), "{name}");
+        };
+        assert_eq!(Config::default().problem(), None);
+        bad(Config { clip_low: 1.5, ..Config::default() }, "clip_low");
+        bad(Config { clip_high: f64::NAN, ..Config::default() }, "clip_high");
+        bad(Config { dual_clip: Some(1.0), ..Config::default() }, "dual_clip");
+        bad(Config { log_ratio_max: 0.0, ..Config::default() }, "log_ratio_max");
+    }
 }
