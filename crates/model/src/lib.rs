@@ -1,1 +1,28 @@
 //! One family of decoder-only transformers, forward and backward, on the CPU.
+//!
+//! There is one forward: the sampler and the trainer call the same functions, and every output
+//! of every product is one chain of fused multiply-adds in a fixed order. So the log-probability
+//! that was sampled is the one that is trained, bit for bit, for any batch, any number of
+//! threads and any vector unit.
+
+mod adamw;
+mod config;
+mod decode;
+mod error;
+mod gradients;
+mod initial;
+mod kernel;
+mod model;
+mod parameters;
+mod team;
+#[cfg(test)]
+mod testing;
+mod train;
+
+pub use adamw::{AdamW, AdamWSettings};
+pub use config::{Config, Family, RopeScaling};
+pub use decode::{Decoder, Finished, Halt, Prefix, SampleRequest, Sampling, StopCause};
+pub use error::ModelError;
+pub use gradients::Gradients;
+pub use model::{Model, ParameterView};
+pub use train::{Packed, Scored, TokenScores, Workspace};

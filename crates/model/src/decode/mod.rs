@@ -1,0 +1,9 @@
+//! Decoding: keys and values belong to steps, all live rows advance together.
+
+mod decoder;
+mod prefix;
+mod request;
+
+pub use decoder::Decoder;
+pub use prefix::Prefix;
+pub use request::{Finished, Halt, SampleRequest, Sampling, StopCause};

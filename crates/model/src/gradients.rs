@@ -1,0 +1,75 @@
+//! Gradients in the layout of the weights.
+
+use crate::{
+    kernel::Buffer,
+    model::{Model, first_non_finite},
+    parameters::Layout,
+};
+
+/// One number per weight, accumulated in place.
+#[derive(Clone)]
+pub struct Gradients {
+    pub(crate) layout: Layout,
+    pub(crate) arena: Buffer,
+}
+
+impl Gradients {
+    /// Zeros, one per weight of `model`.
+    #[must_use]
+    pub fn zeros_like(model: &Model) -> Self {
+        Self { layout: model.layout.clone(), arena: Buffer::zeros(model.layout.stored) }
+    }
+
+    /// Sets every gradient to zero.
+    pub fn clear(&mut self) {
+        self.arena.fill(0.0);
+    }
+
+    /// The Euclidean norm over all parameters, summed in `f64` in storage order.
+    #[must_use]
+    pub fn norm(&self) -> f64 {
+        self.arena.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt()
+    }
+
+    /// Multiplies every gradient.
+    pub fn scale(&mut self, factor: f32) {
+        for value in self.arena.iter_mut() {
+            *value *= factor;
+        }
+    }
+
+    /// The name of the first parameter whose gradient holds a NaN or an infinity.
+    #[must_use]
+    pub fn non_finite(&self) -> Option<String> {
+        first_non_finite(&self.layout, &self.arena)
+    }
+
+    /// One parameter's gradient in row-major order; `None` for an unknown name.
+    #[must_use]
+    pub fn to_row_major(&self, name: &str) -> Option<Vec<f32>> {
+        self.layout.find(name).map(|slot| slot.read(&self.arena))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Family, testing::tiny};
+
+    #[test]
+    fn norm_scale_and_clear() {
+        let model = Model::random(tiny(Family::Llama), 1);
+        let mut gradients = Gradients::zeros_like(&model);
+        gradients.arena[0] = 3.0;
+        gradients.arena[100] = -4.0;
+        assert_eq!(gradients.norm(), 5.0);
+        gradients.scale(2.0);
+        assert_eq!(gradients.norm(), 10.0);
+        gradients.arena[0] = f32::INFINITY;
+        assert_eq!(gradients.non_finite().as_deref(), Some("model.embed_tokens.weight"));
+        assert!(gradients.to_row_major("model.embed_tokens.weight").is_some());
+        assert!(gradients.to_row_major("nothing").is_none());
+        gradients.clear();
+        assert_eq!(gradients.norm(), 0.0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Fresh weights: a number is a function of (seed, parameter, element), never of a stream.
+
+use crate::model::Model;
+
+/// Norms are one, biases zero, matrices normal.
+///
+/// The deviation is `0.55 / sqrt(hidden)`, which is GPT-2's 0.02 at its width of 768 and keeps
+/// narrow models from starting with vanishing activations; projections that write to the
+/// residual stream are divided by `sqrt(2 * layers)`, so that its variance does not grow with
+/// depth.
+pub(crate) fn fill(model: &mut Model, seed: u64) {
+    let config = model.config().clone();
+    let deviation = 0.55 / (config.hidden as f64).sqrt();
+    let residual = deviation / (2.0 * config.layers as f64).sqrt();
+    let slots = model.layout.slots.clone();
+    for (index, slot) in slots.iter().enumerate() {
+        let scale =
+            if slot.name.ends_with("o_proj.weight") || slot.name.ends_with("down_proj.weight") {
+                residual
+            } else {
+                deviation
+            };
+        let value = |element: usize| -> f32 {
+            if slot.name.ends_with("norm.weight") {
+                1.0
+            } else if slot.name.ends_with("bias") {
+                0.0
+            } else {
+                (scale * normal(seed, index as u64, element as u64)) as f32
+            }
+        };
+        let values: Vec<f32> = (0..slot.count()).map(value).collect();
+        slot.write(&mut model.arena, &values);
+    }
+}
+
+/// A standard normal by Box and Muller from two hashed uniforms.
+fn normal(seed: u64, parameter: u64, element: u64) -> f64 {
+    let key = mix(mix(seed ^ 0x73_74_65_70).wrapping_add(parameter));
+    let first = uniform(mix(key.wrapping_add(2 * element)));
+    let second = uniform(mix(key.wrapping_add(2 * element + 1)));
+    (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos()
+}
+
+/// In (0, 1]: zero would have no logarithm.
+fn uniform(bits: u64) -> f64 {
+    ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
+}
+
+/// SplitMix64's step and finaliser.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Family, testing::tiny};
+
+    #[test]
+    fn weights_are_a_function_of_the_seed() {
+        let sum = |seed| Model::random(tiny(Family::Llama), seed).checksum();
+        assert_eq!(sum(3), sum(3));
+        assert_ne!(sum(3), sum(4));
+    }
+
+    #[test]
+    fn the_deviation_is_the_documented_one() {
+        let draws: Vec<f64> = (0..20_000).map(|element| normal(9, 2, element)).collect();
+        let mean = draws.iter().sum::<f64>() / 20_000.0;
+        let variance = draws.iter().map(|draw| draw * draw).sum::<f64>() / 20_000.0;
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+    }
+}

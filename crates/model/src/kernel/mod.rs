@@ -1,0 +1,23 @@
+//! The only arithmetic of the engine, and the only place for `unsafe`.
+//!
+//! Every output of a product is one chain of fused multiply-adds, `k` ascending. Everything else
+//! is plain Rust over slices, compiled once per vector unit: fused multiply-add, addition,
+//! division and square root are exact operations of IEEE 754, so each unit gives the same bits.
+#![expect(unsafe_code, reason = "vector intrinsics and aligned memory")]
+
+mod buffer;
+mod elementwise;
+mod level;
+mod math;
+mod product;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod tile_x86;
+mod transpose;
+
+pub(crate) use buffer::{Buffer, LANES};
+pub(crate) use elementwise::*;
+pub(crate) use math::*;
+pub(crate) use product::*;
+pub(crate) use tile::{PANEL, Tile};
+pub(crate) use transpose::*;

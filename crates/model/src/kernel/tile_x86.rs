@@ -1,0 +1,180 @@
+//! The tile kernel on AVX-512 and AVX2. The chains are those of the portable code.
+
+use std::arch::x86_64::{
+    __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use super::tile::{PANEL, Tile};
+
+/// At most 12 rows and any number of panels. Few rows take several panels at once, because one
+/// chain alone waits for its own latency.
+///
+/// # Safety
+/// `Tile::check` must hold with at least `rows` rows, and the processor must have AVX-512.
+pub(super) unsafe fn rows_avx512(
+    tile: &Tile,
+    rows: usize,
+    left: *const f32,
+    right: *const f32,
+    out: *mut f32,
+) {
+    let mut done = 0;
+    while done < tile.panels {
+        // SAFETY: `done` stays below the panels that `check` has bounded.
+        let (right, out) =
+            unsafe { (right.add(done * tile.right_panel), out.add(done * tile.out_panel)) };
+        macro_rules! pick {
+            ($panels:literal, $($rows:literal)*) => {
+                // SAFETY: the caller's.
+                match rows { $($rows => unsafe { run_avx512::<$rows, $panels>(tile, left, right, out) },)*
+                    _ => unreachable!("at most 12 rows") }
+            };
+        }
+        let rest = tile.panels - done;
+        done += if rows <= 3 && rest >= 4 {
+            pick!(4, 1 2 3);
+            4
+        } else if rows <= 6 && rest >= 2 {
+            pick!(2, 1 2 3 4 5 6);
+            2
+        } else {
+            pick!(1, 1 2 3 4 5 6 7 8 9 10 11 12);
+            1
+        };
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn run_avx512<const ROWS: usize, const PANELS: usize>(
+    tile: &Tile,
+    left: *const f32,
+    right: *const f32,
+    out: *mut f32,
+) {
+    let mut sum: [[[__m512; 2]; PANELS]; ROWS] = [[[_mm512_setzero_ps(); 2]; PANELS]; ROWS];
+    // SAFETY: every offset is one that the caller's `check` has bounded.
+    unsafe {
+        if tile.accumulate {
+            for (r, row) in sum.iter_mut().enumerate() {
+                for (p, panel) in row.iter_mut().enumerate() {
+                    let from = out.add(r * tile.out_row + p * tile.out_panel);
+                    *panel = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
+                }
+            }
+        }
+        let mut right = right;
+        for outer in 0..tile.outer {
+            // One pointer per three rows: the two others are reached by scaled addressing, so
+            // that the addresses of twelve rows fit in the registers.
+            let base = left.add(outer * tile.left_outer);
+            let mut bases: [*const f32; 4] =
+                std::array::from_fn(|group| base.wrapping_add(3 * group * tile.left_row));
+            for _ in 0..tile.inner {
+                let mut lanes = [[_mm512_setzero_ps(); 2]; PANELS];
+                for (p, lanes) in lanes.iter_mut().enumerate() {
+                    let from = right.add(p * tile.right_panel);
+                    *lanes = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
+                }
+                for r in 0..ROWS {
+                    let factor = _mm512_set1_ps(*bases[r / 3].add(r % 3 * tile.left_row));
+                    for p in 0..PANELS {
+                        sum[r][p][0] = _mm512_fmadd_ps(factor, lanes[p][0], sum[r][p][0]);
+                        sum[r][p][1] = _mm512_fmadd_ps(factor, lanes[p][1], sum[r][p][1]);
+                    }
+                }
+                for base in &mut bases {
+                    *base = base.wrapping_add(tile.left_step);
+                }
+                right = right.wrapping_add(tile.right_step);
+            }
+        }
+        for (r, row) in sum.iter().enumerate() {
+            for (p, panel) in row.iter().enumerate() {
+                let to = out.add(r * tile.out_row + p * tile.out_panel);
+                _mm512_storeu_ps(to, panel[0]);
+                _mm512_storeu_ps(to.add(16), panel[1]);
+            }
+        }
+    }
+}
+
+/// At most 6 rows and any number of panels.
+///
+/// # Safety
+/// `Tile::check` must hold with at least `rows` rows, and the processor must have AVX2 and FMA.
+pub(super) unsafe fn rows_avx2(
+    tile: &Tile,
+    rows: usize,
+    left: *const f32,
+    right: *const f32,
+    out: *mut f32,
+) {
+    macro_rules! pick {
+        ($vectors:literal, $($rows:literal)*) => {
+            for piece in 0..tile.panels * (4 / $vectors) {
+                let (panel, shift) = (piece / (4 / $vectors), piece % (4 / $vectors) * 8 * $vectors);
+                // SAFETY: the caller's; a piece lies inside its panel.
+                unsafe {
+                    let right = right.add(panel * tile.right_panel + shift);
+                    let out = out.add(panel * tile.out_panel + shift);
+                    match rows { $($rows => run_avx2::<$rows, $vectors>(tile, left, right, out),)*
+                        _ => unreachable!("at most 6 rows") }
+                }
+            }
+        };
+    }
+    const { assert!(PANEL == 32, "four vectors of eight lanes") };
+    if rows <= 3 {
+        pick!(4, 1 2 3);
+    } else {
+        pick!(2, 4 5 6);
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<const ROWS: usize, const VECTORS: usize>(
+    tile: &Tile,
+    left: *const f32,
+    right: *const f32,
+    out: *mut f32,
+) {
+    let mut sum: [[__m256; VECTORS]; ROWS] = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+    // SAFETY: every offset is one that the caller's `check` has bounded.
+    unsafe {
+        if tile.accumulate {
+            for (r, row) in sum.iter_mut().enumerate() {
+                for (v, vector) in row.iter_mut().enumerate() {
+                    *vector = _mm256_loadu_ps(out.add(r * tile.out_row + 8 * v));
+                }
+            }
+        }
+        let mut right = right;
+        for outer in 0..tile.outer {
+            let mut base = left.add(outer * tile.left_outer);
+            for _ in 0..tile.inner {
+                let lanes: [__m256; VECTORS] = {
+                    let mut lanes = [_mm256_setzero_ps(); VECTORS];
+                    for (v, lanes) in lanes.iter_mut().enumerate() {
+                        *lanes = _mm256_loadu_ps(right.add(8 * v));
+                    }
+                    lanes
+                };
+                for r in 0..ROWS {
+                    let factor = _mm256_set1_ps(*base.add(r * tile.left_row));
+                    for v in 0..VECTORS {
+                        sum[r][v] = _mm256_fmadd_ps(factor, lanes[v], sum[r][v]);
+                    }
+                }
+                base = base.wrapping_add(tile.left_step);
+                right = right.wrapping_add(tile.right_step);
+            }
+        }
+        for (r, row) in sum.iter().enumerate() {
+            for (v, vector) in row.iter().enumerate() {
+                _mm256_storeu_ps(out.add(r * tile.out_row + 8 * v), *vector);
+            }
+        }
+    }
+}
