@@ -1,1 +1,40 @@
-//! The run folder: record, checkpoints, exports.
+//! The run folder: record, checkpoints, exports. The only crate that writes under it (INV-14).
+//!
+//! [`RunFolder`] is the right to write a run; [`Record`] takes its commits, each one transaction of
+//! SQLite and one link of a chain of digests; [`RunReader`] reads them back bit for bit, while the
+//! run goes on or years later. [`Checkpoint`]s are folders that are whole or absent. The format is
+//! described in docs/FORMAT.md; formats of others are used where good ones exist.
+
+mod atomic;
+mod cell;
+mod chain;
+mod commit;
+mod decode;
+mod digest;
+mod disk;
+mod encode;
+mod error;
+mod folder;
+mod lock;
+mod metrics_file;
+mod reader;
+mod record;
+mod schema;
+mod sqlite;
+mod table;
+mod verify;
+
+pub use commit::{
+    CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
+    Sample, Updated,
+};
+pub use decode::StoredTree;
+pub use digest::Digest;
+pub use error::{Result, StoreError};
+pub use folder::RunFolder;
+pub use reader::{LineageRow, MetricPoint, RunReader};
+pub use record::{Closing, Record};
+pub use verify::Verified;
+
+/// What writes: named in records and checkpoints.
+pub const VERSION: &str = concat!("stepwell ", env!("CARGO_PKG_VERSION"));

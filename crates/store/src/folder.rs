@@ -1,0 +1,170 @@
+//! The run folder: everything a run leaves behind, in one place with one writer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::atomic::{self, TEMPORARY};
+use crate::cell::Cell;
+use crate::chain;
+use crate::commit::{CommitInfo, CommitKey, Head, Kind};
+use crate::digest::Digest;
+use crate::disk;
+use crate::encode::integer;
+use crate::error::{Result, StoreError};
+use crate::lock::RunLock;
+use crate::reader::RunReader;
+use crate::record::Record;
+use crate::schema;
+use crate::table::{RUN, Row, insert};
+
+const RECORD: &str = "run.sqlite";
+const RECIPE: &str = "recipe.toml";
+const LOCK: &str = "lock";
+const METRICS: &str = "metrics.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const EXPORT: &str = "export";
+
+/// A run folder that this process may write. The lock is held until it, its records and their
+/// clones are dropped.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    recipe: String,
+    lock: Arc<RunLock>,
+}
+
+impl RunFolder {
+    /// Makes a new run of a resolved recipe in a folder that is empty or does not exist.
+    pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
+        fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+        disk::require_local(path)?;
+        require_empty(path)?;
+        let lock = RunLock::take(&path.join(LOCK))?;
+        require_empty(path)?; // another process may have been faster
+        for folder in [CHECKPOINTS, EXPORT] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+        }
+        atomic::remove_temporaries(path)?;
+        create_record(path, recipe)?;
+        atomic::write_file(&path.join(RECIPE), recipe.as_bytes())?;
+        Ok(RunFolder { path: path.to_owned(), recipe: recipe.to_owned(), lock: Arc::new(lock) })
+    }
+
+    /// Opens a run to go on with it.
+    pub fn open_for_writing(path: &Path) -> Result<RunFolder> {
+        record_path(path)?;
+        disk::require_local(path)?;
+        let lock = RunLock::take(&path.join(LOCK))?;
+        atomic::remove_temporaries(path)?;
+        let folder = path.join(CHECKPOINTS);
+        fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+        atomic::remove_temporaries(&folder)?;
+        let recipe = RunReader::open(path)?.recipe()?;
+        same_recipe(&path.join(RECIPE), &recipe)?;
+        Ok(RunFolder { path: path.to_owned(), recipe, lock: Arc::new(lock) })
+    }
+
+    /// Opens the record for writing. One at a time: a second one would lose its place in the chain.
+    pub fn record(&self) -> Result<Record> {
+        let path = record_path(&self.path)?;
+        Record::open(path, self.path.join(METRICS), Arc::clone(&self.lock))
+    }
+
+    /// Where the run is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved recipe.
+    pub fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    /// Where checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        checkpoints_path(&self.path)
+    }
+
+    /// Where exports go.
+    pub fn export(&self) -> PathBuf {
+        self.path.join(EXPORT)
+    }
+
+    /// Refuses to begin what cannot end: `bytes` must be free on the disk. `what` names them:
+    /// `one checkpoint`.
+    pub fn require_space(&self, bytes: u64, what: &str) -> Result<()> {
+        disk::require_space(&self.path, bytes, what)
+    }
+}
+
+/// The record of a run; a folder is a run if and only if it has one.
+pub(crate) fn record_path(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(RECORD);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(StoreError::NoRun { path: folder.to_owned() }),
+    }
+}
+
+pub(crate) fn checkpoints_path(folder: &Path) -> PathBuf {
+    folder.join(CHECKPOINTS)
+}
+
+pub(crate) fn lock_path(folder: &Path) -> PathBuf {
+    folder.join(LOCK)
+}
+
+/// A folder that a killed `create` left behind counts as empty.
+fn require_empty(path: &Path) -> Result<()> {
+    let failed = |e| StoreError::io("list", path, e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        found.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    found.sort();
+    if found.iter().any(|name| name == RECORD) {
+        return Err(StoreError::AlreadyARun { path: path.to_owned() });
+    }
+    let ours = [LOCK, CHECKPOINTS, EXPORT];
+    let foreign = |name: &&String| !name.starts_with(TEMPORARY) && !ours.contains(&name.as_str());
+    match found.iter().find(foreign) {
+        None => Ok(()),
+        Some(name) => Err(StoreError::NotARun { path: path.to_owned(), found: name.clone() }),
+    }
+}
+
+/// Commit 0: the recipe, and who wrote it.
+fn create_record(folder: &Path, recipe: &str) -> Result<()> {
+    let temporary = folder.join(format!("{TEMPORARY}{RECORD}"));
+    let facts = [("recipe", recipe), ("written_by", crate::VERSION)];
+    let rows: Vec<Row> = facts
+        .iter()
+        .map(|(name, value)| Row::new(&RUN, vec![integer(0), Cell::text(name), Cell::text(value)]))
+        .collect();
+    let key = CommitKey { kind: Kind::Created, stage: 0, update: 0, name: String::new() };
+    let digest = chain::digest(Digest::ZERO, 0, &key, &rows);
+    let info = CommitInfo { head: Head { number: 0, digest }, key };
+    schema::create_file(&temporary, |connection| {
+        insert(connection, &rows)?;
+        chain::append(connection, &info, Digest::ZERO)
+    })?;
+    atomic::rename(&temporary, &folder.join(RECORD))
+}
+
+/// `recipe.toml` is a copy for people. Where it is missing it is written again; where it was
+/// edited, the run must not go on as if it had followed it.
+fn same_recipe(path: &Path, expected: &str) -> Result<()> {
+    match fs::read(path) {
+        Ok(got) if got == expected.as_bytes() => Ok(()),
+        Ok(got) => Err(StoreError::RecipeChanged {
+            got: Digest::of(&got).to_string(),
+            expected: Digest::of(expected.as_bytes()).to_string(),
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            atomic::write_file(path, expected.as_bytes())
+        }
+        Err(e) => Err(StoreError::io("read", path, e)),
+    }
+}
