@@ -2,8 +2,117 @@
 
 use toml::de::DeValue;
 
-use super::Draft;
+use super::document::locate;
+use super::environment::{Environment, Sql};
+use super::model::{Model, Scratch};
 use super::section::Notes;
+use super::stage::Stage;
+use super::{Draft, combine_stage, combine_world};
 
-/// Notes every impossible combination of a recipe.
-pub(super) fn check(_draft: &Draft, _tree: &DeValue<'_>, _notes: &Notes) {}
+/// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
+/// their defaults stand in for what the author meant.
+pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
+    let broken = notes.errors.borrow().iter().map(|problem| problem.key.clone()).collect();
+    let checker = Checker { tree, notes, broken };
+    if let (Model::Scratch(scratch), true) = (&draft.model, checker.sound("model")) {
+        shape(scratch, &checker);
+    }
+    let Environment::Sql(sql) = &draft.environment;
+    if checker.sound("environment") {
+        combine_world::check(sql, &draft.model, &checker);
+    }
+    for (index, stage) in draft.stage.iter().enumerate() {
+        let path = format!("stage[{index}]");
+        let Some(stage) = stage.as_ref().filter(|_| checker.sound(&path)) else { continue };
+        let place = Place { checker: &checker, path: format!("{path}.{}", stage.name()) };
+        let context = match &draft.model {
+            Model::Scratch(scratch) if checker.sound("model") => Some(scratch.context),
+            _ => None,
+        };
+        let world = checker.sound("environment").then_some(sql);
+        combine_stage::check(stage, &place, context, world);
+        let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
+        let before = &draft.stage[..index];
+        let trained = before.iter().any(|s| !matches!(s, Some(Stage::Evaluate(_))));
+        if matches!(stage, Stage::Rl(_)) && fresh && !trained {
+            place.warn(
+                "",
+                "starts from random weights, whose attempts are hardly ever right; \
+                put a `[stage.sft]` before it",
+            );
+        }
+    }
+}
+
+/// What a check of one table needs to complain.
+pub(super) struct Checker<'c, 'd> {
+    tree: &'c DeValue<'d>,
+    notes: &'c Notes,
+    broken: Vec<String>,
+}
+
+impl Checker<'_, '_> {
+    /// True where nothing at or below a path was wrong so far.
+    pub(super) fn sound(&self, path: &str) -> bool {
+        !self.broken.iter().any(|key| key.starts_with(path))
+    }
+
+    /// `` `key` message ``, at the key's line or that of the nearest table above it.
+    pub(super) fn error(&self, key: &str, message: &str) {
+        self.notes.error(locate(self.tree, key), key, format!("`{key}` {message}"));
+    }
+}
+
+/// A stage's table.
+pub(super) struct Place<'c, 'd> {
+    checker: &'c Checker<'c, 'd>,
+    path: String,
+}
+
+impl Place<'_, '_> {
+    fn key(&self, name: &str) -> String {
+        if name.is_empty() { self.path.clone() } else { format!("{}.{name}", self.path) }
+    }
+
+    pub(super) fn error(&self, name: &str, message: &str) {
+        self.checker.error(&self.key(name), message);
+    }
+
+    /// A sentence of its own, which names the keys it is about.
+    pub(super) fn say(&self, name: &str, message: String) {
+        let key = self.key(name);
+        self.checker.notes.error(locate(self.checker.tree, &key), key, message);
+    }
+
+    pub(super) fn warn(&self, name: &str, message: &str) {
+        let key = self.key(name);
+        let at = locate(self.checker.tree, &key);
+        self.checker.notes.warn(at, &key, format!("`{key}` {message}"));
+    }
+}
+
+/// The shape of a new model.
+fn shape(scratch: &Scratch, checker: &Checker<'_, '_>) {
+    let Scratch { hidden, heads, .. } = *scratch;
+    let kv_heads = scratch.kv_heads.unwrap_or(heads);
+    let head_dim = scratch.head_dim.unwrap_or(hidden / heads);
+    let key = |name: &str| format!("model.scratch.{name}");
+    let is_default =
+        locate(checker.tree, &key("head_dim")) == locate(checker.tree, "model.scratch");
+    if is_default && !hidden.is_multiple_of(heads) {
+        let message = format!("must divide `hidden` ({hidden}), got: {heads}; or set `head_dim`");
+        checker.error(&key("heads"), &message);
+    } else if !head_dim.is_multiple_of(2) || !(2..=1024).contains(&head_dim) {
+        let message = format!(
+            "must be even and in 2..=1024, got: {head_dim}; it is `hidden / heads` unless set"
+        );
+        checker.error(&key("head_dim"), &message);
+    }
+    if !heads.is_multiple_of(kv_heads) {
+        let message = format!("must divide `heads` ({heads}), got: {kv_heads}");
+        checker.error(&key("kv_heads"), &message);
+    }
+}
+
+/// The world as stages need it; `None` where it could not be read.
+pub(super) type World<'s> = Option<&'s Sql>;

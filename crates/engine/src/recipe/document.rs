@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::section::{Notes, Problem};
+use super::section::{Notes, Problem, WHOLE_FILE};
 use super::source::{DEPTH_MAX, position, refuse, too_deep};
 
 /// Stands for a key while the table it belongs to is looked for; no recipe has it.
@@ -12,7 +12,7 @@ const STRANGER: &str = "stepwell-finds-this-key";
 /// Parses a recipe. What cannot be parsed is noted; a tree comes back where one can be trusted.
 pub(super) fn parse<'d>(text: &'d str, notes: &Notes) -> Option<DeValue<'d>> {
     if let Some(why) = refuse(text) {
-        notes.error(0, "", format!("cannot read recipe: {why}"));
+        notes.error(WHOLE_FILE, "", format!("cannot read recipe: {why}"));
         return None;
     }
     if let Some(at) = too_deep(text) {
@@ -20,15 +20,21 @@ pub(super) fn parse<'d>(text: &'d str, notes: &Notes) -> Option<DeValue<'d>> {
         return None;
     }
     let (tree, errors) = DeTable::parse_recoverable(text);
-    let mut trusted = true;
+    let (mut trusted, mut last_line) = (true, 0);
     for error in errors {
+        if notes.is_full() {
+            return None;
+        }
         let at = error.span().map_or(0, |span| span.start);
-        match duplicate(text, &error) {
-            Some(problem) => notes.errors.borrow_mut().push(problem),
-            None => {
-                trusted = false;
-                notes.error(at, "", format!("not TOML: {}", error.message().to_lowercase()));
-            }
+        if let Some(problem) = duplicate(text, &error) {
+            notes.errors.borrow_mut().push(problem);
+            continue;
+        }
+        trusted = false;
+        // The parser goes on in the middle of a line; what it finds there follows from the first.
+        let line = position(text, at).0;
+        if line != std::mem::replace(&mut last_line, line) {
+            notes.error(at, "", format!("not TOML: {}", error.message().to_lowercase()));
         }
     }
     trusted.then(|| DeValue::Table(tree.into_inner()))
@@ -91,20 +97,22 @@ pub(super) fn locate(tree: &DeValue<'_>, path: &str) -> usize {
     at
 }
 
-/// A value that stands at another place, with all that is in it.
-pub(super) fn moved<'d>(value: DeValue<'d>, at: usize) -> Spanned<DeValue<'d>> {
-    let value = match value {
+/// A value that stands further on, with all that is in it.
+pub(super) fn moved<'d>(value: Spanned<DeValue<'d>>, by: usize) -> Spanned<DeValue<'d>> {
+    let further = |span: std::ops::Range<usize>| span.start + by..span.end + by;
+    let span = further(value.span());
+    let value = match value.into_inner() {
         DeValue::Table(table) => {
             let pair =
                 |(key, inner): (Spanned<std::borrow::Cow<'d, str>>, Spanned<DeValue<'d>>)| {
-                    (Spanned::new(at..at, key.into_inner()), moved(inner.into_inner(), at))
+                    (Spanned::new(further(key.span()), key.into_inner()), moved(inner, by))
                 };
             DeValue::Table(table.into_iter().map(pair).collect())
         }
         DeValue::Array(items) => {
-            DeValue::Array(items.into_iter().map(|item| moved(item.into_inner(), at)).collect())
+            DeValue::Array(items.into_iter().map(|item| moved(item, by)).collect())
         }
         other => other,
     };
-    Spanned::new(at..at, value)
+    Spanned::new(span, value)
 }

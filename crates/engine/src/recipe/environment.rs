@@ -104,25 +104,49 @@ pub enum Source {
 }
 
 settings! {
+    /// What one query may cost. All are counts, so a query that is refused once is refused always.
+    pub struct QueryLimits {
+        /// Instructions of SQLite's virtual machine; one second is about 5e7.
+        steps_max: u64 = 10_000_000, Limit::Whole(1_000, 1_000_000_000);
+        /// Rows of a result.
+        rows_max: usize = 10_000, Limit::Whole(1, 1_000_000);
+        /// Bytes of a result.
+        result_bytes_max: usize = 1_000_000, Limit::Whole(1_000, 100_000_000);
+        /// Bytes of one value or row.
+        value_bytes_max: usize = 100_000, Limit::Whole(1_000, 10_000_000);
+        /// Bytes of a query.
+        query_bytes_max: usize = 10_000, Limit::Whole(100, 1_000_000);
+    }
+}
+
+settings! {
     /// The SQL environment.
     pub struct Sql {
-        /// Queries an attempt may run, the final one included; the last must be the answer.
-        max_interactions: usize = 4, Limit::Whole(1, 64);
+        /// Most exploratory queries that are run in an attempt, before the answer.
+        max_interactions: usize = 4, Limit::Whole(0, 1000);
         /// How the verdict's part `explore` is counted.
         explore: Explore = Explore::Fraction, Limit::Any;
         /// How the verdict's part `entity` is counted.
         entity: Entity = Entity::Jaccard, Limit::Any;
         /// How the verdict's part `exact` is decided.
         exact: Exact = Exact::String, Limit::Any;
-        /// Added to the outcome of an answer that does not run; 0 or negative.
-        exec_error_penalty: f64 = 0.0, Limit::Real(-1.0, 0.0);
+        /// The verdict's part `exec` where the answer does not run.
+        exec_error_penalty: i8 = 0, Limit::Signed(-1, 0);
         /// How rows are compared where gold has no order.
         result_compare: ResultCompare = ResultCompare::Multiset, Limit::Any;
-        /// Rows of a result that the policy sees.
-        rows_shown: usize = 5, Limit::Whole(1, 1000);
+        /// Most rows an observation shows.
+        rows_shown: usize = 3, Limit::Whole(1, 1000);
+        /// Most bytes of an observation between its tags.
+        observation_bytes_max: usize = 1000, Limit::Whole(64, 1_000_000);
+        /// The prompt explains the tags: for models that were not trained on them.
+        instructions: bool = false, Limit::Any;
         with {
             /// Where tasks come from.
             source: Source = Source::default();
+        }
+        tables {
+            /// What one query may cost.
+            limits: QueryLimits = QueryLimits::default();
         }
     }
 }

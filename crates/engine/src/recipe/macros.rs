@@ -38,10 +38,10 @@ pub(super) trait Settings: Sized {
     fn write(&self, section: &str, out: &mut Vec<Entry>);
 }
 
-pub(super) fn entry(
+pub(super) fn entry<T: Setting>(
     section: &str,
     name: &str,
-    value: &impl Setting,
+    value: &T,
     about: &[&str],
     limit: Limit,
 ) -> Entry {
@@ -49,12 +49,15 @@ pub(super) fn entry(
     if limit != Limit::Any {
         about.push_str(&format!(" In {}.", limit.text()));
     }
+    if !T::CHOICES.is_empty() {
+        about.push_str(&format!(" One of {}.", super::nearest::list(T::CHOICES)));
+    }
     Entry { section: section.to_owned(), name: name.to_owned(), value: value.text(), about }
 }
 
 /// `field: Type = default, limit;` for every key of a table. `with` names fields that are settings
 /// themselves and read their keys from the same table (`optimizer`) or from one named after their
-/// kind (`credit`).
+/// kind (`credit`); `tables` names fields that are tables of settings below this one.
 macro_rules! settings {
     (
         $(#[doc = $title:literal])+
@@ -62,6 +65,8 @@ macro_rules! settings {
             $( $(#[doc = $about:literal])+ $field:ident : $kind:ty = $default:expr, $limit:expr; )+
             $( with { $( $(#[doc = $inner_about:literal])+ $inner:ident : $inner_kind:ty
                 = $inner_default:expr; )+ } )?
+            $( tables { $( $(#[doc = $table_about:literal])+ $table:ident : $table_kind:ty
+                = $table_default:expr; )+ } )?
         }
     ) => {
         $(#[doc = $title])+
@@ -69,6 +74,7 @@ macro_rules! settings {
         pub struct $name {
             $( $(#[doc = $about])+ pub $field: $kind, )+
             $( $( $(#[doc = $inner_about])+ pub $inner: $inner_kind, )+ )?
+            $( $( $(#[doc = $table_about])+ pub $table: $table_kind, )+ )?
         }
 
         impl Default for $name {
@@ -76,6 +82,7 @@ macro_rules! settings {
                 $name {
                     $( $field: $default, )+
                     $( $( $inner: $inner_default, )+ )?
+                    $( $( $table: $table_default, )+ )?
                 }
             }
         }
@@ -87,6 +94,16 @@ macro_rules! settings {
                     $( $( $inner: $crate::recipe::macros::Settings::read(
                         section, default.$inner,
                     ), )+ )?
+                    $( $( $table: match section.child(stringify!($table)) {
+                        None => default.$table,
+                        Some(table) => {
+                            let read = $crate::recipe::macros::Settings::read(
+                                &table, default.$table,
+                            );
+                            table.finish();
+                            read
+                        }
+                    }, )+ )?
                 }
             }
 
@@ -95,6 +112,9 @@ macro_rules! settings {
                     section, stringify!($field), &self.$field, &[$($about),+], $limit,
                 )); )+
                 $( $( $crate::recipe::macros::Settings::write(&self.$inner, section, out); )+ )?
+                $( $( $crate::recipe::macros::Settings::write(
+                    &self.$table, &format!("{section}.{}", stringify!($table)), out,
+                ); )+ )?
             }
         }
     };
@@ -122,11 +142,13 @@ macro_rules! choices {
         }
 
         impl $crate::recipe::setting::Setting for $name {
+            const CHOICES: &'static [&'static str] = &[$($word),+];
+
             fn read(
                 value: &toml::de::DeValue<'_>,
                 _: &$crate::recipe::setting::Limit,
             ) -> Result<Self, String> {
-                let known = [$($word),+];
+                let known = Self::CHOICES;
                 let got = $crate::recipe::setting::shown(value);
                 let text = match value {
                     toml::de::DeValue::String(text) => text.as_ref(),
@@ -135,9 +157,9 @@ macro_rules! choices {
                 match text {
                     $( $word => Ok($name::$variant), )+
                     other => {
-                        let near = $crate::recipe::nearest::nearest(other, &known)
+                        let near = $crate::recipe::nearest::nearest(other, known)
                             .map(|near| format!("; nearest: `{near}`"));
-                        let known = $crate::recipe::nearest::list(&known);
+                        let known = $crate::recipe::nearest::list(known);
                         let near = near.unwrap_or_default();
                         Err(format!("must be one of {known}, got: {got}{near}"))
                     }

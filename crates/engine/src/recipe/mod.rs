@@ -8,6 +8,8 @@
 //! What a key means, defaults to and may be stands in one place, its declaration ([`macros`]).
 
 mod combine;
+mod combine_stage;
+mod combine_world;
 mod document;
 mod environment;
 mod error;
@@ -19,6 +21,7 @@ mod nearest;
 mod optimizer;
 mod overrides;
 mod part;
+mod part_error;
 mod rl;
 mod section;
 mod setting;
@@ -32,7 +35,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use environment::{
-    Entity, Environment, Exact, Explore, Files, ResultCompare, Source, Sql, World,
+    Entity, Environment, Exact, Explore, Files, QueryLimits, ResultCompare, Source, Sql, World,
 };
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};
@@ -151,16 +154,23 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
 fn place(mut problems: Vec<Problem>, text: &str, file: &str) -> Vec<RecipeError> {
     problems.sort();
     problems.dedup();
+    let more = problems.len() > section::PROBLEMS_MAX;
+    problems.truncate(section::PROBLEMS_MAX);
     let one = |problem: Problem| {
         let Problem { offset, key, message } = problem;
-        if offset > text.len() {
+        if offset > text.len() && offset != section::WHOLE_FILE {
             let file = "--set".to_owned();
             return RecipeError { file, line: 0, column: 0, key, message };
         }
-        // What is wrong with the file as a whole has no line.
-        let whole = key.is_empty() && offset == 0;
+        let whole = offset == section::WHOLE_FILE;
         let (line, column) = if whole { (0, 0) } else { source::position(text, offset) };
         RecipeError { file: file.to_owned(), line, column, key, message }
     };
-    problems.into_iter().map(one).collect()
+    let mut placed: Vec<RecipeError> = problems.into_iter().map(one).collect();
+    if more {
+        let message = format!("and more; the first {} are shown", section::PROBLEMS_MAX);
+        let (file, key) = (file.to_owned(), String::new());
+        placed.push(RecipeError { file, line: 0, column: 0, key, message });
+    }
+    placed
 }

@@ -22,6 +22,10 @@ choices! {
     pub enum Family {
         /// Llama: root mean square norm, rotary positions, gated feed-forward.
         Llama = "llama",
+        /// The same with biases on the query, key and value projections.
+        Qwen2 = "qwen2",
+        /// The same with a norm per head on queries and keys.
+        Qwen3 = "qwen3",
     }
 }
 
@@ -57,9 +61,9 @@ settings! {
         /// Most tokens on one path from the root to a leaf.
         context: usize = 512, Limit::Whole(8, 1_048_576);
         /// Base of the rotary frequencies.
-        rope_base: f64 = 10_000.0, Limit::Real(1.0, 1e9);
+        rope_base: f64 = 10_000.0, Limit::Above(1.0, 1e9);
         /// Added to the mean square before the root of a norm.
-        norm_epsilon: f64 = 1e-5, Limit::Above(0.0, 1.0);
+        norm_epsilon: f64 = 1e-5, Limit::Above(0.0, 0.1);
         /// Input and output embeddings are one matrix.
         tied: bool = true, Limit::Any;
     }

@@ -30,16 +30,18 @@ fn step(text: &str) -> Option<Step<'_>> {
     (!name.is_empty() && name.chars().all(bare)).then_some(Step { name, index })
 }
 
-/// Puts every override into the tree. `base` is the length of the file: override `i` is said to
-/// stand at byte `base + 1 + i`.
+/// Puts every override into the tree. `base` is the length of the file: overrides are said to
+/// stand behind it, one after the other.
 pub(super) fn apply<'d>(
     tree: &mut DeValue<'d>,
     overrides: &'d [String],
     base: usize,
     notes: &Notes,
 ) {
-    for (i, text) in overrides.iter().enumerate() {
-        let at = base + 1 + i;
+    let mut next = base + 1;
+    for text in overrides {
+        let at = next;
+        next += text.len() + 1;
         let shown: String = text.chars().take(80).collect();
         let shown = shown.escape_debug();
         let parts = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
@@ -62,15 +64,15 @@ pub(super) fn apply<'d>(
 }
 
 /// A TOML value; a bare word or path is text.
-fn parse_value(text: &str) -> Result<DeValue<'_>, &'static str> {
+fn parse_value(text: &str) -> Result<Spanned<DeValue<'_>>, &'static str> {
     if too_deep(text).is_some() {
         return Err("is nested deeper than 64 levels");
     }
     let looks_like_toml = text.starts_with(['"', '\'', '[', '{']);
     match DeValue::parse(text) {
-        Ok(value) => Ok(value.into_inner()),
+        Ok(value) => Ok(value),
         Err(_) if looks_like_toml => Err("must be a TOML value"),
-        Err(_) => Ok(DeValue::String(Cow::Borrowed(text))),
+        Err(_) => Ok(Spanned::new(0..text.len(), DeValue::String(Cow::Borrowed(text)))),
     }
 }
 

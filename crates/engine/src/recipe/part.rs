@@ -11,8 +11,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::macros::Entry;
 use super::nearest::{list, nearest};
+use super::part_error::{Blamed, blame, deepest, wild_number};
 use super::section::Section;
-use super::setting::{Limit, Setting, shown};
+use super::setting::shown;
 
 /// A kind of method: an enum of the registry.
 pub(super) trait Part: Clone + Serialize {
@@ -83,75 +84,55 @@ impl Reader<'_, '_> {
                 Ok(Some(part)) => {
                     let problem = part.problem().filter(|_| clean);
                     if let Some(problem) = problem {
-                        self.stage.notes.error(self.at, &self.path, problem);
+                        self.refuse(&problem, &rest);
                     }
                     return Some(part);
                 }
                 Err(error) => error,
             };
             clean = false;
-            let span = error.span().unwrap_or(self.at..self.at);
-            let blamed = rest.iter().find(|(key, value)| {
-                let within = |outer: std::ops::Range<usize>| {
-                    outer.start <= span.start && span.end <= outer.end
-                };
-                within(key.span()) || within(value.span())
-            });
-            let Some((key, value)) = blamed else {
-                let message = format!("`{}`: {}", self.path, error.message());
-                self.stage.notes.error(span.start, &self.path, message);
+            match blame(&rest, &self.path, &error) {
+                Some(blamed) => {
+                    let Blamed { top, at, key, message } = blamed;
+                    self.stage.notes.error(at, key, message);
+                    rest.remove(top.as_str());
+                }
+                None => {
+                    let message = format!("`{}`: {}", self.path, error.message().escape_debug());
+                    self.stage.notes.error(self.at, &self.path, message);
+                    return None;
+                }
+            }
+            if self.stage.notes.is_full() {
                 return None;
-            };
-            self.blame(key.get_ref(), key.span().start, value, &span, error.message());
-            let name = key.get_ref().to_string();
-            rest.remove(name.as_str());
+            }
         }
     }
 
-    fn blame(
-        &self,
-        name: &str,
-        at: usize,
-        value: &Spanned<DeValue<'_>>,
-        span: &std::ops::Range<usize>,
-        message: &str,
-    ) {
-        let key = format!("{}.{}", self.path, name.escape_debug());
-        let known = quoted(message.split_once("expected").map_or("", |(_, rest)| rest));
-        let deeper = value.span() != *span;
-        if let Some(rest) = message.strip_prefix("unknown field `") {
-            let wrong = rest.split('`').next().unwrap_or_default();
-            let inner = if wrong == name { key.clone() } else { format!("{key}.{wrong}") };
-            let help = match (nearest(wrong, &known), known.is_empty()) {
-                (Some(near), _) => format!("; did you mean `{near}`?"),
-                (None, true) => "; it has nothing to set but its `type`".to_owned(),
-                (None, false) => format!("; known: {}", list(&known)),
-            };
-            self.stage.notes.error(at, &key, format!("unknown key `{inner}`{help}"));
-            return;
-        }
-        let why = if let Some(rest) = message.strip_prefix("unknown variant `") {
-            let wrong = rest.split('`').next().unwrap_or_default();
-            let near = nearest(wrong, &known).map(|near| format!("; nearest: `{near}`"));
-            let near = near.unwrap_or_default();
-            format!("must be one of {}, got: `{}`{near}", list(&known), wrong.escape_debug())
-        } else {
-            (!deeper)
-                .then(|| type_error(value.get_ref(), message))
-                .flatten()
-                .unwrap_or_else(|| format!("is wrong: {}", message.escape_debug()))
+    /// A method's own complaint starts with its key, `` `clipped.kl.coefficient` must be ... ``:
+    /// said with the whole path, at that key's line.
+    fn refuse(&self, problem: &str, table: &DeTable<'_>) {
+        let name = problem.split('`').nth(1).unwrap_or_default();
+        let is_key = |name: &&str| table.contains_key(name.split('.').next().unwrap_or_default());
+        let inner = name.split_once('.').map_or(name, |(_, inner)| inner);
+        let (key, at) = match [inner, name].into_iter().find(is_key) {
+            None => (self.path.clone(), self.at),
+            Some(inner) => (format!("{}.{inner}", self.path), deepest(table, inner)),
         };
-        self.stage.notes.error(value.span().start, &key, format!("`{key}` {why}"));
+        let message = match problem.strip_prefix(&format!("`{name}`")) {
+            Some(rest) if key != self.path => format!("`{key}`{rest}"),
+            _ => format!("`{}`: {problem}", self.path),
+        };
+        self.stage.notes.error(at, &key, message);
     }
 
-    /// `nan`, `inf` and whole numbers beyond 64 bits, which serde would let through or TOML could
-    /// not write back.
+    /// True where there were some.
     fn take_out_wild_numbers(&self, table: &mut DeTable<'_>) -> bool {
         let mut wild = Vec::new();
         for (key, value) in table.iter() {
-            if let Some(why) = wild_number(value.get_ref()) {
-                let path = format!("{}.{}", self.path, key.get_ref().escape_debug());
-                self.stage.notes.error(value.span().start, &path, format!("`{path}` {why}"));
+            if let Some((rest, at, why)) = wild_number(value) {
+                let path = format!("{}.{}{rest}", self.path, key.get_ref().escape_debug());
+                self.stage.notes.error(at, &path, format!("`{path}` {why}"));
                 wild.push(key.get_ref().to_string());
             }
         }
@@ -160,40 +141,6 @@ impl Reader<'_, '_> {
         }
         !wild.is_empty()
     }
-}
-
-fn wild_number(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        // The range is checked by the method; here only what is no number at all.
-        DeValue::Float(_) => f64::read(value, &Limit::Any).err(),
-        DeValue::Integer(n) => match i64::from_str_radix(n.as_str(), n.radix()) {
-            Ok(_) => None,
-            Err(_) => Some(format!("must fit 64 bits, got: {}", shown(value))),
-        },
-        DeValue::Array(items) => items.iter().find_map(|item| wild_number(item.get_ref())),
-        DeValue::Table(table) => table.iter().find_map(|(_, inner)| wild_number(inner.get_ref())),
-        _ => None,
-    }
-}
-
-/// Says a wrong type as [`Setting`] says it.
-fn type_error(value: &DeValue<'_>, message: &str) -> Option<String> {
-    let expected = message.rsplit_once("expected ").map(|(_, what)| what.trim())?;
-    match expected {
-        "usize" | "u64" | "u32" | "u16" | "u8" => {
-            let limit = Limit::Whole(0, i64::MAX as u64);
-            u64::read(value, &limit).err()
-        }
-        "f64" | "f32" => Some(format!("must be a number, got: {}", shown(value))),
-        "a boolean" => bool::read(value, &Limit::Any).err(),
-        "a string" => String::read(value, &Limit::Any).err(),
-        _ => None,
-    }
-}
-
-/// The names in backticks of a serde message.
-fn quoted(text: &str) -> Vec<&str> {
-    text.split('`').skip(1).step_by(2).collect()
 }
 
 /// Writes `credit.type` and below it every key of the method's `Config`.
@@ -207,7 +154,7 @@ pub(super) fn write<P: Part>(part: &P, section: &str, out: &mut Vec<Entry>) {
     while let Some((path, value)) = open.pop() {
         match value {
             toml::Value::Table(table) if !table.is_empty() => {
-                let inner = table.into_iter().map(|(key, v)| (format!("{path}.{key}"), v));
+                let inner = table.into_iter().map(|(key, v)| (format!("{path}.{}", bare(key)), v));
                 open.extend(inner.rev());
             }
             // A method with nothing to set.
@@ -215,6 +162,15 @@ pub(super) fn write<P: Part>(part: &P, section: &str, out: &mut Vec<Entry>) {
             value => push(out, section, &path, &value, String::new()),
         }
     }
+}
+
+/// A key as TOML writes it: in quotes where a dot or a space would end it.
+fn bare(key: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(plain) {
+        return key;
+    }
+    toml::Value::String(key).to_string()
 }
 
 fn push(out: &mut Vec<Entry>, section: &str, name: &str, value: &toml::Value, about: String) {

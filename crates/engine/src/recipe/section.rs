@@ -18,6 +18,11 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
+/// The offset of a problem of the file as a whole.
+pub(super) const WHOLE_FILE: usize = usize::MAX;
+/// Most problems that are reported; nobody reads on, and a hostile file has a million.
+pub(super) const PROBLEMS_MAX: usize = 100;
+
 /// Where problems are collected while a recipe is read.
 #[derive(Default, Debug)]
 pub(super) struct Notes {
@@ -26,7 +31,15 @@ pub(super) struct Notes {
 }
 
 impl Notes {
+    /// True where no more problems are kept: whoever looks for them may stop.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.borrow().len() > PROBLEMS_MAX
+    }
+
     pub(super) fn error(&self, offset: usize, key: impl Into<String>, message: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         let problem = Problem { offset, key: key.into(), message: message.into() };
         self.errors.borrow_mut().push(problem);
     }
@@ -119,6 +132,9 @@ impl<'d> Section<'d> {
     pub(super) fn finish(self) {
         let known = self.seen.borrow();
         for (name, offset) in self.keys() {
+            if self.notes.is_full() {
+                break;
+            }
             if known.contains(&name) {
                 continue;
             }

@@ -9,6 +9,8 @@ pub(super) enum Limit {
     Any,
     /// Whole numbers, both ends included.
     Whole(u64, u64),
+    /// Whole numbers that may be negative, both ends included.
+    Signed(i8, i8),
     /// Real numbers, both ends included.
     Real(f64, f64),
     /// Real numbers above the first, up to and including the second.
@@ -21,6 +23,7 @@ impl Limit {
         match self {
             Limit::Any => String::new(),
             Limit::Whole(low, high) => format!("{low}..={high}"),
+            Limit::Signed(low, high) => format!("{low}..={high}"),
             Limit::Real(low, high) => format!("[{low}, {high}]"),
             Limit::Above(low, high) => format!("({low}, {high}]"),
         }
@@ -29,7 +32,7 @@ impl Limit {
     fn holds(&self, number: f64) -> bool {
         match self {
             Limit::Any => true,
-            Limit::Whole(low, high) => number >= *low as f64 && number <= *high as f64,
+            Limit::Whole(..) | Limit::Signed(..) => true,
             Limit::Real(low, high) => number >= *low && number <= *high,
             Limit::Above(low, high) => number > *low && number <= *high,
         }
@@ -38,6 +41,9 @@ impl Limit {
 
 /// A type that one key of a recipe may hold.
 pub(super) trait Setting: Sized {
+    /// The words allowed, where words are.
+    const CHOICES: &'static [&'static str] = &[];
+
     /// Reads a value. `Err` continues the sentence that starts with the key.
     fn read(value: &DeValue<'_>, limit: &Limit) -> Result<Self, String>;
 
@@ -74,30 +80,51 @@ fn whole(number: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
+/// A whole number between two ends, or the rest of the sentence that refuses it.
+fn read_whole(value: &DeValue<'_>, low: i128, high: i128) -> Result<i128, String> {
+    let got = shown(value);
+    match value {
+        DeValue::Integer(number) => match whole(number) {
+            Some(number) if (low..=high).contains(&number) => Ok(number),
+            _ if high == i128::from(u64::MAX) => {
+                Err(format!("must be a whole number in {low}..={high}, got: {got}"))
+            }
+            _ => Err(format!("must be in {low}..={high}, got: {got}")),
+        },
+        DeValue::Float(number) => match real(number) {
+            Some(number) if !number.is_finite() => Err(format!("must be finite, got: {got}")),
+            Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                Err(format!("expected a whole number, got: {got}; write {number}"))
+            }
+            _ => Err(format!("expected a whole number, got: {got}")),
+        },
+        _ => Err(format!("must be a whole number in {low}..={high}, got: {got}")),
+    }
+}
+
 impl Setting for u64 {
     fn read(value: &DeValue<'_>, limit: &Limit) -> Result<Self, String> {
         let (low, high) = match limit {
             Limit::Whole(low, high) => (*low, *high),
             _ => (0, u64::MAX),
         };
-        let got = shown(value);
-        match value {
-            DeValue::Integer(number) => match whole(number).map(u64::try_from) {
-                Some(Ok(number)) if (low..=high).contains(&number) => Ok(number),
-                _ if high == u64::MAX => {
-                    Err(format!("must be a whole number in {low}..={high}, got: {got}"))
-                }
-                _ => Err(format!("must be in {low}..={high}, got: {got}")),
-            },
-            DeValue::Float(number) => match real(number) {
-                Some(number) if !number.is_finite() => Err(format!("must be finite, got: {got}")),
-                Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
-                    Err(format!("expected a whole number, got: {got}; write {number}"))
-                }
-                _ => Err(format!("expected a whole number, got: {got}")),
-            },
-            _ => Err(format!("must be a whole number in {low}..={high}, got: {got}")),
-        }
+        let number = read_whole(value, low.into(), high.into())?;
+        u64::try_from(number).map_err(|_| format!("must be in {low}..={high}, got: {number}"))
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Setting for i8 {
+    fn read(value: &DeValue<'_>, limit: &Limit) -> Result<Self, String> {
+        let (low, high) = match limit {
+            Limit::Signed(low, high) => (*low, *high),
+            _ => (i8::MIN, i8::MAX),
+        };
+        let number = read_whole(value, low.into(), high.into())?;
+        i8::try_from(number).map_err(|_| format!("must be in {low}..={high}, got: {number}"))
     }
 
     fn text(&self) -> Option<String> {
@@ -181,6 +208,8 @@ impl Setting for Vec<String> {
 }
 
 impl<T: Setting> Setting for Option<T> {
+    const CHOICES: &'static [&'static str] = T::CHOICES;
+
     fn read(value: &DeValue<'_>, limit: &Limit) -> Result<Self, String> {
         T::read(value, limit).map(Some)
     }

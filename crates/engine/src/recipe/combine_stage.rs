@@ -1,0 +1,204 @@
+//! Impossible combinations within a stage, and of a stage with the model and the world.
+
+use stepwell_methods::Grow;
+
+use super::combine::{Place, World};
+use super::combine_world::lacks;
+use super::environment::Source;
+use super::evaluate::{Decoding, Evaluate, Split};
+use super::nearest::{list, nearest};
+use super::optimizer::Optimizer;
+use super::rl::Rl;
+use super::sft::Sft;
+use super::stage::Stage;
+
+/// Parts of a verdict of `sql`, in the order its judge gives them.
+const SQL_PARTS: [&str; 5] = ["format", "exact", "exec", "entity", "explore"];
+/// Most attempts an update may hold.
+const ATTEMPTS_MAX: u64 = 1 << 20;
+
+pub(super) fn check(stage: &Stage, place: &Place<'_, '_>, context: Option<usize>, sql: World<'_>) {
+    match stage {
+        Stage::Sft(sft) => {
+            check_sft(sft, place, sql);
+            optimizer(&sft.optimizer, sft.steps, place);
+            evaluations(sft.evaluate_every, place, sql);
+        }
+        Stage::Rl(rl) => {
+            check_sampling(rl, place);
+            check_methods(rl, place);
+            check_update(rl, place);
+            optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
+            tokens(rl.max_tokens, rl.path_tokens, context, place);
+            evaluations(rl.evaluate_every, place, sql);
+            if let Some(why) = sql.and_then(|sql| lacks(sql, Split::Train)) {
+                place.error("", &why);
+            }
+        }
+        Stage::Evaluate(evaluate) => {
+            check_evaluate(evaluate, place);
+            tokens(evaluate.max_tokens, evaluate.path_tokens, context, place);
+            if let Some(why) = sql.and_then(|sql| lacks(sql, evaluate.split)) {
+                place.error("split", &why);
+            }
+        }
+    }
+}
+
+fn check_sft(sft: &Sft, place: &Place<'_, '_>, sql: World<'_>) {
+    match (sft.demonstrations, &sft.data) {
+        (Some(_), Some(_)) => {
+            place.error("data", "and `demonstrations` are both set; keep one of them");
+        }
+        (None, None) => {
+            let message = "needs demonstrations; no earlier stage makes any: set \
+                           `demonstrations = \"scripted\"` or `data = \"file.jsonl\"`";
+            place.error("", message);
+        }
+        (Some(_), None) => {
+            if sql.is_some_and(|sql| matches!(sql.source, Source::Files(_))) {
+                let message = "needs `environment.world`, whose script knows the answers; set \
+                               `data` where tasks come from `environment.files`";
+                place.error("demonstrations", message);
+            }
+        }
+        (None, Some(_)) => {}
+    }
+}
+
+fn check_sampling(rl: &Rl, place: &Place<'_, '_>) {
+    if rl.temperature == 0.0 {
+        let message = "is 0: training needs temperature > 0 (greedy samples carry no gradient \
+                       signal); set it to 1";
+        place.error("temperature", message);
+    }
+    let truncates = |key: &str, value: String, full: &str| {
+        let message = format!(
+            "sampling truncates (`{key} = {value}`) but `objective` assumes the full \
+             distribution; set `{key} = {full}`"
+        );
+        place.say(key, message);
+    };
+    if rl.top_p < 1.0 {
+        truncates("top_p", format!("{:?}", rl.top_p), "1");
+    }
+    if rl.top_k > 0 {
+        truncates("top_k", rl.top_k.to_string(), "0");
+    }
+}
+
+fn check_methods(rl: &Rl, place: &Place<'_, '_>) {
+    let credit = rl.credit.name();
+    let needs = rl.credit.needs();
+    let leaves = rl.grow.leaves_max();
+    if leaves < needs.attempts_min {
+        // The key that holds the number down: a budget of one leaf, or a single line.
+        let key = match &rl.grow {
+            Grow::Branch(config) if config.branches > 1 => "grow.leaves",
+            _ => "grow.attempts",
+        };
+        let message = format!(
+            "`{credit}` compares siblings and needs `{key}` \u{2265} {}, got: {leaves}; use \
+             `reinforce` for single attempts",
+            needs.attempts_min
+        );
+        place.say(key, message);
+    }
+    for column in needs.step_columns.iter().chain(needs.token_columns) {
+        let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
+        place.say("credit", message);
+    }
+    for part in rl.reward.parts() {
+        if !SQL_PARTS.contains(&part.as_str()) {
+            let near = nearest(&part, &SQL_PARTS).map(|near| format!("; nearest: `{near}`"));
+            let message = format!(
+                "reads the part `{}`, which `sql` does not give; known: {}{}",
+                part.escape_debug(),
+                list(&SQL_PARTS),
+                near.unwrap_or_default()
+            );
+            place.error("reward", &message);
+        }
+    }
+}
+
+fn check_update(rl: &Rl, place: &Place<'_, '_>) {
+    let Rl { tasks, minibatches, .. } = *rl;
+    if minibatches > tasks {
+        let message = format!(
+            "must be at most `tasks` ({tasks}), got: {minibatches}; a tree is in one minibatch"
+        );
+        place.error("minibatches", &message);
+    }
+    let attempts = tasks as u64 * u64::from(rl.grow.leaves_max());
+    if attempts > ATTEMPTS_MAX {
+        let message = format!(
+            "makes {attempts} attempts per update, expected at most {ATTEMPTS_MAX}; lower it or \
+             the leaves of `grow`"
+        );
+        place.error("tasks", &message);
+    }
+}
+
+fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
+    let Evaluate { decoding, leaves, branches, .. } = *evaluate;
+    let name = decoding.name();
+    if decoding != Decoding::Greedy && evaluate.temperature == 0.0 {
+        let message = format!(
+            "is 0: `{name}` would repeat one attempt; raise it or set `decoding = \"greedy\"`"
+        );
+        place.error("temperature", &message);
+    }
+    let votes = matches!(decoding, Decoding::LinearVote | Decoding::TreeVote);
+    if votes && leaves < 2 {
+        let message =
+            format!("is 1: one attempt has nothing to vote on; `{name}` needs at least 2");
+        place.error("leaves", &message);
+    } else if decoding == Decoding::TreeVote && branches > leaves {
+        let message =
+            format!("must be at most `leaves` ({leaves}), got: {branches}; raise `leaves`");
+        place.error("branches", &message);
+    }
+    if decoding == Decoding::TreeVote && branches < 2 {
+        let message = "is 1: such a tree never branches; set it to 2 or more, or \
+                       `decoding = \"linear_vote\"`";
+        place.error("branches", message);
+    }
+}
+
+fn optimizer(optimizer: &Optimizer, steps: usize, place: &Place<'_, '_>) {
+    if optimizer.learning_rate == 0.0 {
+        place.warn("learning_rate", "is 0: the weights will not move");
+    }
+    if optimizer.warmup_steps >= steps && optimizer.warmup_steps > 0 {
+        let warmup = optimizer.warmup_steps;
+        let message = format!(
+            "is {warmup} and the stage takes {steps} optimizer steps: the learning rate never \
+             reaches its highest value before the last"
+        );
+        place.warn("warmup_steps", &message);
+    }
+}
+
+fn tokens(max: usize, path: Option<usize>, context: Option<usize>, place: &Place<'_, '_>) {
+    if let (Some(path), Some(context)) = (path, context.filter(|c| path.is_some_and(|p| p > *c))) {
+        let message = format!("exceeds the model's context ({context}), got: {path}");
+        place.error("path_tokens", &message);
+        return;
+    }
+    let (room, what) = match path {
+        Some(path) => (path, "`path_tokens`"),
+        None => (context.unwrap_or(usize::MAX), "the model's context"),
+    };
+    // The prompt is not known yet, but it has a token.
+    if max >= room {
+        let message = format!("leaves no room for a prompt: got {max}, and {what} is {room}");
+        place.error("max_tokens", &message);
+    }
+}
+
+fn evaluations(every: usize, place: &Place<'_, '_>, sql: World<'_>) {
+    if let (true, Some(why)) = (every > 0, sql.and_then(|sql| lacks(sql, Split::Development))) {
+        place.error("evaluate_every", &why);
+    }
+}
