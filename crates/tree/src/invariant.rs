@@ -1,5 +1,7 @@
 //! What must hold of every tree, whoever grew it, stored it or sent it.
 
+use std::collections::BTreeSet;
+
 use crate::{NOT_SAMPLED, Origin, StepId, StepTree, Verdict};
 
 /// A broken invariant: what, and at which step.
@@ -56,10 +58,24 @@ impl StepTree {
         if filled as usize != self.token.len() {
             return fail(n - 1, format!("spans end at {filled}, tokens at {}", self.token.len()));
         }
+        self.check_places()?;
         for (i, inner) in inner.into_iter().enumerate() {
             self.check_step(i, inner).or_else(|what| fail(i, what))?;
         }
         self.check_columns().or_else(|what| fail(0, what))
+    }
+
+    /// Siblings in one place would be ordered by arrival, and with them the bytes (DECISIONS 2).
+    fn check_places(&self) -> Result<(), Violation> {
+        let mut taken = BTreeSet::new();
+        for i in 1..self.len() {
+            let (parent, place) = (self.parent[i], self.child_index[i]);
+            if !taken.insert((parent, place)) {
+                let what = format!("child index {place} of step {} is taken", parent.0);
+                return Err(Violation { step: StepId(i as u32), what });
+            }
+        }
+        Ok(())
     }
 
     fn check_step(&self, i: usize, inner: bool) -> Result<(), String> {
