@@ -326,3 +326,76 @@ impl Grow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::{Error, MapDeserializer};
+
+    type Table<'a> = MapDeserializer<'a, std::array::IntoIter<(&'a str, f64), 1>, Error>;
+
+    fn empty<'a>() -> MapDeserializer<'a, std::array::IntoIter<(&'a str, f64), 0>, Error> {
+        MapDeserializer::new([].into_iter())
+    }
+
+    fn stray<'a>() -> Table<'a> {
+        MapDeserializer::new([("no_such_key", 1.0)].into_iter())
+    }
+
+    #[test]
+    fn every_name_is_read_by_its_name_and_its_defaults_are_fine() {
+        for name in RewardConfig::NAMES {
+            let method = RewardConfig::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+        }
+        for name in CreditConfig::NAMES {
+            let method = CreditConfig::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+        }
+        for name in Objective::NAMES {
+            let method = Objective::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+        }
+        for name in Grow::NAMES {
+            let method = Grow::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_and_an_unknown_name_is_the_callers() {
+        for name in RewardConfig::NAMES {
+            assert!(RewardConfig::from_type(name, stray()).is_err(), "{name}");
+        }
+        for name in CreditConfig::NAMES {
+            assert!(CreditConfig::from_type(name, stray()).is_err(), "{name}");
+        }
+        for name in Objective::NAMES {
+            assert!(Objective::from_type(name, stray()).is_err(), "{name}");
+        }
+        for name in Grow::NAMES {
+            assert!(Grow::from_type(name, stray()).is_err(), "{name}");
+        }
+        assert_eq!(CreditConfig::from_type("group_maen", empty()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_key_of_a_table_reaches_its_field() {
+        let table: Table<'_> = MapDeserializer::new([("clip_high", 0.28)].into_iter());
+        let expected = clipped::Config { clip_high: 0.28, ..clipped::Config::default() };
+        let got = Objective::from_type("clipped", table).unwrap();
+        assert_eq!(got, Some(Objective::Clipped(expected)));
+    }
+
+    #[test]
+    fn needs_follow_the_configuration() {
+        let needs = |name| CreditConfig::from_type(name, empty()).unwrap().unwrap().needs();
+        assert_eq!(needs("reinforce").attempts_min, 1);
+        for name in ["group_mean", "leave_one_out", "sibling", "permuted"] {
+            assert_eq!(needs(name).attempts_min, 2, "{name}");
+        }
+        let single =
+            group_mean::Config { single: group_mean::Single::Reward, ..Default::default() };
+        assert_eq!(CreditConfig::GroupMean(single).needs().attempts_min, 1);
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! A small softmax policy in a world of two levels: an answer may end early, steps have one or two
 //! tokens, and what is right below one observation is wrong below another. All trees that a grow
-//! decision can produce are listed with their probabilities; what a credit method and an aggregation
-//! make of each is added up and compared with the derivative of the expected reward.
+//! decision can produce are listed with their probabilities; what a credit method and an
+//! aggregation make of each is added up and compared with the derivative of the expected reward.
 
 use stepwell_methods::credit::{group_mean, leave_one_out, reinforce, sibling};
 use stepwell_methods::grow::{branch, independent};

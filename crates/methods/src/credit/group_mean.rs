@@ -5,8 +5,8 @@
 //! Formula: Aᵢ = (rᵢ − mean r) / (std r + ε); c(s) = recursive mean of A over the leaves below s
 //! Reads: rewards of leaves; at least two scored attempts per tree.
 //! Differs: default std divides by G − 1 as the libraries do (verl, TRL), the paper does not say.
-//! Equal rewards give exactly 0, tested by max = min and not left to ε. On a branched tree the group
-//! is all scored leaves (DECISIONS 6).
+//! Equal rewards give exactly 0, tested by max = min and not left to ε. On a branched tree the
+//! group is all scored leaves (DECISIONS 6).
 //! Degenerate: equal rewards 0; one scored leaf `None`, or its reward with `single = "reward"` (the
 //! libraries' behaviour: mean := 0, std := 1); unscored leaves are in no mean and no deviation.
 //! Control: `permuted` of this one.

@@ -4,7 +4,8 @@
 //! (arXiv 2506.11902) and VinePPO (arXiv 2410.01679), which estimate step values by rollouts.
 //! Idea: What continued from the same place is the baseline of a step: the credit tells which of
 //! several continuations was better, and a step shared by all of them gets none of it.
-//! Formula: V̂(s) = recursive mean of rewards below s; c(s) = V̂(s) − mean_{s'≠s, same parent} V̂(s')
+//! Formula: V̂(s) = recursive mean of rewards below s;
+//! c(s) = V̂(s) − mean V̂(s') over s' ≠ s with the same parent
 //! Reads: rewards of leaves; at least two scored alternatives somewhere on the path.
 //! Differs: the value is the recursive mean and not the mean over leaves, which early endings bias
 //! (0.35 where the truth is 0.50, DECISIONS 4). No deviation is divided by.

@@ -5,7 +5,8 @@
 //! Formula: c(s) = value
 //! Reads: which leaves are scored, not how.
 //! Differs: nothing to differ from.
-//! Degenerate: a step without a scored leaf below gets `None`; rewards, equal or not, change nothing.
+//! Degenerate: a step without a scored leaf below gets `None`; rewards, equal or not, change
+//! nothing.
 //! Control: it is one; a method that does not beat it has learned from exposure alone.
 
 use serde::{Deserialize, Serialize};

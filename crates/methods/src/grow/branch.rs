@@ -1,21 +1,21 @@
 //! # Branching at step boundaries under a leaf budget
 //!
 //! Paper: ReEx-SQL, arXiv 2505.12768, tree-structured decoding (its parameters are not published).
-//! Idea: Continue each observation in several ways until the budget of leaves is used, then go on in
-//! single lines; what comes before a fork is sampled, computed and stored once.
-//! Formula: share(root) = leaves; a fork with share B into n gives child k the share ⌊B/n⌋ + [k < B mod n];
-//! n = min(branches, B) below an observation, min(attempts, leaves) at the root
+//! Idea: Continue each observation in several ways until the budget of leaves is used, then go on
+//! in single lines; what comes before a fork is sampled, computed and stored once.
+//! Formula: share(root) = leaves, n(root) = attempts; below an observation n = min(branches, B);
+//! a fork with share B into n gives child k the share ⌊B/n⌋ + [k < B mod n]
 //! Reads: child indices and token counts on the path.
-//! Differs: the budget belongs to subtrees and not to whoever asks first, so the tree does not depend
-//! on arrival. The price: what a subtree does not use, because it ended early, is not given to
-//! another. Duplicate steps are kept: dropping them would bias every mean over siblings.
+//! Differs: the budget belongs to subtrees and not to whoever asks first, so the tree does not
+//! depend on arrival. The price: what a subtree does not use, because it ended early, is not given
+//! to another. Duplicate steps are kept: dropping them would bias every mean over siblings.
 //! Degenerate: `branches = 1`, or `leaves = attempts`, are independent attempts. At most `leaves`
 //! leaves, by induction: shares of children add up to their parent's and are at least 1.
 //! Control: `independent` at the same number of sampled tokens.
 //!
 //! The token budget is split the same way, and a step's tokens come off the share it was sampled
-//! under. A boundary forks into n only where its remaining share is at least n; below that it goes on
-//! in one line. So the budget ends branching and is no hard limit: lines that are open run on.
+//! under. A boundary forks into n only where its remaining share is at least n; below that it goes
+//! on in one line. So the budget ends branching and is no hard limit: lines that are open run on.
 
 use serde::{Deserialize, Serialize};
 use stepwell_tree::Key;

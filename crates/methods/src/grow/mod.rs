@@ -1,14 +1,14 @@
 //! Where to sample next.
 //!
-//! A grow method answers two questions: how many steps to open below the prompt (`opening`), and how
-//! many to open below an observation that came back (`after_observation`; 1 continues the line). It
-//! never answers 0: a path ends when its environment ends it, or a token limit does.
+//! A grow method answers two questions: how many steps to open below the prompt (`opening`), and
+//! how many to open below an observation that came back (`after_observation`; 1 continues the
+//! line). It never answers 0: a path ends when its environment ends it, or a token limit does.
 //!
 //! **A decision depends on its own path and on nothing else**: not on what siblings did, nor on who
 //! came back first. So the engine may ask in any order, on any number of threads, after any resume,
 //! and get the same tree (DECISIONS 2). This is why [`GrowView`] has no count of live leaves: that
-//! number depends on arrival. Budgets for the whole tree are split at every fork among its children,
-//! by index.
+//! number depends on arrival. Budgets for the whole tree are split at every fork among its
+//! children, by index.
 
 pub mod branch;
 pub mod independent;

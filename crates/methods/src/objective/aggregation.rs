@@ -1,4 +1,5 @@
-//! How the losses of tokens become the loss of an update. It changes results, so it is always named.
+//! How the losses of tokens become the loss of an update. It changes results, so it is always
+//! named.
 
 use serde::{Deserialize, Serialize};
 use stepwell_tree::{Credit, StepTree};
@@ -13,9 +14,9 @@ use stepwell_tree::{Credit, StepTree};
 /// | `sequence_mean_token_mean` | 1 / (B·G·len(o)) |
 /// | `sequence_mean_token_sum_norm` | 1 / (B·G·L), L a constant |
 ///
-/// On a branched tree a step stands in several rows and is computed once. Its weight is the sum over
-/// those rows of theirs, a row's share of its tree being the product of 1/(alternatives) along its
-/// path, as in the recursive mean that values use (DECISIONS 4, 6):
+/// On a branched tree a step stands in several rows and is computed once. Its weight is the sum
+/// over those rows of theirs, a row's share of its tree being the product of 1/(alternatives)
+/// along its path, as in the recursive mean that values use (DECISIONS 4, 6):
 ///
 /// ```text
 /// share(root) = 1/B     share(s) = share(parent) / (siblings of s that train, s included)
@@ -25,9 +26,10 @@ use stepwell_tree::{Credit, StepTree};
 /// sequence_mean_token_sum_norm   share(s) / L
 /// ```
 ///
-/// With independent attempts share is 1/(B·G) and λ is 1/len: the flat formulas. A step trains where
-/// it or a step below it has credit; others are in no mean (INV-11), so an unscored attempt makes G
-/// smaller and a tree without credit makes B smaller. `len` counts the tokens of steps with credit.
+/// With independent attempts share is 1/(B·G) and λ is 1/len: the flat formulas. A step trains
+/// where it or a step below it has credit; others are in no mean (INV-11), so an unscored attempt
+/// makes G smaller and a tree without credit makes B smaller. `len` counts the tokens of steps
+/// with credit.
 ///
 /// `share` is what makes the gradient that of the expected return on a branched tree
 /// (tests/unbiased.rs). `token_mean` lacks it, weighs each token alike wherever it stands, and so

@@ -2,8 +2,8 @@
 //!
 //! Paper: Schulman et al., arXiv 1707.06347, equation 7; two bounds: DAPO, arXiv 2503.14476; dual
 //! clip: arXiv 1912.09729; KL in the loss: GRPO, arXiv 2402.03300, equation 3.
-//! Idea: Follow the policy gradient until a token's probability has moved as far as its bound in the
-//! direction its credit asks for; then stop pushing it.
+//! Idea: Follow the policy gradient until a token's probability has moved as far as its bound in
+//! the direction its credit asks for; then stop pushing it.
 //! Formula: L = Σᵢ wᵢ·[max(−A·ρ, −A·clip(ρ, 1−ε₁, 1+ε₂)) + β·KLₖ − η·H]; ρ = π/π_behaviour;
 //! A < 0 with dual clip c: min(that, −c·A);
 //! d = log π_ref − log π: k1 = −d, k2 = d²/2, k3 = eᵈ − d − 1
@@ -15,8 +15,8 @@
 //! is −A, the unclipped policy gradient; weight 0 is not read and gets gradient 0.
 //! Control: `clip_low` and `clip_high` too wide to bind.
 //!
-//! Of the estimators in the loss only k2 has the gradient of the KL in expectation: k1's is 0 and k3
-//! has a fixed point of its own (DECISIONS 18).
+//! Of the estimators in the loss only k2 has the gradient of the KL in expectation: k1's is 0 and
+//! k3 has a fixed point of its own (DECISIONS 18).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,9 @@
 //! What an objective may read and differentiate beyond log-probabilities (DECISIONS 3).
 //!
-//! Two shapes are enough. One number per row under a name: a value head, a score, the Q of the token
-//! that was taken. And a whole distribution per row, which no array may hold for all rows at once
-//! (INV-7): there the objective is a function of one [`Row`], and the trainer calls it tile by tile.
+//! Two shapes are enough. One number per row under a name: a value head, a score, the Q of the
+//! token that was taken. And a whole distribution per row, which no array may hold for all rows at
+//! once (INV-7): there the objective is a function of one [`Row`], and the trainer calls it tile
+//! by tile.
 
 use std::collections::BTreeMap;
 
