@@ -11,12 +11,15 @@ mod decode;
 mod error;
 mod gradients;
 mod initial;
+pub mod io;
 mod kernel;
 mod model;
 mod parameters;
 mod team;
+pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod tokenizer;
 mod train;
 
 pub use adamw::{AdamW, AdamWSettings};

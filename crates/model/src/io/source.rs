@@ -1,0 +1,111 @@
+//! Where the named files of a model come from: a folder, or memory (a checkpoint in the store).
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Cursor, Read, Seek},
+    path::{Path, PathBuf},
+};
+
+use super::error::IoError;
+
+/// Small files (everything but weights) larger than this are refused before they are read.
+pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 20;
+
+/// A folder or a set of named byte strings.
+pub(crate) enum Source<'a> {
+    Folder(PathBuf),
+    Memory(BTreeMap<&'a str, &'a [u8]>),
+}
+
+/// Bytes that can be sought, and how many there are.
+pub(crate) struct Opened<'a> {
+    pub(crate) reader: Box<dyn ReadSeek + 'a>,
+    pub(crate) length: u64,
+}
+
+pub(crate) trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
+impl<'a> Source<'a> {
+    pub(crate) fn folder(path: &Path) -> Result<Self, IoError> {
+        // A clear message for the commonest mistake, before any file of it is asked for.
+        let found = std::fs::metadata(path).map_err(|source| IoError::reading(path, source))?;
+        if !found.is_dir() {
+            let source = std::io::Error::other("expected a folder with config.json, got a file");
+            return Err(IoError::reading(path, source));
+        }
+        Ok(Self::Folder(path.to_owned()))
+    }
+
+    pub(crate) fn memory(files: &'a [(String, Vec<u8>)]) -> Self {
+        Self::Memory(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect())
+    }
+
+    /// Opens a file of the folder; `None` if there is none of that name.
+    pub(crate) fn open(&self, name: &str) -> Result<Option<Opened<'_>>, IoError> {
+        match self {
+            Self::Memory(files) => Ok(files.get(name).map(|bytes| Opened {
+                reader: Box::new(Cursor::new(*bytes)),
+                length: bytes.len() as u64,
+            })),
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                let file = match File::open(&path) {
+                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                        return Ok(None);
+                    }
+                    other => other.map_err(|source| IoError::reading(&path, source))?,
+                };
+                let found = file.metadata().map_err(|source| IoError::reading(&path, source))?;
+                if !found.is_file() {
+                    let source = std::io::Error::other("expected a regular file");
+                    return Err(IoError::reading(&path, source));
+                }
+                Ok(Some(Opened { reader: Box::new(file), length: found.len() }))
+            }
+        }
+    }
+
+    /// A whole small file.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<Vec<u8>>, IoError> {
+        let Some(mut opened) = self.open(name)? else { return Ok(None) };
+        if opened.length > TEXT_BYTES_MAX {
+            let length = opened.length;
+            return Err(IoError::damaged(
+                name,
+                format!("got {length} bytes, expected at most {TEXT_BYTES_MAX}"),
+            ));
+        }
+        let mut bytes = Vec::new();
+        let limited = opened.reader.as_mut().take(TEXT_BYTES_MAX);
+        { limited }
+            .read_to_end(&mut bytes)
+            .map_err(|source| IoError::reading(&self.path(name), source))?;
+        Ok(Some(bytes))
+    }
+
+    /// The names of all files, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<String>, IoError> {
+        match self {
+            Self::Memory(files) => Ok(files.keys().map(|name| (*name).to_owned()).collect()),
+            Self::Folder(folder) => {
+                let wrong = |source| IoError::reading(folder, source);
+                let mut names = Vec::new();
+                for entry in std::fs::read_dir(folder).map_err(wrong)? {
+                    names.push(entry.map_err(wrong)?.file_name().to_string_lossy().into_owned());
+                }
+                names.sort();
+                Ok(names)
+            }
+        }
+    }
+
+    /// A path for messages.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(name),
+            Self::Memory(_) => PathBuf::from(name),
+        }
+    }
+}
