@@ -1,9 +1,12 @@
 //! A recipe as a tree of positions: parsed text, with overrides put in.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::section::{Notes, Problem, WHOLE_FILE};
+use super::section::{Notes, PROBLEMS_MAX, WHOLE_FILE};
 use super::source::{DEPTH_MAX, position, refuse, too_deep};
 
 /// Stands for a key while the table it belongs to is looked for; no recipe has it.
@@ -20,39 +23,57 @@ pub(super) fn parse<'d>(text: &'d str, notes: &Notes) -> Option<DeValue<'d>> {
         return None;
     }
     let (tree, errors) = DeTable::parse_recoverable(text);
-    let (mut trusted, mut last_line) = (true, 0);
-    for error in errors {
-        if notes.is_full() {
-            return None;
-        }
+    let (twice, broken): (Vec<_>, Vec<_>) =
+        errors.into_iter().partition(|error| error.message() == "duplicate key");
+    let span = |error: &toml::de::Error| error.span().unwrap_or(0..0);
+    let twice = twice.iter().map(span).take(PROBLEMS_MAX + 1).collect();
+    duplicates(text, twice, notes);
+    // The parser goes on in the middle of a line; what it finds there follows from the first.
+    let mut line = 0..0;
+    for error in &broken {
         let at = error.span().map_or(0, |span| span.start);
-        if let Some(problem) = duplicate(text, &error) {
-            notes.errors.borrow_mut().push(problem);
+        if notes.is_full() || line.contains(&at) {
             continue;
         }
-        trusted = false;
-        // The parser goes on in the middle of a line; what it finds there follows from the first.
-        let line = position(text, at).0;
-        if line != std::mem::replace(&mut last_line, line) {
-            notes.error(at, "", format!("not TOML: {}", error.message().to_lowercase()));
-        }
+        let rest = text.as_bytes().get(at..).unwrap_or_default();
+        line = at..at + rest.iter().position(|b| *b == b'\n').unwrap_or(text.len()) + 1;
+        notes.error(at, "", format!("not TOML: {}", error.message().to_lowercase()));
     }
-    trusted.then(|| DeValue::Table(tree.into_inner()))
+    broken.is_empty().then(|| DeValue::Table(tree.into_inner()))
 }
 
-/// A duplicate key, with the line that set it first. `toml` tells only where the second one is, so
-/// the second is renamed in a copy, found in the copy's tree, and its neighbour of the old name is
-/// the first.
-fn duplicate(text: &str, error: &toml::de::Error) -> Option<Problem> {
-    let span = error.span().filter(|_| error.message() == "duplicate key")?;
-    let renamed = format!("{}{STRANGER}{}", &text[..span.start], &text[span.end..]);
+/// Keys that are set twice, with the line that set them first. `toml` tells only where the second
+/// one is, so the second ones are renamed in a copy and found in the copy's tree: their neighbour
+/// of the old name is the first.
+fn duplicates(text: &str, mut twice: Vec<Range<usize>>, notes: &Notes) {
+    twice.sort_by_key(|span| span.start);
+    twice.dedup();
+    if twice.is_empty() {
+        return;
+    }
+    let (mut renamed, mut from) = (String::new(), 0);
+    for (index, span) in twice.iter().enumerate() {
+        renamed.push_str(&text[from..span.start]);
+        renamed.push_str(&format!("{STRANGER}{index}"));
+        from = span.end;
+    }
+    renamed.push_str(&text[from..]);
     let (copy, _) = DeTable::parse_recoverable(&renamed);
-    // The name as the parser reads it, with quotes and escapes undone.
-    let name = key_text(text.get(span.clone())?);
-    let (path, first) = neighbour(copy.get_ref(), &name, String::new())?;
-    let line = position(text, first).0;
-    let message = format!("`{path}` was already set on line {line}");
-    Some(Problem { offset: span.start, key: path, message })
+    // The names as the parser reads them, with quotes and escapes undone.
+    let names: Vec<String> = twice.iter().map(|span| key_text(&text[span.clone()])).collect();
+    let mut first = BTreeMap::new();
+    neighbours(copy.get_ref(), &names, String::new(), &mut first);
+    for (index, span) in twice.iter().enumerate() {
+        let name = names[index].escape_debug();
+        match first.get(&index) {
+            Some((path, first)) => {
+                // A key holds no line break, so the copy has the file's lines.
+                let line = position(&renamed, *first).0;
+                notes.error(span.start, path, format!("`{path}` was already set on line {line}"));
+            }
+            None => notes.error(span.start, "", format!("`{name}` is set twice")),
+        }
+    }
 }
 
 fn key_text(raw: &str) -> String {
@@ -62,21 +83,39 @@ fn key_text(raw: &str) -> String {
     name.unwrap_or_else(|| raw.to_owned())
 }
 
-/// Path and place of `name` in the table that holds the stranger. The depth of the tree is bounded
-/// by [`too_deep`], so the recursion is.
-fn neighbour(table: &DeTable<'_>, name: &str, path: String) -> Option<(String, usize)> {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    if table.contains_key(STRANGER) {
-        return table.get_key_value(name).map(|(key, _)| (join(name), key.span().start));
+/// By the index of each renamed key: path and place of its neighbour of the old name. The depth of
+/// the tree is bounded by [`too_deep`], so the recursion is.
+fn neighbours(
+    table: &DeTable<'_>,
+    names: &[String],
+    path: String,
+    first: &mut BTreeMap<usize, (String, usize)>,
+) {
+    let join = |key: &str| {
+        let key = key.escape_debug();
+        if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
+    };
+    for (key, value) in table {
+        let index = key.get_ref().strip_prefix(STRANGER).and_then(|rest| rest.parse().ok());
+        let name = index.and_then(|index: usize| names.get(index));
+        if let (Some(index), Some(name)) = (index, name)
+            && let Some((old, _)) = table.get_key_value(name.as_str())
+        {
+            first.insert(index, (join(name), old.span().start));
+        }
+        match value.get_ref() {
+            DeValue::Table(inner) => neighbours(inner, names, join(key.get_ref()), first),
+            DeValue::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        let path = format!("{}[{i}]", join(key.get_ref()));
+                        neighbours(inner, names, path, first);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
-    table.iter().find_map(|(key, value)| match value.get_ref() {
-        DeValue::Table(inner) => neighbour(inner, name, join(key.get_ref())),
-        DeValue::Array(items) => items.iter().enumerate().find_map(|(i, item)| {
-            let inner = item.get_ref().as_table()?;
-            neighbour(inner, name, format!("{}[{i}]", join(key.get_ref())))
-        }),
-        _ => None,
-    })
 }
 
 /// Where a dotted path stands; its nearest ancestor where it is not set.

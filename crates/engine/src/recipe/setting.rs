@@ -60,7 +60,10 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
             format!("`{}{dots}`", short.escape_debug())
         }
         DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => real(number).map_or_else(|| number.to_string(), real_text),
+        DeValue::Float(number) => match real(number) {
+            Some(number) if number.is_finite() => format!("{number:?}"),
+            _ => format!("`{}`", number.as_str()),
+        },
         DeValue::Boolean(switch) => switch.to_string(),
         DeValue::Datetime(_) => "a date or time".to_owned(),
         DeValue::Array(_) => "an array".to_owned(),
@@ -70,10 +73,6 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
 
 fn real(number: &DeFloat<'_>) -> Option<f64> {
     number.as_str().parse().ok()
-}
-
-fn real_text(number: f64) -> String {
-    if number.is_finite() { format!("{number:?}") } else { format!("`{number}`").to_lowercase() }
 }
 
 fn whole(number: &DeInteger<'_>) -> Option<i128> {

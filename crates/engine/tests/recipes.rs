@@ -1,0 +1,154 @@
+//! Recipes that are fine: what they mean, how they are written back, what differs between two.
+
+use proptest::prelude::*;
+use stepwell_engine::recipe::{Checked, Decoding, Model, Recipe, Schedule, Stage, diff};
+
+const GOOD: &str = include_str!("bad_inputs/good.toml");
+
+fn parse(text: &str, set: &[&str]) -> Recipe {
+    let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+    match Recipe::parse_with(text, "recipe.toml", &set) {
+        Ok(Checked { recipe, .. }) => recipe,
+        Err(errors) => panic!("{errors:#?}"),
+    }
+}
+
+#[test]
+fn reads_values_and_fills_defaults() {
+    let recipe = parse(GOOD, &[]);
+    assert_eq!(recipe.seed, 7);
+    let Model::Scratch(model) = &recipe.model else { panic!("not from scratch") };
+    assert_eq!((model.head_dim, model.kv_heads, model.ffn), (Some(24), Some(4), Some(256)));
+    let [Stage::Sft(sft), Stage::Rl(rl), Stage::Evaluate(evaluate)] = &recipe.stage[..] else {
+        panic!("other stages")
+    };
+    assert_eq!((sft.steps, sft.optimizer.schedule), (300, Schedule::Cosine));
+    assert_eq!((rl.tasks, rl.optimizer.learning_rate), (16, 1e-4));
+    assert_eq!((rl.grow.name(), rl.grow.leaves_max(), rl.credit.name()), ("branch", 8, "sibling"));
+    assert_eq!(evaluate.decoding, Decoding::Greedy);
+}
+
+#[test]
+fn overrides_win_and_bare_words_are_text() {
+    let set = [
+        "seed=18446744073709551615",
+        "stage[1].rl.learning_rate = 2e-5",
+        "stage[1].rl.grow.attempts=4",
+        "stage[1].rl.credit={ type = \"group_mean\", epsilon = 1e-4 }",
+        "stage[2].evaluate.decoding=tree_vote",
+        "stage[0].sft={ data = \"talks/a.jsonl\" }",
+        "environment.limits.rows_max=5",
+        "stage[1].rl.schedule=cosine",
+        "stage[1].rl.schedule=linear",
+    ];
+    let recipe = parse(GOOD, &set);
+    let [Stage::Sft(sft), Stage::Rl(rl), Stage::Evaluate(evaluate)] = &recipe.stage[..] else {
+        panic!("other stages")
+    };
+    assert_eq!(recipe.seed, u64::MAX);
+    assert_eq!(rl.optimizer.learning_rate, 2e-5);
+    assert_eq!(rl.optimizer.schedule, Schedule::Linear);
+    assert_eq!(rl.credit.name(), "group_mean");
+    assert_eq!(evaluate.decoding, Decoding::TreeVote);
+    assert_eq!(sft.data.as_deref(), Some("talks/a.jsonl"));
+    assert_eq!(parse(&recipe.to_toml(), &[]), recipe);
+    let path = parse(GOOD, &["model={ path = \"models/a b\" }"]);
+    assert_eq!(path.model, Model::Path("models/a b".to_owned()));
+    assert_eq!(parse(&path.to_toml(), &[]), path);
+}
+
+#[test]
+fn what_is_written_reads_back_equal_with_and_without_comments() {
+    let credits = [
+        "{ type = \"permuted\", of = { type = \"reinforce\", baseline = { constant = 0.5 } } }",
+        "{ type = \"reinforce\", baseline = \"mean\" }",
+        "{ type = \"leave_one_out\" }",
+        "{ type = \"uniform\", value = 1e-300 }",
+    ];
+    for credit in credits {
+        let set = [
+            format!("stage[1].rl.credit={credit}"),
+            "stage[1].rl.objective={ type = \"clipped\", dual_clip = 3, aggregation = \
+             { sequence_mean_token_sum_norm = {} } }"
+                .to_owned(),
+            "stage[1].rl.reward.weights={}".to_owned(),
+            "stage[1].rl.token_budget=1000".to_owned(),
+        ];
+        let set: Vec<&str> = set.iter().map(String::as_str).collect();
+        let recipe = parse(GOOD, &set);
+        assert_eq!(parse(&recipe.to_toml(), &[]), recipe, "{}", recipe.to_toml());
+        assert_eq!(parse(&recipe.to_commented_toml(), &[]), recipe);
+    }
+}
+
+#[test]
+fn every_key_says_what_it_means() {
+    let recipe = parse(GOOD, &["stage[2].evaluate.decoding=linear_vote"]);
+    let part = ["grow.", "reward.", "credit.", "objective."];
+    for entry in recipe.entries() {
+        let own = !part.iter().any(|p| entry.name.starts_with(p)) || entry.name.ends_with(".type");
+        assert!(!own || entry.about.len() > 8, "{} has no meaning", entry.key());
+    }
+    let shown = recipe.to_commented_toml();
+    assert!(shown.contains("\n# Highest learning rate, reached after the warm-up. In [0, 1].\n"));
+    assert!(shown.contains("One of `greedy`, `sample`, `linear_vote`, `tree_vote`."));
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+}
+
+// Row 15.
+#[test]
+fn differences_are_named_by_key() {
+    let was = parse(GOOD, &[]);
+    assert!(diff(&was, &was).is_empty());
+    let now = parse(GOOD, &["stage[1].rl.grow.leaves=16", "stage[2].evaluate.path_tokens=99"]);
+    let shown: Vec<String> = diff(&was, &now).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "`stage[1].rl.grow.leaves = 8`, now 16",
+            "`stage[2].evaluate.path_tokens` not set, now 99",
+        ]
+    );
+    let back = diff(&now, &was);
+    assert_eq!(back[1].to_string(), "`stage[2].evaluate.path_tokens = 99`, now not set");
+    assert_eq!(back[1].key, "stage[2].evaluate.path_tokens");
+}
+
+proptest! {
+    /// Cut, doubled, moved and overwritten pieces of a good recipe never panic, and what passes
+    /// writes back to itself.
+    #[test]
+    fn no_damage_panics(
+        edits in prop::collection::vec((0usize..900, 0usize..40, 0usize..900), 1..4),
+        piece in prop::sample::select(vec![
+            "", "nan", "-1", "\"", "'''", "[", "]", "{", "}", "=", ".", "\n", "[[stage]]\n", "#",
+            "9999999999999999999999", "1e400", "\u{0}", "\u{feff}", "\u{1f600}", "type = \"x\"",
+        ]),
+    ) {
+        let mut text: Vec<char> = GOOD.chars().collect();
+        for (from, length, to) in edits {
+            let from = from.min(text.len());
+            let cut: Vec<char> = text.drain(from..(from + length).min(text.len())).collect();
+            let to = to.min(text.len());
+            let moved = cut.into_iter().chain(piece.chars());
+            text.splice(to..to, moved);
+        }
+        let text: String = text.into_iter().collect();
+        match Recipe::parse(&text, "recipe.toml") {
+            Ok(checked) => {
+                let again = Recipe::parse(&checked.recipe.to_toml(), "again.toml");
+                prop_assert_eq!(again.map(|c| c.recipe), Ok(checked.recipe));
+            }
+            Err(errors) => prop_assert!(!errors.is_empty()),
+        }
+    }
+
+    /// Nor does any override.
+    #[test]
+    fn no_override_panics(key in "[a-z_.\\[\\]0-9=]{0,30}", value in "\\PC{0,20}") {
+        let set = [format!("{key}={value}")];
+        let _ = Recipe::parse_with(GOOD, "recipe.toml", &set);
+        let stage = [format!("stage[1].rl.{key}={value}")];
+        let _ = Recipe::parse_with(GOOD, "recipe.toml", &stage);
+    }
+}
