@@ -31,6 +31,9 @@ use stepwell_tree::{Credit, StepTree};
 /// makes G smaller and a tree without credit makes B smaller. `len` counts the tokens of steps
 /// with credit.
 ///
+/// In a recipe: `aggregation = "token_mean"`, or
+/// `aggregation = { sequence_mean_token_sum_norm = { length_constant = 512 } }`.
+///
 /// `share` is what makes the gradient that of the expected return on a branched tree
 /// (tests/unbiased.rs). `token_mean` lacks it, weighs each token alike wherever it stands, and so
 /// weighs a decision by how many tokens were sampled there.
