@@ -13,7 +13,7 @@ use crate::sql::Database;
 /// index.
 pub(super) struct Plan {
     pub(super) name: String,
-    key: Key,
+    pub(super) key: Key,
     pub(super) schema: Schema,
     pub(super) original: Rows,
     /// The same schema, styles and values with other rows, and another number of them.

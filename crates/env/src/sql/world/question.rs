@@ -26,14 +26,14 @@ const KINDS: [Kind; 6] =
 pub(super) struct Question {
     pub(super) kind: Kind,
     /// The table whose rows are counted or whose numbers are read.
-    subject: usize,
+    pub(super) subject: usize,
     /// The table that the conditions speak of: the subject, or the first table, which the subject
     /// then refers to.
-    home: usize,
+    pub(super) home: usize,
     /// One condition, or two on the same table.
     pub(super) conditions: Vec<Condition>,
     /// `where state is ohio`, rather than `with state ohio`.
-    spelled_out: bool,
+    pub(super) spelled_out: bool,
 }
 
 /// A feature and the value it shall have.
