@@ -25,15 +25,6 @@ const FAMILIES: [(&str, &str, Family); 3] = [
     ("Qwen3ForCausalLM", "qwen3", Family::Qwen3),
 ];
 
-/// Fields that would change the arithmetic, with the only value this program computes.
-const FIXED: [(&str, &str); 5] = [
-    ("hidden_act", "\"silu\""),
-    ("mlp_bias", "false"),
-    ("use_sliding_window", "false"),
-    ("partial_rotary_factor", "1.0"),
-    ("quantization_config", "null"),
-];
-
 pub(crate) fn parse(bytes: &[u8]) -> Result<Settings, IoError> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|wrong| IoError::damaged(FILE, format!("not valid JSON: {wrong}")))?;
@@ -204,14 +195,24 @@ impl Fields<'_> {
         }
     }
 
+    /// Fields that would change the arithmetic, with the only value this program computes.
     fn fixed(&mut self, family: Family) {
+        let mut fixed = vec![
+            ("hidden_act", json!("silu")),
+            ("mlp_bias", json!(false)),
+            ("use_sliding_window", json!(false)),
+            ("partial_rotary_factor", json!(1.0)),
+            ("quantization_config", Value::Null),
+        ];
         // Qwen2 has its biases whatever the field says; the others must not have any.
-        let bias = (family != Family::Qwen2).then_some(("attention_bias", "false"));
-        for (name, expected) in FIXED.into_iter().chain(bias) {
+        if family != Family::Qwen2 {
+            fixed.push(("attention_bias", json!(false)));
+        }
+        for (name, expected) in fixed {
             let Some(got) = self.map.get(name).filter(|value| !value.is_null()) else { continue };
-            if got.to_string() != expected
-                && got.as_f64().map(|got| format!("{got:?}")).as_deref() != Some(expected)
-            {
+            // 1 and 1.0 are one number.
+            let equal_numbers = got.is_number() && got.as_f64() == expected.as_f64();
+            if *got != expected && !equal_numbers {
                 self.problems.push(format!("`{name}`: got {got}, expected {expected}"));
             }
         }
