@@ -8,22 +8,28 @@
 mod atomic;
 mod cell;
 mod chain;
+mod checkpoint;
 mod commit;
 mod decode;
 mod digest;
 mod disk;
 mod encode;
 mod error;
+mod export;
 mod folder;
 mod lock;
+mod manifest;
 mod metrics_file;
 mod reader;
 mod record;
+mod runs;
 mod schema;
 mod sqlite;
 mod table;
+mod tensors;
 mod verify;
 
+pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid};
 pub use commit::{
     CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
     Sample, Updated,
@@ -31,9 +37,12 @@ pub use commit::{
 pub use decode::StoredTree;
 pub use digest::Digest;
 pub use error::{Result, StoreError};
+pub use export::{Lines, export_jsonl, export_parquet};
 pub use folder::RunFolder;
 pub use reader::{LineageRow, MetricPoint, RunReader};
 pub use record::{Closing, Record};
+pub use runs::{RunState, RunSummary, list_runs};
+pub use tensors::{Tensor, tensors_from_bytes, tensors_to_bytes};
 pub use verify::Verified;
 
 /// What writes: named in records and checkpoints.

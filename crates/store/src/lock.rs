@@ -3,9 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::error::{Result, StoreError};
 
@@ -25,9 +27,9 @@ impl RunLock {
             .truncate(false)
             .open(path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match try_exclusive(&file) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::WOULDBLOCK) => {
                 return Err(StoreError::InUse { holder: holder(&mut file) });
             }
             Err(error) => return Err(failed(error.into())),
@@ -40,10 +42,21 @@ impl RunLock {
     }
 }
 
+/// Tries for a tenth of a second: `is_held` takes the lock too, for an instant.
+fn try_exclusive(file: &File) -> Result<(), Errno> {
+    for _ in 0..10 {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => sleep(Duration::from_millis(10)),
+            taken => return taken,
+        }
+    }
+    Err(Errno::WOULDBLOCK)
+}
+
 /// True while some process holds the lock.
 pub(crate) fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
 fn holder(file: &mut File) -> String {
