@@ -75,3 +75,71 @@ fn readings<'p>(plan: &'p Plan, question: &Question) -> Vec<Vec<(&'p str, &'p st
     }
     readings
 }
+#[test]
+fn timing_temporary() {
+    let rss = || {
+        std::fs::read_to_string("/proc/self/status")
+            .unwrap()
+            .lines()
+            .find(|l| l.starts_with("VmRSS"))
+            .unwrap()
+            .to_owned()
+    };
+    eprintln!("{}", rss());
+    let t = std::time::Instant::now();
+    let world = build(&WorldConfig::default());
+    eprintln!("build {:?} {}", t.elapsed(), rss());
+    let t = std::time::Instant::now();
+    let environment = environment(&world);
+    eprintln!("sqlite {:?} {}", t.elapsed(), rss());
+    let t = std::time::Instant::now();
+    let n: usize = (0..10000).map(|i| world.demonstration(i, &environment).segments.len()).sum();
+    eprintln!("10k demos {:?} {} {n}", t.elapsed(), rss());
+    let t = std::time::Instant::now();
+    let r: f64 = Split::ALL
+        .into_iter()
+        .flat_map(|s| world.tasks(s))
+        .map(|t| reward(&environment, t, &t.fields["gold"]))
+        .sum();
+    eprintln!("judge golds {:?} {} {r}", t.elapsed(), rss());
+    eprintln!("words {}", words().len());
+    for s in Split::ALL {
+        eprintln!("{:?} {} {}", s, world.guess_level(s), world.tasks(s).len());
+    }
+    for d in 1..=3 {
+        let w = small(d);
+        eprintln!("d{d} {} of {}", w.tasks(Split::Train).len(), 100);
+        let e = super::tests::environment(&w);
+        for i in 0..3 {
+            let x = w.demonstration(i, &e);
+            eprintln!("{}", x.opening.user);
+            for s in x.segments {
+                eprintln!("   {}", s.text);
+            }
+        }
+    }
+    let (mut p, mut s) = (vec![], vec![]);
+    for i in 0..2000 {
+        let x = world.demonstration(i, &environment);
+        p.push(vocabulary::pieces(&x.opening.user).len());
+        s.push(
+            p[p.len() - 1]
+                + x.segments.iter().map(|y| vocabulary::pieces(&y.text).len()).sum::<usize>(),
+        );
+    }
+    eprintln!(
+        "prompt mean {} max {:?} whole mean {} max {:?}",
+        p.iter().sum::<usize>() as f64 / 2000.,
+        p.iter().max(),
+        s.iter().sum::<usize>() as f64 / 2000.,
+        s.iter().max()
+    );
+    // deterministic digest
+    let mut h = 0u64;
+    for pl in world.plans.iter().flatten() {
+        for b in pl.original.script(&pl.schema).bytes() {
+            h = h.wrapping_mul(31).wrapping_add(b as u64);
+        }
+    }
+    eprintln!("{h}");
+}

@@ -1,0 +1,1 @@
+//! Worked attempts, one JSON object per line.

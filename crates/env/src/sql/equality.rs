@@ -1,0 +1,146 @@
+//! When two results are equal (DECISIONS 11).
+//!
+//! - Rows are tuples in column order; column names do not count, their number does, even where
+//!   there are no rows.
+//! - Rows form a multiset: order is free, duplicates count. They form a list where the gold query
+//!   has `ORDER BY` outside all parentheses. With `set`, each row of an unordered result counts
+//!   once.
+//! - Whole and floating numbers are equal by value; where either is floating, within 1e-6 of the
+//!   larger magnitude. NULL equals NULL. Text and bytes are exact; text `5` is not the number 5.
+//!
+//! Nearly equal numbers are no equivalence (a = b and b = c do not give a = c), so multisets are
+//! matched row by row: after sorting, and where that fails, each row with the first that is free.
+
+use super::config::ResultCompare;
+use super::lexer;
+use super::value::{Table, Value};
+
+/// Relative distance within which two numbers are equal.
+const TOLERANCE: f64 = 1e-6;
+/// Row-by-row search is quadratic: beyond this many rows only the sorted comparison counts.
+const SEARCHED_ROWS_MAX: usize = 1000;
+
+/// How rows are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Comparison {
+    /// Rows are a list.
+    pub ordered: bool,
+    /// Duplicates in unordered results.
+    pub rows: ResultCompare,
+}
+
+impl Comparison {
+    /// As a gold query asks for it.
+    pub fn of(gold: &str, rows: ResultCompare) -> Comparison {
+        Comparison { ordered: is_ordered(gold), rows }
+    }
+
+    /// True where the two results are equal.
+    pub fn equal(self, a: &Table, b: &Table) -> bool {
+        if a.columns.len() != b.columns.len() {
+            return false;
+        }
+        if self.ordered {
+            return same_list(
+                &a.rows.iter().collect::<Vec<_>>(),
+                &b.rows.iter().collect::<Vec<_>>(),
+            );
+        }
+        let (a, b) = (sorted(&a.rows, self.rows), sorted(&b.rows, self.rows));
+        same_list(&a, &b) || a.len() == b.len() && same_by_search(&a, &b)
+    }
+}
+
+/// A result as text for votes, which have no gold query: rows sorted, since its order may not
+/// matter, and numbers to six digits, since equality of texts knows no tolerance.
+pub(super) fn ballot(table: &Table) -> String {
+    let cell = |value: &Value| match value {
+        Value::Null => "null".to_owned(),
+        Value::Integer(whole) => format!("{:.5e}", *whole as f64),
+        Value::Real(real) => format!("{real:.5e}"),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Blob(bytes) => format!("{bytes:02x?}"),
+    };
+    let row = |row: &Vec<Value>| row.iter().map(cell).collect::<Vec<_>>().join(",");
+    let mut rows: Vec<String> = table.rows.iter().map(row).collect();
+    rows.sort();
+    rows.insert(0, format!("{} columns", table.columns.len()));
+    rows.join("\n")
+}
+
+/// True where a query orders its rows: `ORDER BY` outside all parentheses.
+pub fn is_ordered(sql: &str) -> bool {
+    let tokens = lexer::tokens(sql);
+    let mut depth = 0i64;
+    for (at, token) in tokens.iter().enumerate() {
+        depth += i64::from(token.is_symbol("(")) - i64::from(token.is_symbol(")"));
+        let by = tokens.get(at + 1).is_some_and(|next| next.is_word("by"));
+        if depth == 0 && token.is_word("order") && by {
+            return true;
+        }
+    }
+    false
+}
+
+/// True where two cells are equal.
+pub fn same_value(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Null, Value::Null) => true,
+        (Value::Integer(a), Value::Integer(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Blob(a), Value::Blob(b)) => a == b,
+        _ => match (a.number(), b.number()) {
+            (Some(a), Some(b)) => close(a, b),
+            _ => false,
+        },
+    }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    // Infinities are equal to themselves only: their distance is not a number.
+    a.total_cmp(&b).is_eq()
+        || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()) && (a - b).is_finite()
+}
+
+fn same_row(a: &[Value], b: &[Value]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
+}
+
+fn same_list(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_row(a, b))
+}
+
+/// Rows in one order whatever order they came in. Exact cells decide before floating ones, so
+/// that two numbers within the tolerance do not tear apart rows that differ elsewhere.
+fn sorted(rows: &[Vec<Value>], compare: ResultCompare) -> Vec<&Vec<Value>> {
+    let mut rows: Vec<&Vec<Value>> = rows.iter().collect();
+    let exact = |a: &Value, b: &Value| match (a, b) {
+        (Value::Real(_), _) | (_, Value::Real(_))
+            if a.number().is_some() && b.number().is_some() =>
+        {
+            std::cmp::Ordering::Equal
+        }
+        _ => a.order(b),
+    };
+    rows.sort_by(|a, b| {
+        let by = |order: &dyn Fn(&Value, &Value) -> std::cmp::Ordering| {
+            a.iter().zip(b.iter()).map(|(a, b)| order(a, b)).find(|found| found.is_ne())
+        };
+        by(&exact).or_else(|| by(&Value::order)).unwrap_or(std::cmp::Ordering::Equal)
+    });
+    if compare == ResultCompare::Set {
+        rows.dedup_by(|a, b| same_row(a, b));
+    }
+    rows
+}
+
+fn same_by_search(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
+    if a.len() > SEARCHED_ROWS_MAX {
+        return false;
+    }
+    let mut free = vec![true; b.len()];
+    a.iter().all(|row| {
+        let found = (0..b.len()).find(|&at| free[at] && same_row(row, b[at]));
+        found.inspect(|&at| free[at] = false).is_some()
+    })
+}

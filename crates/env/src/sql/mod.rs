@@ -1,0 +1,183 @@
+//! # `sql`: questions over databases, with queries while reasoning (ReEx-SQL)
+//!
+//! Paper: arXiv 2505.12768. The policy thinks, asks the database, reads at most three rows, thinks
+//! again, and ends with a query whose result must equal the gold query's.
+//!
+//! Tasks: `id, question, database, gold, evidence?` in a JSONL file beside a folder of SQLite files
+//! ([`load`]), or a generated world ([`Database::from_scripts`]).
+//!
+//! Action: the markup of [`markup`]. An action ends at `</intermediate_sql>` or `</final_sql>`.
+//!
+//! Judged: `reward` is 1 where the answer's result equals the gold query's ([`equality`]) on the
+//! database and on its perturbed twin, else 0. Parts, each in [0, 1] (`exec` may be -1 where
+//! `exec_error_penalty` says so): `format`, `exact`, `exec`, `entity`, `explore`. Weights and
+//! gates are a credit's business (DECISIONS 8).
+//!
+//! Cheats and what stops them: a constant equal to the gold result (the twin: same tables, other
+//! rows); writing, attaching, leaking paths (an allow-list while SQLite compiles, read-only, no
+//! attached databases); games with order and duplicates (multiset comparison, list where gold
+//! orders); a `<result>` typed by the policy (never read as the executor's, `format` 0); queries
+//! for their own sake raise `explore`, which is not the reward: gate it. Programs of these cheats
+//! are in `tests/cheats/sql/`.
+//!
+//! Not covered: queries run inside this process under counted limits only; see [`store`].
+
+mod check;
+pub mod config;
+pub mod database;
+mod entities;
+mod episode;
+pub mod equality;
+mod judge;
+mod lexer;
+pub mod markup;
+mod observation;
+mod permission;
+mod schema;
+pub mod store;
+mod tasks;
+mod twin;
+pub mod value;
+pub mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stepwell_tree::{Environment, Episode, Key, Opening, Task, UnscoredReason};
+
+use crate::EnvError;
+use episode::{Attempt, Progress};
+
+pub use check::{Fault, Finding};
+pub use config::Config;
+pub use database::{Database, open_folder};
+pub use store::{Answer, QueryError, Store};
+pub use tasks::{load, schema};
+pub use value::{Table, Value};
+
+/// What a model that was never trained on the markup has to be told.
+const INSTRUCTIONS: &str = "\
+Answer the question with one SQLite query. Reason between <think> and </think>. You may look at \
+the database first: write a query between <intermediate_sql> and </intermediate_sql>, and its \
+result follows between <result> and </result>, which you never write yourself. Think before each \
+query. When you are sure, write the answer between <final_sql> and </final_sql> and stop.";
+
+/// The environment. Cheap to share: attempts hold the databases together with it.
+pub struct SqlEnvironment {
+    shared: Arc<Shared>,
+}
+
+/// What all attempts share.
+pub(crate) struct Shared {
+    databases: BTreeMap<String, Database>,
+    config: Config,
+    strays: Vec<Stray>,
+}
+
+/// A task whose gold result can stand in for an observation in the control arm.
+struct Stray {
+    database: String,
+    gold: String,
+}
+
+impl SqlEnvironment {
+    /// An environment over databases by name, from files or from a generated world.
+    ///
+    /// `tasks` are those whose results the control `shuffled_results` shows; without it they are
+    /// not looked at. Errors: a setting outside its range; the control without any task that runs.
+    pub fn new(
+        mut databases: BTreeMap<String, Database>,
+        tasks: &[Task],
+        config: Config,
+    ) -> Result<SqlEnvironment, EnvError> {
+        config.check()?;
+        for database in databases.values_mut() {
+            database.limit(&config.limits)?;
+        }
+        let wanted = if config.shuffled_results { tasks } else { &[] };
+        let strays: Vec<Stray> = wanted.iter().filter_map(|task| stray(task, &databases)).collect();
+        if config.shuffled_results && strays.is_empty() {
+            return Err(EnvError::Setting {
+                name: "shuffled_results",
+                expected: "false where no task has a gold query that runs",
+                got: "true".to_owned(),
+            });
+        }
+        Ok(SqlEnvironment { shared: Arc::new(Shared { databases, config, strays }) })
+    }
+
+    /// The settings in use.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The databases by name.
+    pub fn databases(&self) -> &BTreeMap<String, Database> {
+        &self.shared.databases
+    }
+}
+
+fn stray(task: &Task, databases: &BTreeMap<String, Database>) -> Option<Stray> {
+    let (database, gold) = (task.field("database")?, task.field("gold")?);
+    let runs = databases.get(database)?.original().query(gold).outcome.is_ok();
+    runs.then(|| Stray { database: database.to_owned(), gold: gold.to_owned() })
+}
+
+impl Environment for SqlEnvironment {
+    fn name(&self) -> &'static str {
+        "sql"
+    }
+
+    fn opening(&self, task: &Task) -> Opening {
+        let database = task.field("database").and_then(|name| self.shared.databases.get(name));
+        let mut lines = Vec::new();
+        lines.extend(database.map(|database| database.schema_text().to_owned()));
+        lines.extend(task.field("evidence").map(|text| format!("evidence : {text}")));
+        lines.push(format!("question : {}", task.question));
+        let system = if self.shared.config.instructions { INSTRUCTIONS } else { "" };
+        Opening { system: system.to_owned(), user: lines.join("\n") + "\n" }
+    }
+
+    fn stop_strings(&self) -> Vec<String> {
+        vec!["</intermediate_sql>".to_owned(), "</final_sql>".to_owned()]
+    }
+
+    fn reward_range(&self) -> (f64, f64) {
+        (0.0, 1.0)
+    }
+
+    fn parts(&self) -> Vec<String> {
+        judge::PARTS.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn start(&self, task: &Task, key: Key) -> Result<Box<dyn Episode>, UnscoredReason> {
+        let field = |name: &str| {
+            let missing = || UnscoredReason::EnvironmentFailed(format!("the task has no `{name}`"));
+            task.field(name).ok_or_else(missing)
+        };
+        let (name, gold) = (field("database")?, field("gold")?);
+        let Some(database) = self.shared.databases.get(name) else {
+            let reason = format!("there is no database `{name}`");
+            return Err(UnscoredReason::EnvironmentFailed(reason));
+        };
+        // A gold query that fails is the task's fault: nobody is scored on it (hack suite, row 76).
+        if let Err(error) = &database.original().query(gold).outcome {
+            return Err(UnscoredReason::GoldFailed(error.to_string()));
+        }
+        Ok(Box::new(Attempt {
+            shared: Arc::clone(&self.shared),
+            database: name.to_owned(),
+            gold: gold.to_owned(),
+            key,
+            progress: Progress::default(),
+        }))
+    }
+
+    /// The final query's rows, sorted, numbers to six digits; `None` where it does not run.
+    fn answer(&self, task: &Task, text: &str) -> Option<String> {
+        let database = self.shared.databases.get(task.field("database")?)?;
+        let markup::Action::Final(sql) = markup::parse(text).action else { return None };
+        let answer = database.original().query(&sql);
+        answer.outcome.as_ref().ok().map(equality::ballot)
+    }
+}

@@ -1,0 +1,61 @@
+//! Values and tables: what a query returns, free of any database library's types (INV-22).
+
+use std::cmp::Ordering;
+
+/// One cell.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value {
+    /// Unknown or absent.
+    Null,
+    /// A whole number.
+    Integer(i64),
+    /// A floating number; never NaN, which SQLite stores as NULL.
+    Real(f64),
+    /// Text; bytes that are not UTF-8 are replaced.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// The rows of one query.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Table {
+    /// `[C]` names as the query gives them.
+    pub columns: Vec<String>,
+    /// `[R][C]` rows in the order they came.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Value {
+    /// The number where there is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Integer(whole) => Some(*whole as f64),
+            Value::Real(real) => Some(*real),
+            Value::Null | Value::Text(_) | Value::Blob(_) => None,
+        }
+    }
+
+    /// A total order: NULL, numbers by value, text, bytes. Whole and floating numbers of one value
+    /// are equal in it.
+    pub(crate) fn order(&self, other: &Value) -> Ordering {
+        match (self, other) {
+            (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
+            (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            (Value::Blob(a), Value::Blob(b)) => a.cmp(b),
+            (a, b) => match (a.number(), b.number()) {
+                (Some(a), Some(b)) => a.total_cmp(&b),
+                _ => a.class().cmp(&b.class()),
+            },
+        }
+    }
+
+    fn class(&self) -> u8 {
+        match self {
+            Value::Null => 0,
+            Value::Integer(_) | Value::Real(_) => 1,
+            Value::Text(_) => 2,
+            Value::Blob(_) => 3,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One line of a task file.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use stepwell_tree::Task;
+
+use super::{Field, Kind, LINE_BYTES_MAX, Options, Schema, fault, nearest};
+use crate::EnvError;
+
+/// How much of a faulty line a message shows, in characters.
+const SHOWN: usize = 20;
+
+/// The lines that hold something, numbered from 1, without their line ends.
+pub(crate) fn lines<'a>(name: &str, bytes: &'a [u8]) -> Result<Vec<(usize, &'a str)>, EnvError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut found = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        if line.len() > LINE_BYTES_MAX {
+            return fault(format!(
+                "{name}:{number}: line longer than 8 MiB; is it one object per line?"
+            ));
+        }
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let at = error.valid_up_to();
+            let (byte, column) = (line[at], at + 1);
+            EnvError::Data(format!(
+                "{name}:{number}: byte {byte:#04x} at column {column} is not UTF-8"
+            ))
+        })?;
+        let text = text.trim();
+        if !text.is_empty() {
+            found.push((number, text));
+        }
+    }
+    Ok(found)
+}
+
+/// The JSON object of a line.
+pub(crate) fn object(
+    name: &str,
+    number: usize,
+    text: &str,
+) -> Result<Map<String, Value>, EnvError> {
+    let value = serde_json::from_str::<Value>(text).map_err(|error| {
+        let message = error.to_string();
+        let what = message.split(" at line ").next().unwrap_or_default();
+        let (column, start) = (error.column(), shown(text));
+        EnvError::Data(format!("{name}:{number}:{column}: {what} (line starts: {start})"))
+    })?;
+    match value {
+        Value::Object(object) => Ok(object),
+        other => fault(format!(
+            "{name}:{number}: expected an object, got: {}",
+            shown(&other.to_string())
+        )),
+    }
+}
+
+/// The task of a line, every field checked.
+pub(super) fn task(
+    name: &str,
+    number: usize,
+    text: &str,
+    schema: &Schema,
+    options: &Options,
+) -> Result<Task, EnvError> {
+    let object = object(name, number, text)?;
+    for key in object.keys() {
+        let known = schema.fields.iter().any(|field| field.name == key);
+        if !known && !options.extra.contains(key) {
+            return fault(unknown(name, number, key, schema));
+        }
+    }
+    let mut fields = BTreeMap::new();
+    for field in &schema.fields {
+        let value = match object.get(field.name) {
+            None | Some(Value::Null) if !field.required => continue,
+            found => convert(field, found),
+        };
+        let value = value.map_err(|what| EnvError::Data(format!("{name}:{number}: {what}")))?;
+        fields.insert(field.name.to_owned(), value);
+    }
+    let mut own = |field: &str| fields.remove(field).expect("`id` and `question` are required");
+    let (id, question) = (own("id"), own("question"));
+    Ok(Task { id, question, fields })
+}
+
+fn unknown(name: &str, number: usize, key: &str, schema: &Schema) -> String {
+    let hint = match nearest(key, schema.fields.iter().map(|field| field.name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("to allow it: extra = [\"{key}\"]"),
+    };
+    format!("{name}:{number}: unknown field `{key}`; {hint}")
+}
+
+/// A field's value as text, or what is wrong with it.
+fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
+    let Some(value) = value else { return Err(format!("`{}` is missing", field.name)) };
+    let wrong = |kind: &str| {
+        Err(format!("`{}` must be {kind}, got: {}", field.name, shown(&value.to_string())))
+    };
+    match (field.kind, value) {
+        (Kind::Text, Value::String(text)) if text.trim().is_empty() => {
+            wrong("text that is not empty")
+        }
+        (Kind::Text, Value::String(text)) => Ok(text.clone()),
+        (Kind::Text, _) => wrong("text"),
+        (Kind::Number, Value::Number(number)) => Ok(number.to_string()),
+        (Kind::Number, Value::String(text)) => number(text).ok_or_else(|| {
+            format!("`{}` is not a number the grader accepts: `{}`", field.name, shown(text))
+        }),
+        (Kind::Number, _) => wrong("a number"),
+        (Kind::List(names), Value::Array(items)) => {
+            let holds = |item: &Value| {
+                item.as_object().is_some_and(|object| {
+                    object.len() == names.len()
+                        && names.iter().all(|name| object.get(*name).is_some_and(Value::is_string))
+                })
+            };
+            match items.iter().find(|item| !holds(item)) {
+                None => Ok(value.to_string()),
+                Some(item) => Err(format!(
+                    "`{}` must list objects with the texts `{}`, got: {}",
+                    field.name,
+                    names.join("`, `"),
+                    shown(&item.to_string())
+                )),
+            }
+        }
+        (Kind::List(_), _) => wrong("a list"),
+    }
+}
+
+/// A number as people write it, without separators of thousands.
+pub(crate) fn number(text: &str) -> Option<String> {
+    let plain: String = text.trim().chars().filter(|letter| *letter != ',').collect();
+    let starts =
+        plain.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let finite = plain.parse::<f64>().is_ok_and(f64::is_finite);
+    (starts && finite).then_some(plain)
+}
+
+fn shown(text: &str) -> String {
+    let mut start: String = text.chars().take(SHOWN).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start
+}
