@@ -2,28 +2,35 @@
 
 use crate::model::Model;
 
-/// Norms are one, biases zero, matrices normal.
+/// Norms are one, biases zero, matrices normal with a deviation that depends on their place:
 ///
-/// The deviation is `0.55 / sqrt(hidden)`, which is GPT-2's 0.02 at its width of 768 and keeps
-/// narrow models from starting with vanishing activations; projections that write to the
-/// residual stream are divided by `sqrt(2 * layers)`, so that its variance does not grow with
-/// depth.
+/// | place | deviation |
+/// |---|---|
+/// | embedding | 0.1 |
+/// | q, k, v, gate, up: what reads the residual stream | 1/√hidden |
+/// | o, down: what writes to it; an untied head | 0.02 |
+///
+/// At the start a token's own embedding must be what the residual stream mostly says. With
+/// embeddings of 0.02 and writers of 0.8/√hidden the layers' noise drowns it, and a small model
+/// does not learn to copy a word from a result within 2.5 million tokens, where this one does
+/// within one (measured on the task of `recipes/sql_explore.toml`: 11 % against 94 % of held-out
+/// questions after the same supervised training).
 pub(crate) fn fill(model: &mut Model, seed: u64) {
     let config = model.config().clone();
-    let deviation = 0.55 / (config.hidden as f64).sqrt();
-    let residual = deviation / (2.0 * config.layers as f64).sqrt();
+    let reader = 1.0 / (config.hidden as f64).sqrt();
     let slots = model.layout.slots.clone();
     for (index, slot) in slots.iter().enumerate() {
-        let scale =
-            if slot.name.ends_with("o_proj.weight") || slot.name.ends_with("down_proj.weight") {
-                residual
-            } else {
-                deviation
-            };
+        let name = slot.name.as_str();
+        let writes = ["o_proj.weight", "down_proj.weight", "lm_head.weight"];
+        let scale = match name {
+            _ if name.ends_with("embed_tokens.weight") => 0.1,
+            _ if writes.iter().any(|end| name.ends_with(end)) => 0.02,
+            _ => reader,
+        };
         let value = |element: usize| -> f32 {
-            if slot.name.ends_with("norm.weight") {
+            if name.ends_with("norm.weight") {
                 1.0
-            } else if slot.name.ends_with("bias") {
+            } else if name.ends_with("bias") {
                 0.0
             } else {
                 (scale * normal(seed, index as u64, element as u64)) as f32
