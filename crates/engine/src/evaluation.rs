@@ -28,6 +28,8 @@ pub struct Question<'a> {
     pub sampling: Sampling,
     /// Most tokens of one step.
     pub max_tokens: usize,
+    /// Most tokens on a path; `None`: the policy's context.
+    pub path_tokens: Option<usize>,
     /// How an answer is chosen.
     pub choice: Choice,
     /// Names the draws.
@@ -37,6 +39,8 @@ pub struct Question<'a> {
 /// One answer for people to read.
 #[derive(Clone, Debug)]
 pub struct Sample {
+    /// The task's identity.
+    pub task_hash: stepwell_tree::TaskHash,
     /// The task's id.
     pub task: String,
     /// What was asked.
@@ -83,6 +87,7 @@ pub fn evaluate(
         grow: question.grow,
         sampling: question.sampling,
         max_tokens: question.max_tokens,
+        path_tokens: question.path_tokens,
         key: question.key,
     };
     for part in tasks.chunks(TASKS_AT_ONCE) {
@@ -203,6 +208,7 @@ fn sample(task: &Task, grown: &Grown, leaf: StepId) -> Sample {
     let answer: Vec<&str> =
         path.iter().skip(1).map(|step| grown.text[step.index()].as_str()).collect();
     Sample {
+        task_hash: task.hash(),
         task: task.id.clone(),
         question: task.question.clone(),
         answer: answer.join(" "),

@@ -1,3 +1,20 @@
-//! From a recipe to a run.
+//! From a recipe to a run: the only loop.
+//!
+//! [`run::start`] and [`run::resume`] read like the journey in ARCHITECTURE.md. What they call is
+//! public, so that a loop of one's own can be written from the same parts: see
+//! `examples/one_loop.rs`.
 
+pub mod checkpoint;
+pub mod error;
+pub mod evaluation;
+pub mod judge;
+pub mod observe;
+pub mod order;
+pub mod problem;
 pub mod recipe;
+pub mod rollout;
+pub mod run;
+mod session;
+mod stage;
+
+pub use error::EngineError;

@@ -22,6 +22,8 @@ pub struct Plan<'a> {
     pub sampling: Sampling,
     /// Most tokens of one policy step.
     pub max_tokens: usize,
+    /// Most tokens on a path, prompt and observations included; `None`: the policy's context.
+    pub path_tokens: Option<usize>,
     /// Names the draws: seed, purpose, stage, update.
     pub key: Key,
 }
@@ -142,14 +144,20 @@ impl Rollout<'_> {
         }
     }
 
+    fn path_tokens(&self) -> usize {
+        self.plan.path_tokens.unwrap_or(usize::MAX).min(self.policy.context())
+    }
+
     fn submit(&mut self, live: Live) {
+        let room = self.path_tokens().saturating_sub(live.length);
+        assert!(room > 0, "a prompt fills its path: tasks are checked before a run starts");
         self.requests += 1;
         self.policy.submit(SampleRequest {
             id: self.requests,
             parent: live.prefix,
             key: live.key,
             sampling: self.plan.sampling,
-            max_tokens: self.plan.max_tokens,
+            max_tokens: self.plan.max_tokens.min(room),
         });
         self.live.insert(self.requests, live);
     }
@@ -177,7 +185,7 @@ impl Rollout<'_> {
         };
         let token = self.policy.encode(&text);
         let length = live.length + done.token.len() + token.len();
-        if length + 1 > self.policy.context() {
+        if length + 1 > self.path_tokens() {
             // No room for an answer: the environment judges the attempt as cut short.
             let verdict = match episode.step("", Stop::Context) {
                 Turn::End(verdict) => verdict,

@@ -115,7 +115,7 @@ impl Learner {
     pub fn state(&self) -> LearnerState {
         LearnerState {
             optimizer: self.optimizer.tensors(),
-            optimizer_step: self.optimizer.steps(),
+            optimizer_step: self.optimizer.step_count(),
             version: self.version,
         }
     }
@@ -124,8 +124,13 @@ impl Learner {
     ///
     /// # Errors
     /// A message where a tensor is missing or has another shape.
-    pub fn restore(&mut self, state: LearnerState) -> Result<(), String> {
-        self.optimizer.restore(state.optimizer_step, state.optimizer).map_err(|e| e.to_string())?;
+    pub fn restore(&mut self, model: Model, state: LearnerState) -> Result<(), String> {
+        if model.config() != self.model.config() {
+            let (got, expected) = (model.config(), self.model.config());
+            return Err(format!("weights of another shape: got {got:?}, expected: {expected:?}"));
+        }
+        self.model = model;
+        self.optimizer.restore(state.optimizer_step, &state.optimizer).map_err(|e| e.to_string())?;
         self.version = state.version;
         Ok(())
     }

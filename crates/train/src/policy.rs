@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stepwell_model::tokenizer::StopMatcher;
 use stepwell_model::{Decoder, Finished, Halt, Model, Prefix, StopCause};
 use stepwell_tree::{
     Completion, Key, Opening, Policy, PolicyVersion, PrefixId, SampleRequest, Stop,
@@ -17,7 +18,7 @@ pub struct LocalPolicy<'m> {
     decoder: Decoder,
     prefix: BTreeMap<u64, Prefix>,
     prefixes_made: u64,
-    stops: Vec<String>,
+    stops: StopMatcher,
     live: BTreeMap<u64, Key>,
 }
 
@@ -35,7 +36,7 @@ impl<'m> LocalPolicy<'m> {
             decoder: Decoder::new(threads),
             prefix: BTreeMap::new(),
             prefixes_made: 0,
-            stops: Vec::new(),
+            stops: StopMatcher::default(),
             live: BTreeMap::new(),
         }
     }
@@ -50,7 +51,7 @@ impl<'m> LocalPolicy<'m> {
         self.live.remove(&finished.id);
         let text = self.codec.decode(&finished.tokens);
         let (text, stop) = match finished.stop {
-            StopCause::Halted => (self.codec.cut(&text, &self.stops), Stop::StopString),
+            StopCause::Halted => (self.stops.cut(&text).to_owned(), Stop::StopString),
             StopCause::EndToken => (text, Stop::EndOfText),
             StopCause::Length => (text, Stop::Length),
             StopCause::Context => (text, Stop::Context),
@@ -97,7 +98,7 @@ impl Policy for LocalPolicy<'_> {
     }
 
     fn set_stop_strings(&mut self, stops: &[String]) {
-        self.stops = stops.to_vec();
+        self.stops = StopMatcher::new(stops);
     }
 
     fn submit(&mut self, request: SampleRequest) {
@@ -123,7 +124,7 @@ impl Policy for LocalPolicy<'_> {
         let (live, codec, stops) = (&self.live, self.codec, &self.stops);
         let draw = |id: u64, position: u32| live[&id].with(u64::from(position)).uniform();
         let decide = |_: u64, tokens: &[u32]| {
-            if codec.ends_with_stop(tokens, stops) { Halt::Stop } else { Halt::Continue }
+            if codec.stopped(tokens, stops) { Halt::Stop } else { Halt::Continue }
         };
         let finished = self.decoder.advance(self.model, &draw, &decide);
         finished.into_iter().map(|f| self.complete(f)).collect()

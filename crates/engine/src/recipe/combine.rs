@@ -61,6 +61,10 @@ impl Checker<'_, '_> {
     pub(super) fn error(&self, key: &str, message: &str) {
         self.notes.error(locate(self.tree, key), key, format!("`{key}` {message}"));
     }
+
+    pub(super) fn warn(&self, key: &str, message: &str) {
+        self.notes.warn(locate(self.tree, key), key, format!("`{key}` {message}"));
+    }
 }
 
 /// A stage's table.
@@ -85,9 +89,7 @@ impl Place<'_, '_> {
     }
 
     pub(super) fn warn(&self, name: &str, message: &str) {
-        let key = self.key(name);
-        let at = locate(self.checker.tree, &key);
-        self.checker.notes.warn(at, &key, format!("`{key}` {message}"));
+        self.checker.warn(&self.key(name), message);
     }
 }
 

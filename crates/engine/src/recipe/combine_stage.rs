@@ -23,13 +23,16 @@ pub(super) fn check(stage: &Stage, place: &Place<'_, '_>, context: Option<usize>
             check_sft(sft, place, sql);
             optimizer(&sft.optimizer, sft.steps, place);
             evaluations(sft.evaluate_every, place, sql);
+            if sft.evaluate_every > 0 {
+                tokens("evaluate_max_tokens", sft.evaluate_max_tokens, None, context, place);
+            }
         }
         Stage::Rl(rl) => {
             check_sampling(rl, place);
             check_methods(rl, place);
             check_update(rl, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
-            tokens(rl.max_tokens, rl.path_tokens, context, place);
+            tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
             evaluations(rl.evaluate_every, place, sql);
             if let Some(why) = sql.and_then(|sql| lacks(sql, Split::Train)) {
                 place.error("", &why);
@@ -37,7 +40,7 @@ pub(super) fn check(stage: &Stage, place: &Place<'_, '_>, context: Option<usize>
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place);
-            tokens(evaluate.max_tokens, evaluate.path_tokens, context, place);
+            tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
             if let Some(why) = sql.and_then(|sql| lacks(sql, evaluate.split)) {
                 place.error("split", &why);
             }
@@ -180,7 +183,13 @@ fn optimizer(optimizer: &Optimizer, steps: usize, place: &Place<'_, '_>) {
     }
 }
 
-fn tokens(max: usize, path: Option<usize>, context: Option<usize>, place: &Place<'_, '_>) {
+fn tokens(
+    key: &str,
+    max: usize,
+    path: Option<usize>,
+    context: Option<usize>,
+    place: &Place<'_, '_>,
+) {
     if let (Some(path), Some(context)) = (path, context.filter(|c| path.is_some_and(|p| p > *c))) {
         let message = format!("exceeds the model's context ({context}), got: {path}");
         place.error("path_tokens", &message);
@@ -193,7 +202,7 @@ fn tokens(max: usize, path: Option<usize>, context: Option<usize>, place: &Place
     // The prompt is not known yet, but it has a token.
     if max >= room {
         let message = format!("leaves no room for a prompt: got {max}, and {what} is {room}");
-        place.error("max_tokens", &message);
+        place.error(key, &message);
     }
 }
 

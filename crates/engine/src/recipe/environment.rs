@@ -60,20 +60,40 @@ choices! {
 }
 
 settings! {
+    /// How often a scripted demonstration follows which script.
+    pub struct Mix {
+        /// Share of careful demonstrations of questions that count.
+        careful_counting: f64 = 0.70, Limit::Real(0.0, 1.0);
+        /// Share of careful demonstrations of all other questions.
+        careful_otherwise: f64 = 0.25, Limit::Real(0.0, 1.0);
+        /// Among the careless: guesses at once. The three careless shares sum to 1.
+        blind: f64 = 0.55, Limit::Real(0.0, 1.0);
+        /// Among the careless: looks at a column that does not matter, then guesses.
+        useless: f64 = 0.35, Limit::Real(0.0, 1.0);
+        /// Among the careless: looks as the careful script does, then answers something else.
+        slip: f64 = 0.10, Limit::Real(0.0, 1.0);
+    }
+}
+
+settings! {
     /// Generated databases and questions: nothing to download, and held-out databases are unseen.
     pub struct World {
-        /// How many tables a question joins and how deep its query nests.
-        difficulty: usize = 1, Limit::Whole(1, 5);
+        /// 1: one condition. 2: two conditions on one table. 3: a condition on a joined table.
+        difficulty: usize = 1, Limit::Whole(1, 3);
         /// Databases to train on.
-        train_databases: usize = 400, Limit::Whole(1, 1_000_000);
-        /// Databases never trained on, for the final evaluation.
-        held_out_databases: usize = 60, Limit::Whole(0, 1_000_000);
+        train_databases: usize = 400, Limit::Whole(1, 100_000);
         /// Databases never trained on, for decisions during development.
-        development_databases: usize = 60, Limit::Whole(0, 1_000_000);
-        /// Questions per database.
-        questions: usize = 10, Limit::Whole(1, 10_000);
+        development_databases: usize = 60, Limit::Whole(0, 100_000);
+        /// Databases never trained on, for the final evaluation.
+        held_out_databases: usize = 60, Limit::Whole(0, 100_000);
+        /// Questions per database; one with fewer distinct ones asks those.
+        questions: usize = 10, Limit::Whole(1, 50);
         /// Seed of the world, apart from the run's, so that runs with other seeds share a world.
         seed: u64 = 1, Limit::Whole(0, u64::MAX);
+        tables {
+            /// How demonstrations are worked.
+            mix: Mix = Mix::default();
+        }
     }
 }
 

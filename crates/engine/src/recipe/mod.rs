@@ -10,6 +10,7 @@
 mod combine;
 mod combine_stage;
 mod combine_world;
+mod convert;
 mod document;
 mod environment;
 mod error;
@@ -35,7 +36,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use environment::{
-    Entity, Environment, Exact, Explore, Files, QueryLimits, ResultCompare, Source, Sql, World,
+    Entity, Environment, Exact, Explore, Files, Mix, QueryLimits, ResultCompare, Source, Sql, World,
 };
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};

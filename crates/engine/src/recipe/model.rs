@@ -32,7 +32,7 @@ choices! {
 choices! {
     /// How text becomes tokens for a model made from scratch.
     pub enum Tokenizer {
-        /// One token per word of the world's closed word lists.
+        /// One token per word of the world's closed word lists, or of the user's tasks.
         Words = "words",
         /// One token per byte.
         Bytes = "bytes",
@@ -56,7 +56,7 @@ settings! {
         kv_heads: Option<usize> = None, Limit::Whole(1, 1024);
         /// Width of a head; even, because positions rotate pairs. Default: `hidden / heads`.
         head_dim: Option<usize> = None, Limit::Whole(2, 1024);
-        /// Width of the feed-forward layer. Default: 8/3 of `hidden`, rounded up to a multiple of 8.
+        /// Width of the feed-forward layer. Default: 8/3 of `hidden`, up to a multiple of 8.
         ffn: Option<usize> = None, Limit::Whole(8, 262_144);
         /// Most tokens on one path from the root to a leaf.
         context: usize = 512, Limit::Whole(8, 1_048_576);

@@ -31,7 +31,8 @@ pub(super) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     if let Some(hit) = known.iter().find(|k| Some(**k) == habit) {
         return Some(hit);
     }
-    // A third of the letters may differ (`leafs` for `leaves`), and a name that starts like a known one is near to it.
+    // A third of the letters may differ (`leafs` for `leaves`), and a name that starts like a known
+    // one is near to it.
     let distance_max = lower.chars().count().div_ceil(3);
     let by_distance = known.iter().map(|k| (distance(&lower, k), *k)).min();
     match by_distance {

@@ -31,6 +31,8 @@ settings! {
         evaluate_every: usize = 0, Limit::Whole(0, 10_000_000);
         /// Questions of such an evaluation.
         evaluate_questions: usize = 100, Limit::Whole(1, 1_000_000);
+        /// Most tokens the policy may write in one step of such an evaluation.
+        evaluate_max_tokens: usize = 48, Limit::Whole(1, 1_048_576);
         /// Optimizer steps between checkpoints; 0 is at the stage's end only.
         checkpoint_every: usize = 0, Limit::Whole(0, 10_000_000);
         with {

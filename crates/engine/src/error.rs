@@ -1,0 +1,65 @@
+//! What can end a run, and whose it is to mend.
+
+use stepwell_store::StoreError;
+use stepwell_train::TrainError;
+
+use crate::recipe::RecipeError;
+
+/// Why a run did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The recipe is wrong; every problem at once.
+    #[error("{}", lines(.0))]
+    Recipe(Vec<RecipeError>),
+    /// A file the recipe names is wrong: tasks, databases, model.
+    #[error("{0}")]
+    Input(String),
+    /// The run folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An update was refused.
+    #[error("stage {stage}, update {update}: {source}")]
+    Train {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the update.
+        update: usize,
+        /// What was not finite, or the gap.
+        source: TrainError,
+    },
+    /// Too many attempts of an update could not be judged: a failure to judge is not a judgement.
+    #[error(
+        "stage {stage}, update {update}: {unscored} of {attempts} attempts could not be judged \
+         ({reasons}), more than `unscored_max` = {limit} allows; nothing was trained on them; mend \
+         the cause and `resume`"
+    )]
+    Unscored {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the update.
+        update: usize,
+        /// Attempts without a verdict.
+        unscored: usize,
+        /// All attempts.
+        attempts: usize,
+        /// Counts by reason.
+        reasons: String,
+        /// The recipe's limit.
+        limit: f64,
+    },
+}
+
+fn lines(errors: &[RecipeError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl EngineError {
+    /// The process's exit code: 1 the task failed, 2 the user's input, 3 the machine.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EngineError::Recipe(_) | EngineError::Input(_) => 2,
+            EngineError::Store(error) => error.exit_code(),
+            EngineError::Train { .. } | EngineError::Unscored { .. } => 1,
+        }
+    }
+}

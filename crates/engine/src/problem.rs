@@ -1,0 +1,245 @@
+//! What a recipe's environment stands for: tasks, judges, demonstrations, and a model that can
+//! read them.
+
+use std::path::Path;
+
+use stepwell_env::sql::world::{self, WorldConfig};
+use stepwell_env::sql::{self, Config, SqlEnvironment};
+use stepwell_env::{EnvError, demonstrations, tasks};
+use stepwell_model::Model;
+use stepwell_model::io;
+use stepwell_model::template::ChatTemplate;
+use stepwell_model::tokenizer::{Tokenizer, words_of};
+use stepwell_train::{Codec, Learner};
+use stepwell_tree::{Demonstration, Environment, Key, Task};
+
+use crate::error::EngineError;
+use crate::recipe::{self, Files, Recipe, Source, Split, Sql, Stage, World};
+
+/// Everything a recipe's stages ask, answer and judge with.
+pub struct Problem {
+    /// The world as it is.
+    pub environment: SqlEnvironment,
+    /// The same world with every observation replaced by another question's: what is still right
+    /// here was guessed. Made only where a stage asks for it.
+    pub blindfolded: Option<SqlEnvironment>,
+    /// Tasks to train on.
+    pub train: Vec<Task>,
+    /// Tasks for decisions during development.
+    pub development: Vec<Task>,
+    /// Tasks for the final evaluation.
+    pub held_out: Vec<Task>,
+    /// Things a person should know: odd lines of task files.
+    pub notes: Vec<String>,
+    /// Writes demonstrations where the world is generated.
+    world: Option<(world::World, Config)>,
+}
+
+impl Problem {
+    /// Reads or generates what the recipe names. Nothing is written.
+    ///
+    /// # Errors
+    /// Where a file is missing or wrong.
+    pub fn build(recipe: &Recipe) -> Result<Problem, EngineError> {
+        let recipe::Environment::Sql(sql) = &recipe.environment;
+        let blind = recipe.stage.iter().any(
+            |stage| matches!(stage, Stage::Evaluate(evaluate) if evaluate.shuffled_results),
+        );
+        match &sql.source {
+            Source::World(world) => generated(sql, world, blind),
+            Source::Files(files) => from_files(sql, files, blind),
+        }
+        .map_err(input)
+    }
+
+    /// The tasks of a split.
+    pub fn tasks(&self, split: Split) -> &[Task] {
+        match split {
+            Split::Train => &self.train,
+            Split::Development => &self.development,
+            Split::HeldOut => &self.held_out,
+        }
+    }
+
+    /// Every split by name.
+    pub fn splits(&self) -> [(&'static str, &[Task]); 3] {
+        [
+            ("train", &self.train),
+            ("development", &self.development),
+            ("held_out", &self.held_out),
+        ]
+    }
+
+    /// How often an answer is right that cannot look, by construction; known for generated worlds.
+    pub fn guess_level(&self, split: Split) -> Option<f64> {
+        self.world.as_ref().map(|(world, _)| world.guess_level(world_split(split)))
+    }
+
+    /// A fresh worked attempt at a question about a training database. Panics without a generated
+    /// world: recipes that ask for one are refused when they are read.
+    pub fn demonstration(&self, key: Key) -> Demonstration {
+        let (world, config) = self.world.as_ref().expect("the recipe was checked for a world");
+        world.demonstration(key.bits(), config, |_, task| self.environment.opening(task))
+    }
+
+    /// Worked conversations of the user's own.
+    ///
+    /// # Errors
+    /// Where the file is missing or a line is wrong.
+    pub fn conversations(&self, path: &str) -> Result<Vec<Demonstration>, EngineError> {
+        let loaded = demonstrations::load(Path::new(path)).map_err(input)?;
+        Ok(loaded.demonstrations)
+    }
+
+    /// The model of the recipe with a codec, at version 0.
+    ///
+    /// # Errors
+    /// Where the model's folder is wrong or its template cannot be used.
+    pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
+        let (model, tokenizer, template) = match &recipe.model {
+            recipe::Model::Path(path) => {
+                let loaded = io::load_folder(Path::new(path)).map_err(input)?;
+                (loaded.model, loaded.tokenizer, loaded.template)
+            }
+            recipe::Model::Scratch(scratch) => {
+                let tokenizer = match scratch.tokenizer {
+                    recipe::Tokenizer::Bytes => Tokenizer::bytes(),
+                    recipe::Tokenizer::Words => {
+                        Tokenizer::from_words(self.words()).map_err(input)?
+                    }
+                };
+                let config = scratch.config(tokenizer.vocabulary());
+                (Model::random(config, recipe.seed), tokenizer, Some(ChatTemplate::plain()))
+            }
+        };
+        let codec = Codec::new(tokenizer, template).map_err(input)?;
+        Ok(Learner::new(model, codec, threads))
+    }
+
+    /// Every word that prompts, answers and results of this problem can hold; for the user's own
+    /// files, the words of prompts and gold queries.
+    fn words(&self) -> Vec<String> {
+        if self.world.is_some() {
+            return world::words();
+        }
+        let mut words: Vec<String> = sql::markup::TAGS.iter().map(|tag| (*tag).to_owned()).collect();
+        for (_, tasks) in self.splits() {
+            for task in tasks {
+                let opening = self.environment.opening(task);
+                for text in [&opening.system, &opening.user] {
+                    words.extend(words_of(text));
+                }
+                words.extend(words_of(task.field("gold").unwrap_or_default()));
+            }
+        }
+        words.sort();
+        words.dedup();
+        words
+    }
+
+    /// Refuses prompts that leave no room for a step on their path.
+    ///
+    /// # Errors
+    /// Names the first task that does not fit and counts the others.
+    pub fn require_fit(&self, recipe: &Recipe, learner: &Learner) -> Result<(), EngineError> {
+        let context = learner.model().config().context;
+        let limit = |tokens: Option<usize>| tokens.unwrap_or(context).min(context);
+        for (index, stage) in recipe.stage.iter().enumerate() {
+            let (key, split, most, step) = match stage {
+                Stage::Sft(_) => continue,
+                Stage::Rl(rl) => ("rl", Split::Train, limit(rl.path_tokens), rl.max_tokens),
+                Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
+            };
+            let length = |task: &Task| {
+                learner.codec().encode_opening(&self.environment.opening(task)).len()
+            };
+            let lengths = self.tasks(split).iter().map(|task| (length(task), task));
+            let long: Vec<(usize, &Task)> = lengths.filter(|(n, _)| n + step > most).collect();
+            if let Some((tokens, task)) = long.first() {
+                return Err(EngineError::Input(format!(
+                    "stage[{index}].{key}: prompt ({tokens}) + max_tokens ({step}) exceeds the \
+                     path's limit: {most}; {} of {} tasks are too long, first `{}`; shorten them, \
+                     lower `max_tokens` or take a model with a longer context",
+                    long.len(),
+                    self.tasks(split).len(),
+                    task.id
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn input(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Input(error.to_string())
+}
+
+fn world_split(split: Split) -> world::Split {
+    match split {
+        Split::Train => world::Split::Train,
+        Split::Development => world::Split::Development,
+        Split::HeldOut => world::Split::HeldOut,
+    }
+}
+
+fn generated(sql: &Sql, world: &World, blind: bool) -> Result<Problem, EnvError> {
+    let made = world::build(&WorldConfig {
+        seed: world.seed,
+        difficulty: world.difficulty as u8,
+        train_databases: world.train_databases,
+        development_databases: world.development_databases,
+        held_out_databases: world.held_out_databases,
+        questions: world.questions,
+        ..WorldConfig::default()
+    });
+    let config = sql.config();
+    let databases = made.databases(&world::Split::ALL)?;
+    let tasks = |split| made.tasks(split).to_vec();
+    let held_out = tasks(world::Split::HeldOut);
+    let blindfolded = match blind {
+        true => {
+            let splits = [world::Split::Development, world::Split::HeldOut];
+            Some(blindfold(made.databases(&splits)?, &held_out, &config)?)
+        }
+        false => None,
+    };
+    Ok(Problem {
+        environment: SqlEnvironment::new(databases, &[], config.clone())?,
+        blindfolded,
+        train: tasks(world::Split::Train),
+        development: tasks(world::Split::Development),
+        held_out,
+        notes: Vec::new(),
+        world: Some((made, config)),
+    })
+}
+
+fn from_files(sql: &Sql, files: &Files, blind: bool) -> Result<Problem, EnvError> {
+    let options = tasks::Options { extra: files.extra.clone(), ..tasks::Options::default() };
+    let folder = Path::new(files.databases.as_deref().unwrap_or_default());
+    let config = sql.config();
+    let mut notes = Vec::new();
+    let mut read = |path: &Option<String>| -> Result<Vec<Task>, EnvError> {
+        let Some(path) = path else { return Ok(Vec::new()) };
+        let (_, loaded) = sql::load(Path::new(path), folder, &options, config.clone())?;
+        notes.extend(loaded.warnings);
+        Ok(loaded.tasks)
+    };
+    let (train, development) = (read(&files.train)?, read(&files.development)?);
+    let held_out = read(&files.held_out)?;
+    let blindfolded = match blind {
+        true => Some(blindfold(sql::open_folder(folder)?, &held_out, &config)?),
+        false => None,
+    };
+    let environment = SqlEnvironment::new(sql::open_folder(folder)?, &[], config)?;
+    Ok(Problem { environment, blindfolded, train, development, held_out, notes, world: None })
+}
+
+fn blindfold(
+    databases: std::collections::BTreeMap<String, sql::Database>,
+    tasks: &[Task],
+    config: &Config,
+) -> Result<SqlEnvironment, EnvError> {
+    let config = Config { shuffled_results: true, ..config.clone() };
+    SqlEnvironment::new(databases, tasks, config)
+}

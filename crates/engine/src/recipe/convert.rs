@@ -1,0 +1,104 @@
+//! A recipe's tables as the crates that act on them want them.
+
+use stepwell_env::sql;
+use stepwell_env::sql::config as judge;
+use stepwell_env::sql::world::{TraceMix, WorldConfig};
+
+use super::environment::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+use super::model::{Family, Scratch};
+
+impl Scratch {
+    /// The model's shape, for a tokenizer with so many entries.
+    pub fn config(&self, vocabulary: usize) -> stepwell_model::Config {
+        let mut resolved = self.clone();
+        resolved.resolve();
+        let filled = "a resolved model states every width";
+        stepwell_model::Config {
+            family: match self.family {
+                Family::Llama => stepwell_model::Family::Llama,
+                Family::Qwen2 => stepwell_model::Family::Qwen2,
+                Family::Qwen3 => stepwell_model::Family::Qwen3,
+            },
+            vocabulary,
+            hidden: self.hidden,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: resolved.kv_heads.expect(filled),
+            head_dim: resolved.head_dim.expect(filled),
+            ffn: resolved.ffn.expect(filled),
+            rope_base: self.rope_base,
+            rope_scaling: stepwell_model::RopeScaling::None,
+            norm_epsilon: self.norm_epsilon,
+            tied: self.tied,
+            context: self.context,
+        }
+    }
+}
+
+impl World {
+    /// What to generate.
+    pub fn config(&self) -> WorldConfig {
+        let Mix { careful_counting, careful_otherwise, blind, useless, slip } = self.mix;
+        WorldConfig {
+            seed: self.seed,
+            difficulty: u8::try_from(self.difficulty).expect("at most 3, as was checked"),
+            train_databases: self.train_databases,
+            development_databases: self.development_databases,
+            held_out_databases: self.held_out_databases,
+            questions: self.questions,
+            mix: TraceMix { careful_counting, careful_otherwise, blind, useless, slip },
+        }
+    }
+}
+
+impl Sql {
+    /// How attempts are judged, with true results; `evaluate` shuffles them where it is asked to.
+    pub fn config(&self) -> sql::Config {
+        let QueryLimits { steps_max, rows_max, result_bytes_max, value_bytes_max, query_bytes_max } =
+            self.limits;
+        sql::Config {
+            explore: match self.explore {
+                Explore::Any => judge::Explore::Any,
+                Explore::Fraction => judge::Explore::Fraction,
+                Explore::Coverage => judge::Explore::Coverage,
+            },
+            entity: match self.entity {
+                Entity::Jaccard => judge::Entity::Jaccard,
+                Entity::AllOrNothing => judge::Entity::AllOrNothing,
+            },
+            exact: match self.exact {
+                Exact::String => judge::Exact::String,
+                Exact::Ast => judge::Exact::Ast,
+            },
+            exec_error_penalty: self.exec_error_penalty,
+            result_compare: match self.result_compare {
+                ResultCompare::Multiset => judge::ResultCompare::Multiset,
+                ResultCompare::Set => judge::ResultCompare::Set,
+            },
+            max_interactions: u32::try_from(self.max_interactions).expect("at most 1000"),
+            rows_shown: self.rows_shown,
+            observation_bytes_max: self.observation_bytes_max,
+            instructions: self.instructions,
+            shuffled_results: false,
+            limits: judge::Limits {
+                steps_max,
+                rows_max,
+                result_bytes_max,
+                value_bytes_max,
+                query_bytes_max,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_the_checks_of_those_who_act_on_them() {
+        assert_eq!(Scratch::default().config(100).validate(), Ok(()));
+        assert_eq!(World::default().config().problems(), Vec::<String>::new());
+        assert!(Sql::default().config().check().is_ok());
+    }
+}

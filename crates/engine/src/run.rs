@@ -1,0 +1,127 @@
+//! The loop: a recipe's stages in order, from the start or from a checkpoint.
+
+use std::path::Path;
+
+use stepwell_methods::Needs;
+use stepwell_store::{Closing, RunFolder};
+
+use crate::checkpoint::{self, Occasion};
+use crate::error::EngineError;
+use crate::observe::{Event, Observer};
+use crate::problem::Problem;
+use crate::recipe::{Recipe, Stage};
+use crate::session::{Flow, Place, Session};
+use crate::stage;
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Every stage is done.
+    Finished,
+    /// A stop was asked for; a checkpoint holds the place, and `resume` goes on.
+    Stopped,
+}
+
+/// Starts a run in an empty or new folder. Everything that can be refused is refused before the
+/// folder is made.
+///
+/// # Errors
+/// Where an input is wrong, the disk fails, a number is not finite, or judging fails too often.
+pub fn start(
+    recipe: &Recipe,
+    path: &Path,
+    threads: usize,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, EngineError> {
+    let problem = Problem::build(recipe)?;
+    let learner = problem.learner(recipe, threads)?;
+    problem.require_fit(recipe, &learner)?;
+    let folder = RunFolder::create(path, &recipe.to_toml())?;
+    folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
+    let mut record = folder.record()?;
+    for (name, tasks) in problem.splits() {
+        record.commit_tasks(0, name, tasks)?;
+    }
+    let place = Place::default();
+    let (recipe, problem, folder) = (recipe, &problem, &folder);
+    let reference = None;
+    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+}
+
+/// Goes on with a run that was stopped, from its newest whole checkpoint; from the start where it
+/// has none. The weights that come out are the same, bit for bit, as without the stop.
+///
+/// # Errors
+/// As [`start`], and where the record or every checkpoint is damaged.
+pub fn resume(
+    path: &Path,
+    threads: usize,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, EngineError> {
+    let folder = RunFolder::open_for_writing(path)?;
+    let name = path.join("recipe.toml").display().to_string();
+    let checked = Recipe::parse(folder.recipe(), &name).map_err(EngineError::Recipe)?;
+    let recipe = &checked.recipe;
+    let problem = &Problem::build(recipe)?;
+    let mut record = folder.record()?;
+    for (name, tasks) in problem.splits() {
+        record.commit_tasks(0, name, tasks)?;
+    }
+    let mut learner = problem.learner(recipe, threads)?;
+    let restored = checkpoint::restore(&folder, &record, &mut learner)?;
+    for note in restored.notes {
+        observer.event(Event::Note(note));
+    }
+    let (folder, place, reference) = (&folder, restored.place, restored.reference);
+    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+}
+
+fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
+    let stages = &session.recipe.stage;
+    while session.place.stage < stages.len() {
+        let stage = &stages[session.place.stage];
+        begin(&mut session, stage);
+        let flow = match stage {
+            Stage::Sft(config) => stage::sft(&mut session, config)?,
+            Stage::Rl(config) => stage::rl(&mut session, config)?,
+            Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
+        };
+        if flow == Flow::Stopped {
+            return end(session, Outcome::Stopped);
+        }
+        session.place = Place { stage: session.place.stage + 1, ..Place::default() };
+        if matches!(stage, Stage::Sft(_) | Stage::Rl(_)) {
+            session.reference = None;
+            session.learner.reset_optimizer();
+            session.checkpoint(Occasion::Planned)?;
+        }
+    }
+    session.record.finish()?;
+    end(session, Outcome::Finished)
+}
+
+/// Announces a stage and, at its very start, freezes the reference that its objective needs.
+fn begin(session: &mut Session<'_>, stage: &Stage) {
+    let (kind, steps) = match stage {
+        Stage::Sft(config) => ("sft", config.steps),
+        Stage::Rl(config) => ("rl", config.steps),
+        Stage::Evaluate(_) => ("evaluate", 1),
+    };
+    if let (Stage::Rl(config), None) = (stage, &session.reference) {
+        let Needs { token_columns, .. } = config.objective.needs();
+        if token_columns.contains(&"reference_logprob") {
+            session.reference = Some(session.learner.model().clone());
+        }
+    }
+    let (stage, done) = (session.place.stage, session.place.done);
+    session.observer.event(Event::StageStarted { stage, kind, done, steps });
+}
+
+fn end(session: Session<'_>, outcome: Outcome) -> Result<Outcome, EngineError> {
+    let closing = session.record.close()?;
+    if closing == Closing::SideFilesStay {
+        let note = "a reader holds the record: run.sqlite-wal stays beside run.sqlite; keep both";
+        session.observer.event(Event::Note(note.to_owned()));
+    }
+    Ok(outcome)
+}

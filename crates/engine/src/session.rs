@@ -1,0 +1,184 @@
+//! A run that is going on: what stages share.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use stepwell_model::Model;
+use stepwell_store::{Closing, Evaluation as StoredEvaluation, Record, RunFolder};
+use stepwell_train::Learner;
+use stepwell_tree::{Credit, Key, Purpose, StepTree};
+
+use crate::checkpoint::{self, Occasion};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::observe::{Event, Metrics, Observer};
+use crate::problem::Problem;
+use crate::recipe::Recipe;
+use crate::rollout::Grown;
+
+/// Where a run is: everything before this place is done and in the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// Index of the stage.
+    pub stage: usize,
+    /// Steps of the stage that are done.
+    pub done: usize,
+    /// Tokens the policy has sampled for training in this stage.
+    pub sampled_tokens: u64,
+}
+
+/// Whether a stage came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    Done,
+    Stopped,
+}
+
+/// A run in progress.
+pub(crate) struct Session<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) problem: &'a Problem,
+    pub(crate) folder: &'a RunFolder,
+    pub(crate) record: Record,
+    pub(crate) learner: Learner,
+    /// The weights as the stage found them, where its objective compares with them.
+    pub(crate) reference: Option<Model>,
+    pub(crate) place: Place,
+    pub(crate) observer: &'a mut dyn Observer,
+}
+
+/// Where the parts of an update spend their time, in seconds; kept outside every digest.
+pub(crate) struct Stopwatch {
+    since: Instant,
+    parts: BTreeMap<String, f64>,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Stopwatch { since: Instant::now(), parts: BTreeMap::new() }
+    }
+
+    /// Ends a part.
+    pub(crate) fn lap(&mut self, part: &str) -> f64 {
+        let seconds = self.since.elapsed().as_secs_f64();
+        *self.parts.entry(part.to_owned()).or_default() += seconds;
+        self.since = Instant::now();
+        seconds
+    }
+
+    pub(crate) fn parts(&self) -> &BTreeMap<String, f64> {
+        &self.parts
+    }
+}
+
+impl Session<'_> {
+    /// The root of this stage's draws for one purpose.
+    pub(crate) fn key(&self, purpose: Purpose) -> Key {
+        Key::new(self.recipe.seed, purpose).with(self.place.stage as u64)
+    }
+
+    /// Commits trees and their credit, before anything trains on them (INV-15).
+    pub(crate) fn commit_grown(
+        &mut self,
+        forest: &[Grown],
+        credits: &[Credit],
+        metrics: &Metrics,
+        timing: &Metrics,
+    ) -> Result<(), EngineError> {
+        let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+        let texts: Vec<Vec<Option<String>>> =
+            forest.iter().map(|grown| grown.text.iter().cloned().map(Some).collect()).collect();
+        self.record.commit_grown(&stepwell_store::Grown {
+            stage: self.place.stage as u32,
+            update: self.place.done as u64,
+            trees: &trees,
+            texts: &texts,
+            credits,
+            metrics: Some(metrics),
+            timing: Some(timing),
+        })?;
+        Ok(())
+    }
+
+    /// The trees of this update where a run that was stopped had grown and committed them.
+    pub(crate) fn recorded_forest(&self) -> Result<Option<Vec<Grown>>, EngineError> {
+        let (stage, update) = (self.place.stage as u32, self.place.done as u64);
+        let Some(stored) = self.record.read().grown(stage, update)? else { return Ok(None) };
+        let grown = stored.into_iter().map(|stored| Grown {
+            tree: stored.tree,
+            text: stored.text.into_iter().map(Option::unwrap_or_default).collect(),
+        });
+        Ok(Some(grown.collect()))
+    }
+
+    /// Commits an update that is done. Call it after the place has moved on.
+    pub(crate) fn commit_updated(
+        &mut self,
+        metrics: &Metrics,
+        timing: &Metrics,
+    ) -> Result<(), EngineError> {
+        self.record.commit_updated(&stepwell_store::Updated {
+            stage: self.place.stage as u32,
+            update: self.place.done as u64 - 1,
+            version: self.learner.version(),
+            metrics,
+            timing: Some(timing),
+        })?;
+        Ok(())
+    }
+
+    /// Commits what was measured on held-out tasks and tells the observer.
+    pub(crate) fn commit_evaluation(
+        &mut self,
+        name: &str,
+        evaluation: &Evaluation,
+        seconds: f64,
+    ) -> Result<(), EngineError> {
+        let samples: Vec<stepwell_store::Sample> = evaluation
+            .samples
+            .iter()
+            .map(|sample| stepwell_store::Sample {
+                task: sample.task_hash,
+                answer: sample.answer.clone(),
+                verdict: sample.verdict.clone(),
+            })
+            .collect();
+        self.record.commit_evaluation(&StoredEvaluation {
+            stage: self.place.stage as u32,
+            update: self.place.done as u64,
+            name,
+            metrics: &evaluation.metrics,
+            samples: &samples,
+            trees: &[],
+            texts: &[],
+            timing: Some(&Metrics::from([("evaluate".to_owned(), seconds)])),
+        })?;
+        let (stage, done) = (self.place.stage, self.place.done);
+        self.observer.event(Event::Evaluated { stage, done, evaluation });
+        Ok(())
+    }
+
+    /// Writes a checkpoint of this place.
+    pub(crate) fn checkpoint(&mut self, why: Occasion) -> Result<(), EngineError> {
+        let path = checkpoint::write(self, why)?;
+        self.observer.event(Event::Checkpointed { path: &path });
+        Ok(())
+    }
+
+    /// After a step: a checkpoint where one is due or a stop was asked for.
+    pub(crate) fn after_step(&mut self, every: usize, steps: usize) -> Result<Flow, EngineError> {
+        let due = every > 0 && self.place.done.is_multiple_of(every);
+        let stop = self.observer.stop_requested();
+        if due && self.place.done < steps {
+            self.checkpoint(Occasion::Planned)?;
+        } else if stop {
+            self.checkpoint(Occasion::Stop)?;
+        }
+        Ok(if stop { Flow::Stopped } else { Flow::Done })
+    }
+
+    /// Ends writing.
+    pub(crate) fn close(self) -> Result<Closing, EngineError> {
+        Ok(self.record.close()?)
+    }
+}

@@ -1,0 +1,37 @@
+//! One file per kind of stage.
+
+mod evaluate;
+mod rl;
+mod sft;
+
+pub(crate) use evaluate::{answers, evaluate};
+pub(crate) use rl::rl;
+pub(crate) use sft::sft;
+
+use stepwell_model::AdamWSettings;
+use stepwell_train::{LearningRate, Shape};
+
+use crate::recipe::{Optimizer, Schedule};
+
+/// The optimizer's settings at a step of a stage.
+fn adamw(optimizer: &Optimizer, steps: usize, step: usize) -> AdamWSettings {
+    let shape = match optimizer.schedule {
+        Schedule::Constant => Shape::Constant,
+        Schedule::Linear => Shape::Linear,
+        Schedule::Cosine => Shape::Cosine,
+    };
+    let rate = LearningRate {
+        peak: optimizer.learning_rate,
+        warmup: optimizer.warmup_steps,
+        total: steps,
+        shape,
+        floor: optimizer.final_learning_rate_ratio,
+    };
+    AdamWSettings {
+        learning_rate: rate.at(step) as f32,
+        beta1: optimizer.beta1 as f32,
+        beta2: optimizer.beta2 as f32,
+        epsilon: optimizer.epsilon as f32,
+        weight_decay: optimizer.weight_decay as f32,
+    }
+}

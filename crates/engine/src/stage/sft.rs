@@ -1,0 +1,100 @@
+//! Cross-entropy on demonstrations.
+
+use stepwell_methods::Objective;
+use stepwell_methods::objective::cross_entropy;
+use stepwell_train::{Settings, UpdateReport};
+use stepwell_tree::{Credit, Demonstration, Purpose, StepTree};
+
+use super::adamw;
+use super::evaluate::development;
+use crate::error::EngineError;
+use crate::observe::{Event, Metrics};
+use crate::order::{batch, demonstration_tree};
+use crate::recipe::Sft;
+use crate::session::{Flow, Session, Stopwatch};
+
+/// Runs the stage from where the session stands.
+pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
+    let problem = session.problem;
+    let file = match &config.data {
+        Some(path) => Some(problem.conversations(path)?),
+        None => None,
+    };
+    while session.place.done < config.steps {
+        let mut watch = Stopwatch::start();
+        let demonstrations = draw(session, config, file.as_deref());
+        let (trees, credits): (Vec<StepTree>, Vec<Credit>) = demonstrations
+            .iter()
+            .map(|d| demonstration_tree(session.learner.codec(), d, config.mask_observations))
+            .unzip();
+        let report = update(session, config, &trees, &credits)?;
+        watch.lap("train");
+        session.place.done += 1;
+        let metrics = metrics(&report);
+        session.commit_updated(&metrics, watch.parts())?;
+        let (stage, done) = (session.place.stage, session.place.done);
+        session.observer.event(Event::Step { stage, done, metrics: &metrics });
+        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
+            development(session, config.evaluate_questions, config.evaluate_max_tokens)?;
+        }
+        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+            return Ok(Flow::Stopped);
+        }
+    }
+    Ok(Flow::Done)
+}
+
+/// This step's demonstrations: from the file in keyed epochs, or fresh from the script.
+fn draw(
+    session: &Session<'_>,
+    config: &Sft,
+    file: Option<&[Demonstration]>,
+) -> Vec<Demonstration> {
+    let step = session.place.done;
+    match file {
+        Some(all) => {
+            let key = session.key(Purpose::TaskOrder);
+            batch(key, all.len(), config.batch, step).iter().map(|&i| all[i].clone()).collect()
+        }
+        None => {
+            let key = session.key(Purpose::Demonstration).with(step as u64);
+            (0..config.batch as u64)
+                .map(|i| session.problem.demonstration(key.with(i)))
+                .collect()
+        }
+    }
+}
+
+fn update(
+    session: &mut Session<'_>,
+    config: &Sft,
+    trees: &[StepTree],
+    credits: &[Credit],
+) -> Result<UpdateReport, EngineError> {
+    let (stage, update) = (session.place.stage, session.place.done);
+    let settings = Settings {
+        objective: Objective::CrossEntropy(cross_entropy::Config::default()),
+        max_tokens: 1,
+        temperature: 1.0,
+        adamw: adamw(&config.optimizer, config.steps, update),
+        gradient_clip: config.optimizer.gradient_clip,
+        epochs: 1,
+        minibatches: 1,
+        tokens_max: config.microbatch_tokens,
+        on_policy: false,
+    };
+    let key = session.key(Purpose::TaskOrder).with(update as u64);
+    session
+        .learner
+        .update(trees, credits, &settings, key)
+        .map_err(|source| EngineError::Train { stage, update, source })
+}
+
+fn metrics(report: &UpdateReport) -> Metrics {
+    Metrics::from([
+        ("loss".to_owned(), report.loss),
+        ("gradient_norm".to_owned(), report.gradient_norm),
+        ("trained_tokens".to_owned(), report.trained_tokens as f64),
+        ("computed_tokens".to_owned(), report.computed_tokens as f64),
+    ])
+}
