@@ -164,7 +164,7 @@ pub fn folder_files(learner: &Learner) -> Result<Vec<(String, Vec<u8>)>, EngineE
 
 fn tensors(model: &Model) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let views = model.parameters();
-    views.iter().map(|v| (v.name.clone(), v.shape.clone(), v.to_row_major())).collect()
+    views.iter().map(|v| (v.name().to_owned(), v.shape().to_vec(), v.to_row_major())).collect()
 }
 
 /// Bytes that one checkpoint of a model takes: weights and two moments.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use stepwell_model::Model;
-use stepwell_store::{Closing, Evaluation as StoredEvaluation, Record, RunFolder};
+use stepwell_store::{Evaluation as StoredEvaluation, Record, RunFolder};
 use stepwell_train::Learner;
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
@@ -18,7 +18,7 @@ use crate::rollout::Grown;
 
 /// Where a run is: everything before this place is done and in the weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// Index of the stage.
     pub stage: usize,
     /// Steps of the stage that are done.
@@ -175,10 +175,5 @@ impl Session<'_> {
             self.checkpoint(Occasion::Stop)?;
         }
         Ok(if stop { Flow::Stopped } else { Flow::Done })
-    }
-
-    /// Ends writing.
-    pub(crate) fn close(self) -> Result<Closing, EngineError> {
-        Ok(self.record.close()?)
     }
 }

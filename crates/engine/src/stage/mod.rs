@@ -28,10 +28,10 @@ fn adamw(optimizer: &Optimizer, steps: usize, step: usize) -> AdamWSettings {
         floor: optimizer.final_learning_rate_ratio,
     };
     AdamWSettings {
-        learning_rate: rate.at(step) as f32,
-        beta1: optimizer.beta1 as f32,
-        beta2: optimizer.beta2 as f32,
-        epsilon: optimizer.epsilon as f32,
-        weight_decay: optimizer.weight_decay as f32,
+        learning_rate: rate.at(step),
+        beta1: optimizer.beta1,
+        beta2: optimizer.beta2,
+        epsilon: optimizer.epsilon,
+        weight_decay: optimizer.weight_decay,
     }
 }
