@@ -117,6 +117,12 @@ fn warnings_stand_beside_the_recipe() {
              steps: the learning rate never reaches its highest value before the last",
         ]
     );
+    let files = GOOD.replace("[environment.world]", "[environment.files]").replace(
+        "train_databases = 40",
+        "train = \"a.jsonl\"\nheld_out = \"b.jsonl\"\ndatabases = \"folder\"",
+    );
+    let files = files.replace("demonstrations = \"scripted\"", "data = \"talks.jsonl\"");
+    assert!(shown(&files)[0].contains("knows the words of your prompts"), "{:?}", shown(&files));
     let start = text.find("[[stage]]").unwrap();
     let second = start + 1 + text[start + 1..].find("[[stage]]").unwrap();
     let untaught = format!("{}{}", &text[..start], &text[second..]);
