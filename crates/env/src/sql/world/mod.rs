@@ -37,11 +37,11 @@ use crate::EnvError;
 /// Databases and tasks of all splits, and demonstrations on those of training.
 pub struct World {
     config: WorldConfig,
-    /// Of the splits in their order, about 6 kB each.
+    /// Of the splits in their order, about 10 kB each.
     plans: [Vec<Plan>; 3],
     tasks: [Vec<Task>; 3],
-    /// Per split: the mean over its tasks; 0 where it has none.
-    guess_level: [f64; 3],
+    /// Of the tasks, in their order.
+    guess_level: [Vec<f64>; 3],
 }
 
 /// Places of draws below a demonstration's key.
@@ -64,16 +64,15 @@ pub fn build(config: &WorldConfig) -> World {
         (0..config.databases(split)).map(draw).collect()
     });
     let mut tasks = [const { Vec::new() }; 3];
-    let mut guess_level = [0.0; 3];
+    let mut guess_level = [const { Vec::new() }; 3];
     for (split, plans) in plans.iter().enumerate() {
         for plan in plans {
             let questions = plan.questions(difficulty, config.questions);
             for (number, question) in questions.iter().enumerate() {
                 tasks[split].push(plan.task(question, number));
-                guess_level[split] += question.guess_level(&plan.schema);
+                guess_level[split].push(question.guess_level(&plan.schema));
             }
         }
-        guess_level[split] /= tasks[split].len().max(1) as f64;
     }
     World { config: config.clone(), plans, tasks, guess_level }
 }
@@ -85,10 +84,16 @@ impl World {
         &self.tasks[split as usize]
     }
 
-    /// How often an answer is right that knows everything but what a look at the rows tells: the
-    /// mean over a split's tasks, by construction.
+    /// For each task of a split, in the order of [`World::tasks`]: how often an answer is right
+    /// that knows everything but what a look at the rows tells, by construction.
+    pub fn guess_levels(&self, split: Split) -> &[f64] {
+        &self.guess_level[split as usize]
+    }
+
+    /// The mean of [`World::guess_levels`]; 0 where the split has no task.
     pub fn guess_level(&self, split: Split) -> f64 {
-        self.guess_level[split as usize]
+        let levels = self.guess_levels(split);
+        levels.iter().sum::<f64>() / levels.len().max(1) as f64
     }
 
     /// Names of a split's databases.
@@ -105,7 +110,7 @@ impl World {
         (plan.name == name).then(|| plan.database())
     }
 
-    /// Builds all databases of these splits, by name.
+    /// Builds all databases of these splits, by name: about 1 ms and 200 kB each, twin included.
     pub fn databases(&self, splits: &[Split]) -> Result<BTreeMap<String, Database>, EnvError> {
         let plans = splits.iter().flat_map(|split| &self.plans[*split as usize]);
         plans.map(|plan| Ok((plan.name.clone(), plan.database()?))).collect()

@@ -1,7 +1,7 @@
 //! The rows of one database: small numbers whose meaning the column's role gives.
 //!
 //! Kept like this because a world has thousands of databases and most are asked rarely: about
-//! 2 kB each here, a hundred times that inside SQLite.
+//! 2 kB each here, forty times that inside SQLite.
 
 use std::fmt::Write as _;
 
@@ -74,7 +74,7 @@ impl Rows {
             };
             let columns: Vec<String> =
                 table.columns.iter().map(|c| format!("{} {}", c.name, kind(c.role))).collect();
-            let _ = write!(script, "CREATE TABLE {} ( {} );\n", table.name, columns.join(", "));
+            let _ = writeln!(script, "CREATE TABLE {} ( {} );", table.name, columns.join(", "));
             let _ = write!(script, "INSERT INTO {} VALUES", table.name);
             for row in 0..self.cell[place][0].len() {
                 script.push_str(if row == 0 { " (" } else { ",(" });

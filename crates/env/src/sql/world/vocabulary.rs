@@ -28,7 +28,7 @@ pub fn words() -> Vec<String> {
         attribute.columns.iter().for_each(|column| put(column));
         for wording in &attribute.values {
             pieces(&wording.spoken).iter().for_each(|piece| put(piece));
-            wording.stored.iter().flat_map(|form| pieces(form)).for_each(|piece| put(piece));
+            wording.stored.iter().flat_map(|form| pieces(form)).for_each(&mut put);
         }
     }
     all
