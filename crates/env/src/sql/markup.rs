@@ -10,8 +10,25 @@
 //! Blank text may stand between the parts; no tag may stand inside one; the attempt thinks at
 //! least once. The parser is total and linear: each byte is looked at once.
 
-/// The tags, in the order of [`Tag`].
+/// Every tag as it is written: a vocabulary over words holds these.
+pub const TAGS: [&str; 8] = [
+    "<think>",
+    "</think>",
+    "<intermediate_sql>",
+    "</intermediate_sql>",
+    "<result>",
+    "</result>",
+    "<final_sql>",
+    "</final_sql>",
+];
+
+/// The names of the tags, in the order of [`Tag`].
 const NAMES: [&str; 4] = ["think", "intermediate_sql", "final_sql", "result"];
+
+/// Every tag, opening and closing: words that any tokenizer for this markup should know.
+pub fn tags() -> impl Iterator<Item = String> {
+    NAMES.iter().flat_map(|name| [format!("<{name}>"), format!("</{name}>")])
+}
 
 /// What a policy may write between angle brackets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

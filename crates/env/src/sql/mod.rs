@@ -69,7 +69,7 @@ pub struct SqlEnvironment {
 
 /// What all attempts share.
 pub(crate) struct Shared {
-    databases: BTreeMap<String, Database>,
+    databases: Arc<BTreeMap<String, Database>>,
     config: Config,
     strays: Vec<Stray>,
 }
@@ -94,6 +94,21 @@ impl SqlEnvironment {
         for database in databases.values_mut() {
             database.limit(&config.limits)?;
         }
+        SqlEnvironment::over(Arc::new(databases), tasks, config)
+    }
+
+    /// The control of this environment: the same databases and settings, every observation the
+    /// result of another task's gold query. `tasks` are those whose results are shown.
+    pub fn shuffled(&self, tasks: &[Task]) -> Result<SqlEnvironment, EnvError> {
+        let config = Config { shuffled_results: true, ..self.shared.config.clone() };
+        SqlEnvironment::over(Arc::clone(&self.shared.databases), tasks, config)
+    }
+
+    fn over(
+        databases: Arc<BTreeMap<String, Database>>,
+        tasks: &[Task],
+        config: Config,
+    ) -> Result<SqlEnvironment, EnvError> {
         let wanted = if config.shuffled_results { tasks } else { &[] };
         let strays: Vec<Stray> = wanted.iter().filter_map(|task| stray(task, &databases)).collect();
         if config.shuffled_results && strays.is_empty() {

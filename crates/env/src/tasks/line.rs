@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_tree::Task;
 
@@ -37,24 +38,32 @@ pub(crate) fn lines<'a>(name: &str, bytes: &'a [u8]) -> Result<Vec<(usize, &'a s
     Ok(found)
 }
 
+/// The JSON of a line.
+pub(crate) fn json<T: DeserializeOwned>(
+    name: &str,
+    number: usize,
+    text: &str,
+) -> Result<T, EnvError> {
+    serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        let what = message.split(" at line ").next().unwrap_or_default();
+        let (column, start) = (error.column(), shown(text));
+        EnvError::Data(format!("{name}:{number}:{column}: {what} (line starts: {start})"))
+    })
+}
+
 /// The JSON object of a line.
 pub(crate) fn object(
     name: &str,
     number: usize,
     text: &str,
 ) -> Result<Map<String, Value>, EnvError> {
-    let value = serde_json::from_str::<Value>(text).map_err(|error| {
-        let message = error.to_string();
-        let what = message.split(" at line ").next().unwrap_or_default();
-        let (column, start) = (error.column(), shown(text));
-        EnvError::Data(format!("{name}:{number}:{column}: {what} (line starts: {start})"))
-    })?;
-    match value {
+    match json(name, number, text)? {
         Value::Object(object) => Ok(object),
-        other => fault(format!(
-            "{name}:{number}: expected an object, got: {}",
-            shown(&other.to_string())
-        )),
+        other => {
+            let got = shown(&other.to_string());
+            fault(format!("{name}:{number}: expected an object, got: {got}"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every environment reads its tasks here and states its fields as a [`Schema`]. A file is read
 //! whole, checked whole and refused whole: a run never trains on the half that could be read.
 
-mod line;
+pub(crate) mod line;
 mod overlap;
 
 use std::collections::BTreeMap;
@@ -192,7 +192,7 @@ fn warn(loaded: &mut Loaded, options: &Options, text: String) -> Result<(), EnvE
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, EnvError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EnvError> {
     let unreadable = |error: std::io::Error| EnvError::Unreadable {
         path: path.to_owned(),
         cause: error.to_string(),

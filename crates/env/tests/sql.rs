@@ -1,0 +1,256 @@
+//! The `sql` environment as a user meets it: laws, cheats, and the invariants of reex_sql.md,
+//! section 10, that concern the environment.
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use stepwell_env::laws::{self, Case};
+use stepwell_env::sql::config::{Entity, Exact, Explore};
+use stepwell_env::sql::{Config, Database, Fault, SqlEnvironment};
+use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
+
+fn environment(config: Config) -> SqlEnvironment {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&world::write(folder.path())).unwrap();
+    // The folder outlives the environment: the file is read in place.
+    std::mem::forget(folder);
+    let databases = BTreeMap::from([("shop".to_owned(), database)]);
+    SqlEnvironment::new(databases, &world::tasks(), config).unwrap()
+}
+
+fn steps(text: &str) -> Vec<String> {
+    text.split("\n---\n").map(|step| step.trim_end().to_owned()).collect()
+}
+
+/// Cheats by task: `(name, steps)`.
+fn cheats(task: &str) -> Vec<(String, Vec<String>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cheats/sql");
+    let mut cheats = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (head, rest) = text.split_once('\n').unwrap();
+        let (_why, program) = rest.split_once('\n').unwrap();
+        if head.strip_prefix("task: ").unwrap() == task {
+            cheats.push((path.file_stem().unwrap().to_string_lossy().into_owned(), steps(program)));
+        }
+    }
+    cheats.sort();
+    cheats
+}
+
+fn solution(task: &Task) -> Vec<String> {
+    let gold = task.field("gold").unwrap();
+    steps(&format!(
+        "<think> look </think> <intermediate_sql> {gold} </intermediate_sql>\n---\n\
+         <think> so </think> <final_sql> {gold} </final_sql>"
+    ))
+}
+
+fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<String, f64> {
+    let turns = laws::play(environment, task, Key::new(1, Purpose::Episode), &steps(program));
+    match turns.last() {
+        Some(Turn::End(Verdict::Scored { parts, .. })) => parts.clone(),
+        other => panic!("not scored: {other:?}"),
+    }
+}
+
+#[test]
+fn laws_hold_and_no_cheat_pays() {
+    let environment = environment(Config::default());
+    let mut tried = 0;
+    for task in world::tasks() {
+        let cheats = cheats(&task.id);
+        tried += cheats.len();
+        laws::environment(&Case {
+            environment: &environment,
+            task: &task,
+            solution: &solution(&task),
+            cheats: &cheats,
+            words: &[
+                "<think>",
+                "</think>",
+                "<final_sql>",
+                "<intermediate_sql>",
+                "<result>",
+                "SELECT",
+                "FROM",
+                "customer",
+                "name",
+                "age",
+                "count(*)",
+                "5",
+                "'CA'",
+                ",",
+                "WHERE",
+                "=",
+            ],
+        });
+    }
+    assert!(tried >= 17, "only {tried} cheats were found");
+}
+
+#[test]
+fn gold_against_gold_has_every_part() {
+    let environment = environment(Config::default());
+    for task in world::tasks() {
+        let got = parts(&environment, &task, &solution(&task).join("\n---\n"));
+        assert!(got.values().all(|part| (part - 1.0).abs() < 1e-12), "{}: {got:?}", task.id);
+    }
+}
+
+#[test]
+fn the_query_past_the_limit_is_never_run() {
+    let environment = environment(Config { max_interactions: 2, ..Config::default() });
+    let task = world::task("count", "SELECT count(*) FROM customer");
+    let ask = "<think> x </think> <intermediate_sql> SELECT 1 </intermediate_sql>".to_owned();
+    let mut episode = environment.start(&task, Key::new(1, Purpose::Episode)).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(episode.step(&ask, Stop::StopString), Turn::Observation(_)));
+    }
+    let Turn::End(Verdict::Scored { reward, parts }) = episode.step(&ask, Stop::StopString) else {
+        panic!("the third query must end the attempt");
+    };
+    assert_eq!((reward, parts["format"], parts["explore"]), (0.0, 0.0, 0.5));
+}
+
+#[test]
+fn parts_follow_their_settings() {
+    let task = world::task("t", "SELECT name FROM customer WHERE state_code = 'CA'");
+    let ask =
+        |sql: &str| format!("<think> x </think> <intermediate_sql> {sql} </intermediate_sql>");
+    let end = |sql: &str| format!("<think> x </think> <final_sql> {sql} </final_sql>");
+    let other = "select  NAME from customer where (state_code = 'CA')";
+    let looked = [&ask("SELECT nme"), &ask("SELECT 1"), &ask("select 1;"), &end(other)]
+        .map(String::as_str)
+        .join("\n---\n");
+    let config = |explore, entity, exact| Config { explore, entity, exact, ..Config::default() };
+    for (config, expect) in [
+        // One distinct query of three ran; names agree; the parentheses are another text.
+        (config(Explore::Fraction, Entity::Jaccard, Exact::String), [1.0 / 3.0, 1.0, 0.0]),
+        (config(Explore::Any, Entity::AllOrNothing, Exact::Ast), [1.0, 1.0, 0.0]),
+        // `customer`, its two columns and `ca` are wanted; `SELECT 1` finds none of them.
+        (config(Explore::Coverage, Entity::Jaccard, Exact::String), [0.0, 1.0, 0.0]),
+    ] {
+        let got = parts(&environment(config), &task, &looked);
+        let got = [got["explore"], got["entity"], got["exact"]];
+        assert!(got.iter().zip(expect).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} {expect:?}");
+    }
+    // Three of four names and literals are seen: the column `name` is not.
+    let seen =
+        [&ask("SELECT state_code FROM customer"), &end(other)].map(String::as_str).join("\n---\n");
+    let got =
+        parts(&environment(config(Explore::Coverage, Entity::Jaccard, Exact::Ast)), &task, &seen);
+    assert!((got["explore"] - 0.75).abs() < 1e-12, "{got:?}");
+    // Jaccard of {customer, .name, .state_code} and {customer, .age, .state_code} is 2 of 4.
+    let near = end("SELECT age FROM customer WHERE state_code = 'CA'");
+    let got = parts(&environment(Config::default()), &task, &near);
+    assert!((got["entity"] - 0.5).abs() < 1e-12, "{got:?}");
+    // A query that does not compile still names things.
+    let got =
+        parts(&environment(Config::default()), &task, &end("SELECT name state_code FORM customer"));
+    assert!((got["entity"] - 1.0).abs() < 1e-12, "{got:?}");
+    // `INNER JOIN ... AS` against other layout: the same syntax tree, the same text.
+    let penalty = Config { exec_error_penalty: -1, ..Config::default() };
+    let got = parts(&environment(penalty), &task, &end("SELECT nme FROM customer"));
+    assert_eq!(got["exec"], -1.0);
+}
+
+#[test]
+fn a_failing_gold_query_is_nobodys_fault_but_the_tasks() {
+    let environment = environment(Config::default());
+    let broken = world::task("broken", "SELECT nme FROM customer");
+    let start = environment.start(&broken, Key::new(1, Purpose::Episode));
+    let reason = UnscoredReason::GoldFailed("no such column: nme".to_owned());
+    assert_eq!(start.err(), Some(reason));
+    let mut tasks = world::tasks();
+    tasks.push(broken);
+    tasks.push(world::task("constant", "SELECT 1"));
+    tasks.push(world::task("empty", "SELECT name FROM customer WHERE 0"));
+    let found: Vec<(String, Fault)> =
+        environment.check(&tasks).into_iter().map(|finding| (finding.id, finding.fault)).collect();
+    let expect = [
+        ("broken".to_owned(), Fault::GoldFailed("no such column: nme".to_owned())),
+        ("constant".to_owned(), Fault::SameOnTwin),
+        ("empty".to_owned(), Fault::GoldEmpty),
+    ];
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn shuffled_observations_are_keyed_and_come_from_another_task() {
+    let environment = environment(Config::default());
+    let control = environment.shuffled(&world::tasks()).unwrap();
+    let task = &world::tasks()[0];
+    let look = |environment: &SqlEnvironment, seed| {
+        let key = Key::new(seed, Purpose::Episode);
+        laws::play(environment, task, key, &solution(task))
+    };
+    assert_eq!(look(&control, 1), look(&control, 1));
+    let own = &look(&environment, 1)[0];
+    let strays: Vec<Turn> = (0..20).map(|seed| look(&control, seed).remove(0)).collect();
+    assert!(strays.iter().all(|turn| turn != own), "an observation of the task itself was shown");
+    assert!(strays.iter().any(|turn| *turn != strays[0]), "the key does not matter");
+    // Judged as ever: the control changes what is read, not what is right.
+    assert_eq!(look(&control, 1)[1], look(&environment, 1)[1]);
+}
+
+#[test]
+fn observations_and_prompts_read_as_documented() {
+    let environment = environment(Config::default());
+    let task = &world::tasks()[0];
+    let opening = environment.opening(task).user;
+    let expect = "table state ( code text key , name text )\n\
+        table customer ( id integer key , name text , state_code text , age integer , \
+        spent real , note text )\n\
+        customer . state_code -> state . code\nquestion : question count\n";
+    assert_eq!(opening, expect);
+    for (sql, expect) in [
+        ("SELECT name, age FROM customer LIMIT 2", "name , age | Ann , 31 | Bob , 45"),
+        ("SELECT name FROM customer", "name | Ann | Bob | Cid | 7 more rows"),
+        ("SELECT name FROM customer LIMIT 4", "name | Ann | Bob | Cid | 1 more row"),
+        (
+            "SELECT spent, note, x'00' b FROM customer LIMIT 1",
+            "spent , note , b | 10.5 , NULL , blob of 1 bytes",
+        ),
+        (
+            "SELECT 1.0 / 3 a, 5.0 b, 1e300 c, 1e-9 d",
+            "a , b , c , d | 0.333333 , 5.0 , 1e300 , 1e-9",
+        ),
+        ("SELECT name FROM customer WHERE 0", "name | no rows"),
+        ("SELECT nme FROM customer", "error | no such column : nme"),
+        ("SELECT '</result> <final_sql>' a", "a | < /result > < final_sql >"),
+        ("SELECT 'a\n b' a", "a | a b"),
+        ("", "error | expected one statement"),
+    ] {
+        let program = format!("<think> x </think> <intermediate_sql> {sql} </intermediate_sql>");
+        let turn = &laws::play(&environment, task, Key::new(1, Purpose::Episode), &[program])[0];
+        assert_eq!(turn, &Turn::Observation(format!("<result> {expect} </result>")), "{sql}");
+    }
+}
+
+#[test]
+fn votes_count_results_and_not_texts() {
+    let environment = environment(Config::default());
+    let task = &world::tasks()[1];
+    let ballot = |sql: &str| environment.answer(task, &format!("<final_sql> {sql} </final_sql>"));
+    assert!(ballot("SELECT 1").is_some());
+    assert_eq!(ballot("SELECT 1"), ballot("SELECT 2 - 1.0 AS x"));
+    assert_eq!(ballot("VALUES (1), (2)"), ballot("VALUES (2), (1)"));
+    assert_ne!(ballot("SELECT 1"), ballot("SELECT '1'"));
+    assert_eq!(ballot("SELECT nme FROM customer"), None);
+    assert_eq!(environment.answer(task, "<think> x </think>"), None);
+}
+
+#[test]
+fn many_threads_judge_alike() {
+    let environment = environment(Config::default());
+    let judge = |task: &Task| parts(&environment, task, &solution(task).join("\n---\n"));
+    let expect: Vec<_> = world::tasks().iter().map(judge).collect();
+    std::thread::scope(|scope| {
+        let work = || assert_eq!(world::tasks().iter().map(judge).collect::<Vec<_>>(), expect);
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
