@@ -248,3 +248,34 @@ fn task_rows(reader: &RunReader, number: u64, tasks: &[Task]) -> Result<Vec<Row>
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Grown, Novelty, RunFolder};
+
+    #[test]
+    fn p10_after_a_full_disk_nothing_is_retried_and_nothing_is_half_written() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&place.path().join("run"), "").unwrap();
+        let mut record = folder.record().unwrap();
+        let fields = std::collections::BTreeMap::from([("gold".to_owned(), "x".repeat(100_000))]);
+        let task = Task { id: "t".to_owned(), question: "q".to_owned(), fields };
+        // SQLite's own limit of pages gives the error of a full disk; it cannot go below today's size.
+        let pages = "PRAGMA max_page_count = 1";
+        record.reader.connection.query_row(pages, [], |_| Ok(())).unwrap();
+        let before = record.head();
+        let error = record.commit_tasks(0, "train", std::slice::from_ref(&task)).unwrap_err();
+        let full = "cannot write `run.sqlite`: no space left; free space and resume";
+        assert_eq!(error.to_string(), full);
+        let error = record.commit_grown(&Grown::default()).unwrap_err().to_string();
+        let poisoned = format!("the record takes no more commits after: {full}; end the process");
+        assert!(error.starts_with(&poisoned), "{error}");
+        drop(record);
+        // Space was freed, the run resumed.
+        let mut record = folder.record().unwrap();
+        assert_eq!(record.head(), before);
+        record.read().verify().unwrap();
+        assert_eq!(record.commit_tasks(0, "train", &[task]).unwrap().novelty, Novelty::New);
+    }
+}
