@@ -213,10 +213,9 @@ fn tokenizer_config(
         "clean_up_tokenization_spaces": false,
         "eos_token": end,
         "pad_token": end,
+        // Said even where there is none: transformers' Qwen2 tokenizer else adds one of its own.
+        "unk_token": tokenizer.unknown(),
     });
-    if let Some(unknown) = tokenizer.unknown() {
-        document["unk_token"] = json!(unknown);
-    }
     if let Some(begin) = template.and_then(|template| template.controls().begin.as_deref()) {
         document["bos_token"] = json!(begin);
     }
