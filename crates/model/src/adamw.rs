@@ -191,8 +191,9 @@ mod tests {
     fn a_restored_optimizer_continues_bit_for_bit() {
         let mut model = Model::random(tiny(Family::Qwen2), 1);
         let mut gradients = Gradients::zeros_like(&model);
-        for (index, value) in gradients.arena.iter_mut().enumerate() {
-            *value = (index % 13) as f32 - 6.0;
+        for slot in &model.layout.slots {
+            let values: Vec<f32> = (0..slot.count()).map(|i| (i % 13) as f32 - 6.0).collect();
+            slot.write(&mut gradients.arena, &values);
         }
         let mut optimizer = AdamW::new(&model);
         optimizer.step(&mut model, &gradients, &SETTINGS, 1);

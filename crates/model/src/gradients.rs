@@ -49,6 +49,24 @@ impl Gradients {
     pub fn to_row_major(&self, name: &str) -> Option<Vec<f32>> {
         self.layout.find(name).map(|slot| slot.read(&self.arena))
     }
+
+    /// Every slot's stored values, by slot number.
+    pub(crate) fn slots_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut rest = &mut self.arena[..];
+        let mut slots = Vec::with_capacity(self.layout.slots.len());
+        for slot in &self.layout.slots {
+            let (own, after) = rest.split_at_mut(slot.stored());
+            slots.push(own);
+            rest = after;
+        }
+        slots
+    }
+
+    /// The values of a norm or bias.
+    pub(crate) fn vector_mut(&mut self, slot: usize) -> &mut [f32] {
+        let slot = &self.layout.slots[slot];
+        &mut self.arena[slot.offset..slot.offset + slot.count()]
+    }
 }
 
 #[cfg(test)]

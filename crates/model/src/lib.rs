@@ -6,6 +6,7 @@
 //! threads and any vector unit.
 
 mod adamw;
+mod attention;
 mod config;
 mod decode;
 mod error;
@@ -13,8 +14,11 @@ mod gradients;
 mod initial;
 pub mod io;
 mod kernel;
+mod layer;
 mod model;
 mod parameters;
+mod rotary;
+mod scores;
 mod team;
 pub mod template;
 #[cfg(test)]

@@ -16,6 +16,13 @@ pub struct Model {
     pub(crate) arena: Buffer,
 }
 
+impl std::fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Weights in a log help nobody.
+        formatter.debug_struct("Model").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// One parameter as the field's tools see it.
 pub struct ParameterView<'a> {
     slot: &'a Slot,

@@ -1,6 +1,16 @@
 //! Forward and backward over a packed forest.
 
-use crate::{gradients::Gradients, model::Model, team::Team};
+mod activations;
+mod attention;
+mod attention_grad;
+mod backward;
+mod forest;
+mod forward;
+mod score;
+mod weights;
+mod workspace;
+
+pub use workspace::Workspace;
 
 /// A packed forest in depth-first order; a flat row is one segment.
 ///
@@ -35,37 +45,4 @@ pub struct TokenScores {
     pub logprob: Vec<f32>,
     /// `[S]` entropy of the tempered distribution in nats.
     pub entropy: Vec<f32>,
-}
-
-/// Activations of one packed forest and the threads that compute them; reusable.
-pub struct Workspace {
-    #[expect(dead_code, reason = "skeleton")]
-    team: Team,
-}
-
-impl Workspace {
-    /// A workspace with its own threads; their number changes no bit of any result.
-    #[must_use]
-    pub fn new(threads: usize) -> Self {
-        Self { team: Team::new(threads) }
-    }
-
-    /// Scores the given positions and keeps the activations for [`Workspace::backward`].
-    pub fn forward(&mut self, _model: &Model, _packed: &Packed, scored: &Scored) -> TokenScores {
-        let zeros = vec![0.0; scored.row.len()];
-        TokenScores { logprob: zeros.clone(), entropy: zeros }
-    }
-
-    /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
-    /// of each scored position of the last forward (`[S]` each).
-    pub fn backward(
-        &mut self,
-        _model: &Model,
-        _packed: &Packed,
-        _scored: &Scored,
-        _d_logprob: &[f32],
-        _d_entropy: &[f32],
-        _gradients: &mut Gradients,
-    ) {
-    }
 }

@@ -1,0 +1,124 @@
+//! The memory of training: activations, scratch and threads.
+
+use super::{
+    Packed, Scored, TokenScores,
+    activations::{CHUNK, LayerActivations},
+    attention::PathScratch,
+    attention_grad::PathGradScratch,
+    backward::{self, Flow},
+    forest::Forest,
+    forward,
+    score::{self, ScoreBuffers},
+};
+use crate::{
+    gradients::Gradients,
+    kernel::{Buffer, GradientScratch},
+    model::Model,
+    rotary::Rotary,
+    team::Team,
+};
+
+/// Activations of one packed forest and the threads that compute them; reusable.
+pub struct Workspace {
+    pub(super) team: Team,
+    pub(super) rotary: Rotary,
+    pub(super) forest: Forest,
+    pub(super) layers: Vec<LayerActivations>,
+    /// `[N][hidden]` the residual stream after the last layer.
+    pub(super) output: Buffer,
+    /// `[kv_heads][N][group * head_dim]` attention before it is put in rows.
+    pub(super) by_head: Buffer,
+    /// `[N][hidden]` the gradient by the residual stream.
+    pub(super) d_stream: Buffer,
+    pub(super) flow: Flow,
+    pub(super) score: ScoreBuffers,
+    /// One per thread.
+    pub(super) worker: Vec<Worker>,
+    pub(super) state: State,
+}
+
+/// Whether the activations are those of a forward that awaits its backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Empty,
+    Forwarded { rows: usize, scored: usize },
+}
+
+/// Scratch of one thread.
+#[derive(Default)]
+pub(super) struct Worker {
+    pub(super) path: PathScratch,
+    pub(super) path_grad: PathGradScratch,
+    pub(super) product: GradientScratch,
+    /// `[CHUNK][hidden]`
+    pub(super) normed: Buffer,
+    /// `[CHUNK][ffn]`
+    pub(super) hidden: Buffer,
+    /// `[vocabulary]` exponentials of one position.
+    pub(super) numerators: Buffer,
+}
+
+impl Workspace {
+    /// A workspace with its own threads; their number changes no bit of any result.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        let team = Team::new(threads);
+        let worker = (0..team.threads()).map(|_| Worker::default()).collect();
+        Self {
+            team,
+            rotary: Rotary::new(),
+            forest: Forest::default(),
+            layers: Vec::new(),
+            output: Buffer::default(),
+            by_head: Buffer::default(),
+            d_stream: Buffer::default(),
+            flow: Flow::default(),
+            score: ScoreBuffers::default(),
+            worker,
+            state: State::Empty,
+        }
+    }
+
+    /// Scores the given positions and keeps the activations for [`Workspace::backward`].
+    ///
+    /// # Panics
+    /// If `packed` is not a forest in depth-first order, a path exceeds the model's context, or a
+    /// token, row or target is out of range.
+    pub fn forward(&mut self, model: &Model, packed: &Packed, scored: &Scored) -> TokenScores {
+        let config = model.config();
+        self.forest = Forest::new(packed, config.vocabulary, config.context);
+        self.rotary.cover(config, self.forest.longest());
+        forward::trunk(self, model, packed);
+        self.state = State::Forwarded { rows: packed.token.len(), scored: scored.row.len() };
+        score::forward(self, model, scored)
+    }
+    /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
+    /// of each scored position of the last forward (`[S]` each).
+    ///
+    /// # Panics
+    /// If the last forward was of other sizes or has already been taken back: the activations
+    /// are overwritten on the way.
+    pub fn backward(
+        &mut self,
+        model: &Model,
+        packed: &Packed,
+        scored: &Scored,
+        d_logprob: &[f32],
+        d_entropy: &[f32],
+        gradients: &mut Gradients,
+    ) {
+        let (rows, count) = (packed.token.len(), scored.row.len());
+        let expected = State::Forwarded { rows, scored: count };
+        assert_eq!(self.state, expected, "backward needs the forward of the same forest");
+        assert_eq!((d_logprob.len(), d_entropy.len()), (count, count), "one seed per position");
+        assert_eq!(gradients.arena.len(), model.arena.len(), "gradients of another model");
+        self.state = State::Empty;
+        self.d_stream.resize(rows * model.config().hidden);
+        self.d_stream.fill(0.0);
+        for worker in &mut self.worker {
+            worker.normed.reserve(CHUNK * model.config().hidden);
+        }
+        score::backward(self, model, scored, (d_logprob, d_entropy), gradients);
+        backward::trunk(self, model, packed, gradients);
+    }
+}
