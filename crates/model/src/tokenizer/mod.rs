@@ -121,17 +121,23 @@ impl Tokenizer {
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let spelled = self.spellable(text);
-        match self.content.encode_fast(&*spelled, false) {
+        match self.joining {
+            Joining::Decoder => self.encode_part(&spelled),
+            Joining::Words => words::chunks(&spelled)
+                .into_iter()
+                .flat_map(|part| self.encode_part(part))
+                .collect(),
+        }
+    }
+
+    fn encode_part(&self, text: &str) -> Vec<u32> {
+        match self.content.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
             // The pre-tokenizer's pattern gave up on the whole text (its backtracking is
             // limited). One character at a time cannot: longer, but the same text.
             Err(_) => {
-                let one = |c: char| self.content.encode_fast(c.to_string(), false);
-                spelled
-                    .chars()
-                    .filter_map(|c| one(c).ok())
-                    .flat_map(|e| e.get_ids().to_vec())
-                    .collect()
+                let one = |c: char| self.content.encode_fast(c.to_string(), false).ok();
+                text.chars().filter_map(one).flat_map(|e| e.get_ids().to_vec()).collect()
             }
         }
     }

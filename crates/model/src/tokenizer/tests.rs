@@ -31,6 +31,8 @@ fn words_come_back_as_text_that_parses() {
         ("", ""),
     ];
     let tokenizer = words();
+    let long = "<think> use month : -5 </think>\n".repeat(2_000);
+    assert_eq!(tokenizer.decode(&tokenizer.encode(&long)), long);
     for (text, expected) in cases {
         assert_eq!(normalise(text), expected);
         assert_eq!(tokenizer.decode(&tokenizer.encode(text)), expected, "{text:?}");
@@ -216,5 +218,24 @@ proptest::proptest! {
     fn bytes_return_any_text(text in ".{0,60}") {
         let tokenizer = Tokenizer::bytes();
         proptest::prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
+    }
+}
+
+/// Row 51: a megabyte without a break.
+#[test]
+fn long_texts_are_encoded_in_bounded_time() {
+    let fixture = include_bytes!("../../tests/fixtures/llama_tied/tokenizer.json");
+    let foreign = Tokenizer::from_json(fixture).unwrap().0;
+    for tokenizer in [words(), Tokenizer::bytes(), foreign] {
+        for unit in ["a", " ", "'", "-1.", "<a", "\n"] {
+            let text = unit.repeat((1 << 20) / unit.len());
+            let began = std::time::Instant::now();
+            let ids = tokenizer.encode(&text);
+            let seconds = began.elapsed().as_secs_f64();
+            assert!(seconds < 10.0, "{unit:?}: {seconds} s");
+            let kept = tokenizer.decode(&ids);
+            let solid = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count();
+            assert_eq!(solid(&kept), solid(&text), "nothing is lost");
+        }
     }
 }

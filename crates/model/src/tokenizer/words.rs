@@ -15,7 +15,8 @@ use super::{ANSWER, END, PROMPT, TokenizerError, UNKNOWN, alphabet};
 pub(crate) const PATTERN: &str = concat!(
     r"</?[A-Za-z_][A-Za-z0-9_]*>",
     r"|(?:(?<![\p{L}\p{M}\p{N}_)\]])-(?=[0-9]))?",
-    r"[\p{L}\p{M}\p{N}_]+(?:(?<=[0-9])\.[0-9]+|'[A-Za-z]+)*",
+    // Atomic: no match is ever shorter, and backtracking would be limited by its length.
+    r"(?>[\p{L}\p{M}\p{N}_]+)(?>(?:(?<=[0-9])\.[0-9]+|'[A-Za-z]+)*)",
     r"|[<>=!]=|<>|\|\||\*\*|//|->|#+",
     r"|\n",
     r"|[^\s\p{L}\p{M}\p{N}_]",
@@ -56,7 +57,32 @@ static CUTTER: LazyLock<tokenizers::pre_tokenizers::split::Split> = LazyLock::ne
     .expect("the pattern is a constant that the tests compile")
 });
 
+/// Longest text that the pattern sees at once. Where a match backtracks too often, the crate ends
+/// the text there without a word; so it never sees enough for that.
+const CHUNK_BYTES_MAX: usize = 16 << 10;
+
+/// A long text in parts, cut before blanks, where the rule cuts anyway. A run of so many characters
+/// without a blank is cut in two words.
+pub(crate) fn chunks(mut text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while text.len() > CHUNK_BYTES_MAX {
+        let boundary = (1..=CHUNK_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at));
+        let most = boundary.unwrap_or(CHUNK_BYTES_MAX);
+        let blank = text[..most].rfind(char::is_whitespace);
+        let cut = blank.filter(|at| *at > 0).unwrap_or(most);
+        let (part, rest) = text.split_at(cut);
+        parts.push(part);
+        text = rest;
+    }
+    parts.push(text);
+    parts
+}
+
 fn pieces(text: &str) -> Vec<String> {
+    chunks(text).into_iter().flat_map(pieces_of_chunk).collect()
+}
+
+fn pieces_of_chunk(text: &str) -> Vec<String> {
     let mut cut = PreTokenizedString::from(text);
     if CUTTER.pre_tokenize(&mut cut).is_err() {
         return text.split_whitespace().map(str::to_owned).collect();
