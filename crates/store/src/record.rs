@@ -261,7 +261,7 @@ mod tests {
         let mut record = folder.record().unwrap();
         let fields = std::collections::BTreeMap::from([("gold".to_owned(), "x".repeat(100_000))]);
         let task = Task { id: "t".to_owned(), question: "q".to_owned(), fields };
-        // SQLite's own limit of pages gives the error of a full disk; it cannot go below today's size.
+        // SQLite's own limit of pages, here today's size, gives the error of a full disk.
         let pages = "PRAGMA max_page_count = 1";
         record.reader.connection.query_row(pages, [], |_| Ok(())).unwrap();
         let before = record.head();

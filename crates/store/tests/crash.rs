@@ -3,6 +3,8 @@
 //! A kill is simulated by a copy of the files between transactions; `kill -9` of a real process
 //! is tested end to end.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 mod support;
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! Making, opening, closing and listing run folders (rows 16, 17 and 19 of the table of bad inputs).
+//! Making, opening, closing and listing run folders (rows 16, 17 and 19 of the table of bad
+//! inputs).
 
 mod support;
 

@@ -35,7 +35,9 @@ message step {
   OPTIONAL INT64 version;
   REQUIRED BYTE_ARRAY stop (STRING);
   OPTIONAL BYTE_ARRAY text (STRING);
-  REQUIRED GROUP tokens (LIST) { REPEATED GROUP list { REQUIRED INT32 element (INTEGER(32, false)); } }
+  REQUIRED GROUP tokens (LIST) {
+    REPEATED GROUP list { REQUIRED INT32 element (INTEGER(32, false)); }
+  }
   REQUIRED GROUP logprobs (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
   OPTIONAL DOUBLE reward;
   OPTIONAL BYTE_ARRAY unscored (STRING);

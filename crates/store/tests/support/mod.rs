@@ -1,5 +1,6 @@
 //! A small run: two tasks, branched trees, odd numbers.
 #![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "these functions are called by tests only")]
 #![allow(clippy::allow_attributes, reason = "`expect` would fail where all of it is used")]
 
 use std::collections::BTreeMap;
