@@ -50,9 +50,7 @@ fn parquet_holds_one_row_per_step() {
         file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
     assert_eq!(rows.len(), 30);
     let hash = stepwell_store::Digest(task(1).hash().0).hex();
-    let start = format!(
-        r#"{{commit: 2, kind: "grown", stage: 0, update: 0, tree: 0, step: 4, parent: 2, "#
-    );
+    let start = r#"{commit: 2, kind: "grown", stage: 0, update: 0, tree: 0, step: 4, parent: 2, "#;
     let end =
         format!(r#"child_index: 1, task: "{hash}", task_id: "t1", origin: "policy", version: 0, "#);
     let tail = r#"stop: "stop_string", text: "de", tokens: [100, 101], logprobs: "#;
