@@ -1,51 +1,224 @@
 //! The batch of live rows.
 
-use super::{Finished, Halt, Prefix, SampleRequest};
-use crate::model::Model;
+use super::{
+    Finished, Halt, Prefix, SampleRequest, StopCause,
+    block::Block,
+    prefix::Node,
+    row::{self, Growing, RowScratch},
+    sample::{Drawn, draw as draw_token},
+};
+use crate::{
+    kernel::normalise,
+    model::Model,
+    rotary::Rotary,
+    scores::{LOGIT_ROWS, tempered_logits},
+    team::Team,
+};
+use std::sync::Arc;
 
 /// Decodes for one frozen version of the weights; start a new one when the weights move.
-pub struct Decoder {}
+pub struct Decoder {
+    team: Team,
+    rotary: Rotary,
+    live: Vec<Live>,
+    scratch: Vec<RowScratch>,
+}
+
+/// A step that is being sampled.
+struct Live {
+    id: u64,
+    parent: Prefix,
+    growing: Growing,
+    request: SampleRequest,
+    tokens: Vec<u32>,
+    logprobs: Vec<f32>,
+    stop: Option<StopCause>,
+}
+
+/// Gives the uniform number in [0, 1) for (row, position in the step).
+type Draw<'a> = &'a (dyn Fn(u64, u32) -> f64 + Sync);
+/// Sees a row's tokens so far.
+type Decide<'a> = &'a (dyn Fn(u64, &[u32]) -> Halt + Sync);
 
 impl Decoder {
     /// A decoder with its own threads; their number changes no bit of any result.
     #[must_use]
-    pub fn new(_threads: usize) -> Self {
-        Self {}
+    pub fn new(threads: usize) -> Self {
+        let team = Team::new(threads);
+        let mut scratch = Vec::new();
+        scratch.resize_with(team.threads(), RowScratch::default);
+        Self { team, rotary: Rotary::new(), live: Vec::new(), scratch }
     }
 
-    /// Runs known tokens (at least one) behind `parent`.
+    /// Runs known tokens behind `parent`.
+    ///
+    /// # Panics
+    /// If there are no tokens, or the path would exceed the model's context.
     pub fn extend(&mut self, model: &Model, parent: Option<&Prefix>, tokens: &[u32]) -> Prefix {
         let steps = [(parent.cloned(), tokens.to_vec())];
         self.extend_many(model, &steps).remove(0)
     }
 
-    /// Runs many steps of known tokens together, in few large products.
+    /// Runs many steps of known tokens together, in few large products. A step without tokens
+    /// below a parent is the parent.
+    ///
+    /// # Panics
+    /// If a root has no tokens, or a path would exceed the model's context.
     pub fn extend_many(
         &mut self,
-        _model: &Model,
+        model: &Model,
         steps: &[(Option<Prefix>, Vec<u32>)],
     ) -> Vec<Prefix> {
-        steps.iter().map(|_| Prefix::stub()).collect()
+        let mut growing: Vec<Growing> =
+            steps.iter().map(|(parent, _)| grow(model, parent.as_ref())).collect();
+        let ends = growing.iter().zip(steps).map(|(row, (_, tokens))| row.above + tokens.len());
+        self.cover(model, ends.max().unwrap_or(0));
+        let mut work: Vec<(&mut Growing, &[u32])> = growing
+            .iter_mut()
+            .zip(steps)
+            .filter(|(_, (_, tokens))| !tokens.is_empty())
+            .map(|(row, (_, tokens))| (row, tokens.as_slice()))
+            .collect();
+        let each = work.len().div_ceil(self.team.threads()).clamp(1, PREFILL_ROWS);
+        let tasks: Vec<_> = work.chunks_mut(each).collect();
+        let rotary = &self.rotary;
+        self.team.each(tasks, &mut self.scratch, |scratch, task| {
+            let tokens: Vec<&[u32]> = task.iter().map(|(_, tokens)| *tokens).collect();
+            let mut rows: Vec<&mut Growing> = task.iter_mut().map(|(row, _)| &mut **row).collect();
+            row::run(model, rotary, &mut rows, &tokens, scratch);
+        });
+        growing.into_iter().zip(steps).map(|(row, (parent, _))| freeze(row, parent)).collect()
     }
 
     /// Adds a live row that samples a child of `parent`.
-    pub fn begin(&mut self, _id: u64, _parent: &Prefix, _request: SampleRequest) {}
+    pub fn begin(&mut self, id: u64, parent: &Prefix, request: SampleRequest) {
+        let node = &parent.0;
+        let growing = Growing {
+            path: parent.path(),
+            above: node.total,
+            block: node.block.empty_like(),
+            stream: node.stream.clone(),
+        };
+        let (tokens, logprobs) = (Vec::new(), Vec::new());
+        let parent = parent.clone();
+        self.live.push(Live { id, parent, growing, request, tokens, logprobs, stop: None });
+    }
 
     /// Rows that are being sampled.
     #[must_use]
     pub fn live(&self) -> usize {
-        0
+        self.live.len()
     }
 
     /// Samples one token for every live row. `draw` gives the uniform number in [0, 1) for
     /// (row, position in the step); `decide` sees the tokens so far. Rows that ended are
     /// returned in the order they began.
-    pub fn advance(
-        &mut self,
-        _model: &Model,
-        _draw: &(dyn Fn(u64, u32) -> f64 + Sync),
-        _decide: &(dyn Fn(u64, &[u32]) -> Halt + Sync),
-    ) -> Vec<Finished> {
-        Vec::new()
+    pub fn advance(&mut self, model: &Model, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
+        let ends = self.live.iter().map(|row| row.growing.above + row.tokens.len() + 1);
+        self.cover(model, ends.max().unwrap_or(0).min(model.config().context));
+        let each = self.live.len().div_ceil(self.team.threads()).max(1);
+        let tasks: Vec<&mut [Live]> = self.live.chunks_mut(each).collect();
+        let rotary = &self.rotary;
+        self.team.each(tasks, &mut self.scratch, |scratch, rows| {
+            for part in rows.chunks_mut(LOGIT_ROWS) {
+                choose(model, part, scratch, draw, decide);
+            }
+            // A token that ended a step is run too: children read its keys and values.
+            let mut grown: Vec<(&mut Growing, [u32; 1])> = rows
+                .iter_mut()
+                .filter_map(|row| row.tokens.last().map(|token| (&mut row.growing, [*token])))
+                .collect();
+            let tokens: Vec<[u32; 1]> = grown.iter().map(|(_, token)| *token).collect();
+            let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
+            let mut growing: Vec<&mut Growing> =
+                grown.iter_mut().map(|(growing, _)| &mut **growing).collect();
+            row::run(model, rotary, &mut growing, &tokens, scratch);
+        });
+        let (ended, live) = std::mem::take(&mut self.live)
+            .into_iter()
+            .partition::<Vec<Live>, _>(|row| row.stop.is_some());
+        self.live = live;
+        ended.into_iter().map(finish).collect()
     }
+
+    fn cover(&mut self, model: &Model, tokens: usize) {
+        let context = model.config().context;
+        assert!(tokens <= context, "a path of {tokens} tokens exceeds the context: {context}");
+        self.rotary.cover(model.config(), tokens);
+    }
+}
+
+/// Steps of one task of a prefill: bounds the scratch of a thread.
+const PREFILL_ROWS: usize = 32;
+
+fn grow(model: &Model, parent: Option<&Prefix>) -> Growing {
+    Growing {
+        path: parent.map(Prefix::path).unwrap_or_default(),
+        above: parent.map_or(0, Prefix::len),
+        block: Block::new(model.config()),
+        stream: parent.map(|parent| parent.0.stream.clone()).unwrap_or_default(),
+    }
+}
+
+fn freeze(row: Growing, parent: &Option<Prefix>) -> Prefix {
+    match (row.block.tokens(), parent) {
+        (0, Some(parent)) => parent.clone(),
+        (0, None) => panic!("a path starts with at least one token"),
+        (tokens, parent) => {
+            let Growing { above, block, stream, .. } = row;
+            let (parent, total) = (parent.clone(), above + tokens);
+            Prefix(Arc::new(Node { parent, block, total, stream }))
+        }
+    }
+}
+
+/// Draws the next token of each row and tells whether it ends the step.
+fn choose(
+    model: &Model,
+    rows: &mut [Live],
+    scratch: &mut RowScratch,
+    draw: Draw<'_>,
+    decide: Decide<'_>,
+) {
+    let config = model.config();
+    for row in rows {
+        if row.growing.above + row.tokens.len() >= config.context {
+            row.stop = Some(StopCause::Context);
+            continue;
+        }
+        let drawn = next(model, row, scratch, draw);
+        row.tokens.push(drawn.token);
+        row.logprobs.push(drawn.logprob);
+        row.stop = if row.request.end_tokens.contains(&drawn.token) {
+            Some(StopCause::EndToken)
+        } else if decide(row.id, &row.tokens) == Halt::Stop {
+            Some(StopCause::Halted)
+        } else if row.growing.above + row.tokens.len() == config.context {
+            Some(StopCause::Context)
+        } else if row.tokens.len() >= row.request.max_tokens {
+            Some(StopCause::Length)
+        } else {
+            None
+        };
+    }
+}
+
+fn next(model: &Model, row: &Live, scratch: &mut RowScratch, draw: Draw<'_>) -> Drawn {
+    let config = model.config();
+    let RowScratch { logits, numerators, logit_stream, .. } = scratch;
+    logits.resize(config.vocabulary);
+    numerators.resize(config.vocabulary);
+    logit_stream.resize(config.hidden);
+    let temperature = row.request.sampling.temperature;
+    tempered_logits(model, &row.growing.stream, temperature, logit_stream, logits);
+    let normaliser = normalise(logits, numerators);
+    let uniform = draw(row.id, row.tokens.len() as u32);
+    draw_token(&row.request.sampling, logits, numerators, &normaliser, uniform)
+}
+
+fn finish(row: Live) -> Finished {
+    let Live { id, parent, growing, tokens, logprobs, stop, .. } = row;
+    let prefix = freeze(growing, &Some(parent));
+    let stop = stop.expect("only rows that stopped are finished");
+    Finished { id, tokens, logprobs, prefix, stop }
 }

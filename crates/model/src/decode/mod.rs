@@ -1,8 +1,11 @@
 //! Decoding: keys and values belong to steps, all live rows advance together.
 
+mod block;
 mod decoder;
 mod prefix;
 mod request;
+mod row;
+mod sample;
 
 pub use decoder::Decoder;
 pub use prefix::Prefix;

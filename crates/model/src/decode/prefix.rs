@@ -1,13 +1,22 @@
-//! Keys and values of one step, shared by every path through it.
+//! A path of steps whose keys and values are kept, shared by every path through it.
 
 use std::sync::Arc;
 
-/// A path of steps whose keys and values are kept; a fork shares by reference counting.
+use super::block::Block;
+
+/// A path of steps; a fork shares it by reference counting. A step's keys and values are freed
+/// when the last path through it is gone.
 #[derive(Clone)]
 pub struct Prefix(pub(crate) Arc<Node>);
 
+/// The last step of a path.
 pub(crate) struct Node {
-    total: usize,
+    pub(crate) parent: Option<Prefix>,
+    pub(crate) block: Block,
+    /// Tokens on the path, this step included.
+    pub(crate) total: usize,
+    /// `[hidden]` the residual stream after the last token: what the next token is drawn from.
+    pub(crate) stream: Vec<f32>,
 }
 
 impl Prefix {
@@ -18,7 +27,31 @@ impl Prefix {
         self.0.total
     }
 
-    pub(crate) fn stub() -> Self {
-        Self(Arc::new(Node { total: 1 }))
+    /// How many owners the path's last step has: prefixes, children and live rows.
+    #[must_use]
+    pub fn owners(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// The steps of the path from the root on.
+    pub(crate) fn path(&self) -> Vec<Arc<Node>> {
+        let mut path = vec![Arc::clone(&self.0)];
+        let mut at = &self.0.parent;
+        while let Some(prefix) = at {
+            path.push(Arc::clone(&prefix.0));
+            at = &prefix.0.parent;
+        }
+        path.reverse();
+        path
+    }
+}
+
+impl Drop for Node {
+    /// Lets go of the path above in a loop: a long one must not exhaust the stack.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(Prefix(node)) = parent {
+            parent = Arc::into_inner(node).and_then(|mut node| node.parent.take());
+        }
     }
 }
