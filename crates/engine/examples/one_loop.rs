@@ -26,7 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A world of databases, an environment that answers and judges, a model that knows nothing.
     let world = world::build(&WorldConfig::default());
     let databases = world.databases(&Split::ALL)?;
-    let environment = SqlEnvironment::new(databases, &[], SqlConfig::default())?;
+    let environment = SqlEnvironment::new(
+        databases,
+        &[],
+        SqlConfig { instructions: false, ..SqlConfig::default() },
+    )?;
     let tokenizer = Tokenizer::from_words(world::words())?;
     let model = Model::random(shape(tokenizer.vocabulary()), SEED);
     let codec = Codec::new(tokenizer, Some(ChatTemplate::plain()))?;
@@ -36,7 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let imitate = Objective::CrossEntropy(cross_entropy::Config::default());
     let key = Key::new(SEED, Purpose::Demonstration);
     for step in 0..400 {
-        let draws = (0..32).map(|i| world.demonstration(key.with(step).with(i).bits(), &environment));
+        let draws =
+            (0..32).map(|i| world.demonstration(key.with(step).with(i).bits(), &environment));
         let (trees, credits): (Vec<StepTree>, Vec<Credit>) =
             draws.map(|d| demonstration_tree(learner.codec(), &d, true)).unzip();
         let report = learner.update(&trees, &credits, &settings(&imitate, 3e-3, false), key)?;

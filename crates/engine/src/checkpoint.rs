@@ -148,8 +148,7 @@ fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {
     for name in checkpoint.file_names().filter(|name| !own.contains(name)) {
         files.push((name.to_owned(), checkpoint.read(name)?));
     }
-    io::from_bytes(&files)
-        .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))
+    io::from_bytes(&files).map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))
 }
 
 /// The policy as the files of a Hugging Face folder.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepwell_methods::Grow;
-use stepwell_tree::{
-    Environment, Key, Policy, Sampling, StepId, Task, Verdict, leaves, path_to,
-};
+use stepwell_tree::{Environment, Key, Policy, Sampling, StepId, Task, Verdict, leaves, path_to};
 
 use crate::observe::Metrics;
 use crate::rollout::{Grown, Plan, grow_forest};

@@ -32,7 +32,8 @@ pub fn judge(
     let problem = Problem::build(&recipe)?;
     let (newest, skipped) = newest_valid(&folder)?;
     let Some(newest) = newest else {
-        let why: Vec<String> = skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect();
+        let why: Vec<String> =
+            skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect();
         return Err(EngineError::Input(format!(
             "{} has no whole checkpoint ({}); train it to the end of its first stage",
             path.display(),
@@ -42,8 +43,5 @@ pub fn judge(
     let learner = checkpoint::policy(&newest, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
-    Ok(settings
-        .iter()
-        .map(|config| answers(&problem, &learner, config, key, observer))
-        .collect())
+    Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
 }

@@ -1,7 +1,7 @@
 //! Which item comes when: a pure function of the key and the place, never a consumed stream.
 
-use stepwell_tree::{Demonstration, Key, NewStep, Origin, StepId, StepTree, Stop, Task};
 use stepwell_train::Codec;
+use stepwell_tree::{Demonstration, Key, NewStep, Origin, StepId, StepTree, Stop, Task};
 
 /// The items of one batch out of `n`: epochs are permutations under their own key, so each item
 /// comes once before any comes twice. A batch larger than `n` holds some items again.
@@ -37,8 +37,7 @@ pub fn demonstration_tree(
     let mut marked = vec![false];
     let mut parent = StepId::ROOT;
     for segment in &demonstration.segments {
-        let origin =
-            if segment.observation { Origin::Environment } else { Origin::Demonstration };
+        let origin = if segment.observation { Origin::Environment } else { Origin::Demonstration };
         let token = codec.encode(&segment.text);
         parent = tree.push(NewStep {
             parent,

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use stepwell_env::sql::world::{self, WorldConfig};
+use stepwell_env::sql::world;
 use stepwell_env::sql::{self, Config, SqlEnvironment};
-use stepwell_env::{EnvError, tasks};
+use stepwell_env::{EnvError, demonstrations, tasks};
 use stepwell_model::Model;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
@@ -42,9 +42,10 @@ impl Problem {
     /// Where a file is missing or wrong.
     pub fn build(recipe: &Recipe) -> Result<Problem, EngineError> {
         let recipe::Environment::Sql(sql) = &recipe.environment;
-        let blind = recipe.stage.iter().any(
-            |stage| matches!(stage, Stage::Evaluate(evaluate) if evaluate.shuffled_results),
-        );
+        let blind = recipe
+            .stage
+            .iter()
+            .any(|stage| matches!(stage, Stage::Evaluate(evaluate) if evaluate.shuffled_results));
         match &sql.source {
             Source::World(world) => generated(sql, world, blind),
             Source::Files(files) => from_files(sql, files, blind),
@@ -63,11 +64,7 @@ impl Problem {
 
     /// Every split by name.
     pub fn splits(&self) -> [(&'static str, &[Task]); 3] {
-        [
-            ("train", &self.train),
-            ("development", &self.development),
-            ("held_out", &self.held_out),
-        ]
+        [("train", &self.train), ("development", &self.development), ("held_out", &self.held_out)]
     }
 
     /// How often an answer is right that cannot look, by construction; known for generated worlds.
@@ -87,7 +84,8 @@ impl Problem {
     /// # Errors
     /// Where the file is missing or a line is wrong.
     pub fn conversations(&self, path: &str) -> Result<Vec<Demonstration>, EngineError> {
-        Err(EngineError::Input(format!("{path}: pending")))
+        let loaded = demonstrations::load(Path::new(path)).map_err(input)?;
+        Ok(loaded.demonstrations)
     }
 
     /// The model of the recipe with a codec, at version 0.
@@ -149,9 +147,8 @@ impl Problem {
                 Stage::Rl(rl) => ("rl", Split::Train, limit(rl.path_tokens), rl.max_tokens),
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };
-            let length = |task: &Task| {
-                learner.codec().encode_opening(&self.environment.opening(task)).len()
-            };
+            let length =
+                |task: &Task| learner.codec().encode_opening(&self.environment.opening(task)).len();
             let lengths = self.tasks(split).iter().map(|task| (length(task), task));
             let long: Vec<(usize, &Task)> = lengths.filter(|(n, _)| n + step > most).collect();
             if let Some((tokens, task)) = long.first() {
@@ -182,15 +179,7 @@ fn world_split(split: Split) -> world::Split {
 }
 
 fn generated(sql: &Sql, world: &World, blind: bool) -> Result<Problem, EnvError> {
-    let made = world::build(&WorldConfig {
-        seed: world.seed,
-        difficulty: world.difficulty as u8,
-        train_databases: world.train_databases,
-        development_databases: world.development_databases,
-        held_out_databases: world.held_out_databases,
-        questions: world.questions,
-        ..WorldConfig::default()
-    });
+    let made = world::build(&world.config());
     let config = sql.config();
     let databases = made.databases(&world::Split::ALL)?;
     let tasks = |split| made.tasks(split).to_vec();

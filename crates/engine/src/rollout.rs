@@ -177,7 +177,9 @@ impl Rollout<'_> {
         self.texts[live.tree].push(done.text.clone());
         let mut episode = match live.episode {
             Ok(episode) => episode,
-            Err(reason) => return self.end(live.tree, step, done.prefix, Verdict::Unscored(reason)),
+            Err(reason) => {
+                return self.end(live.tree, step, done.prefix, Verdict::Unscored(reason));
+            }
         };
         let text = match episode.step(&done.text, done.stop) {
             Turn::End(verdict) => return self.end(live.tree, step, done.prefix, verdict),
@@ -216,7 +218,13 @@ impl Rollout<'_> {
         })
     }
 
-    fn end<T>(&mut self, tree: usize, leaf: StepId, prefix: PrefixId, verdict: Verdict) -> Option<T> {
+    fn end<T>(
+        &mut self,
+        tree: usize,
+        leaf: StepId,
+        prefix: PrefixId,
+        verdict: Verdict,
+    ) -> Option<T> {
         assert!(verdict != Verdict::Pending, "an environment ended an episode without a verdict");
         self.trees[tree].judge(leaf, verdict);
         self.policy.release(prefix);

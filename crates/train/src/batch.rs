@@ -9,6 +9,8 @@ use stepwell_tree::{Credit, Layout, StepTree};
 pub struct MicroBatch {
     /// The trees, each shared prefix once.
     pub layout: Layout,
+    /// First row of every step that has tokens, and T: what the model takes as segments.
+    pub segment_begin: Vec<u32>,
     /// `[T]` one past the last row of the subtree of each row's step.
     pub subtree_end: Vec<u32>,
     /// The row whose hidden state predicts the token: its predecessor on the path.
@@ -87,6 +89,8 @@ impl MicroBatch {
         }
         let end = |step: u32| layout.subtree_end[step as usize];
         batch.subtree_end = layout.step_of().into_iter().map(end).collect();
+        batch.segment_begin = layout.begin.clone();
+        batch.segment_begin.dedup();
         batch.layout = layout;
         batch.reference = referenced.then_some(reference);
         batch
@@ -97,7 +101,7 @@ impl MicroBatch {
         Packed {
             token: &self.layout.token,
             position: &self.layout.position,
-            segment_begin: &self.layout.begin,
+            segment_begin: &self.segment_begin,
             subtree_end: &self.subtree_end,
         }
     }

@@ -92,8 +92,9 @@ fn train(
         let tokens_max = config.microbatch_tokens;
         session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
     }
-    let on_policy =
-        trees.iter().all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
+    let on_policy = trees
+        .iter()
+        .all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
     let settings = Settings {
         objective: config.objective.clone(),
         max_tokens: config.max_tokens,
@@ -106,10 +107,11 @@ fn train(
         on_policy,
     };
     let key = session.key(Purpose::TaskOrder).with(update as u64);
-    session
-        .learner
-        .update(&trees, credits, &settings, key)
-        .map_err(|source| EngineError::Train { stage, update, source })
+    session.learner.update(&trees, credits, &settings, key).map_err(|source| EngineError::Train {
+        stage,
+        update,
+        source,
+    })
 }
 
 /// Stops where too many attempts have no verdict: training on the survivors would mislead.

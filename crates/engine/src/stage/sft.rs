@@ -45,11 +45,7 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
 }
 
 /// This step's demonstrations: from the file in keyed epochs, or fresh from the script.
-fn draw(
-    session: &Session<'_>,
-    config: &Sft,
-    file: Option<&[Demonstration]>,
-) -> Vec<Demonstration> {
+fn draw(session: &Session<'_>, config: &Sft, file: Option<&[Demonstration]>) -> Vec<Demonstration> {
     let step = session.place.done;
     match file {
         Some(all) => {
@@ -58,9 +54,7 @@ fn draw(
         }
         None => {
             let key = session.key(Purpose::Demonstration).with(step as u64);
-            (0..config.batch as u64)
-                .map(|i| session.problem.demonstration(key.with(i)))
-                .collect()
+            (0..config.batch as u64).map(|i| session.problem.demonstration(key.with(i))).collect()
         }
     }
 }
@@ -84,10 +78,11 @@ fn update(
         on_policy: false,
     };
     let key = session.key(Purpose::TaskOrder).with(update as u64);
-    session
-        .learner
-        .update(trees, credits, &settings, key)
-        .map_err(|source| EngineError::Train { stage, update, source })
+    session.learner.update(trees, credits, &settings, key).map_err(|source| EngineError::Train {
+        stage,
+        update,
+        source,
+    })
 }
 
 fn metrics(report: &UpdateReport) -> Metrics {
