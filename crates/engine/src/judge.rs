@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stepwell_store::{RunFolder, newest_valid};
+use stepwell_store::{Checkpoint, RunFolder, newest_valid};
 use stepwell_tree::{Key, Purpose};
 
 use crate::checkpoint;
@@ -13,12 +13,14 @@ use crate::problem::Problem;
 use crate::recipe::{Evaluate, Recipe, Stage};
 use crate::stage::answers;
 
-/// Answers a split's tasks with the newest checkpoint of a run. Nothing is written.
+/// Answers a split's tasks with a checkpoint of a run, the newest whole one where no number is
+/// given. Nothing is written.
 ///
 /// # Errors
 /// Where the folder is no run, is in use, or has no whole checkpoint.
 pub fn judge(
     path: &Path,
+    number: Option<u64>,
     settings: &[Evaluate],
     seed: Option<u64>,
     threads: usize,
@@ -30,18 +32,37 @@ pub fn judge(
     let mut recipe = checked.recipe;
     recipe.stage = settings.iter().cloned().map(Stage::Evaluate).collect();
     let problem = Problem::build(&recipe)?;
-    let (newest, skipped) = newest_valid(&folder)?;
-    let Some(newest) = newest else {
-        let why: Vec<String> =
-            skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect();
-        return Err(EngineError::Input(format!(
-            "{} has no whole checkpoint ({}); train it to the end of its first stage",
-            path.display(),
-            if why.is_empty() { "none was written".to_owned() } else { why.join("; ") }
-        )));
-    };
+    let newest = whole(&folder, number)?;
     let learner = checkpoint::policy(&newest, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
     Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
+}
+
+/// The newest policy of a run as the files of a Hugging Face folder, and the checkpoint's name.
+///
+/// # Errors
+/// As [`judge`].
+pub fn newest_policy(path: &Path) -> Result<(String, Vec<(String, Vec<u8>)>), EngineError> {
+    let folder = RunFolder::open_for_writing(path)?;
+    let newest = whole(&folder, None)?;
+    let files = checkpoint::folder_files(&checkpoint::policy(&newest, 1)?)?;
+    Ok((newest.name(), files))
+}
+
+/// The checkpoint of this number, or the newest that verifies.
+fn whole(folder: &RunFolder, number: Option<u64>) -> Result<Checkpoint, EngineError> {
+    if let Some(number) = number {
+        return Ok(Checkpoint::of(folder, number)?);
+    }
+    let (newest, skipped) = newest_valid(folder)?;
+    newest.ok_or_else(|| {
+        let why: Vec<String> =
+            skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect();
+        EngineError::Input(format!(
+            "{} has no whole checkpoint ({}); train it to the end of its first stage",
+            folder.path().display(),
+            if why.is_empty() { "none was written".to_owned() } else { why.join("; ") }
+        ))
+    })
 }

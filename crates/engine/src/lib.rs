@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod estimate;
 pub mod evaluation;
 pub mod judge;
 pub mod observe;

@@ -15,6 +15,8 @@ mod initial;
 pub mod io;
 mod kernel;
 mod layer;
+#[doc(hidden)]
+pub mod measure;
 mod model;
 mod parameters;
 mod rotary;
@@ -33,3 +35,9 @@ pub use error::ModelError;
 pub use gradients::Gradients;
 pub use model::{Model, ParameterView};
 pub use train::{Packed, Scored, TokenScores, Workspace};
+
+/// The vector unit that the kernels use on this machine; it changes speed and no bit.
+#[must_use]
+pub fn vector_unit() -> &'static str {
+    kernel::vector_unit()
+}

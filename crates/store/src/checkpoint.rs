@@ -73,6 +73,15 @@ impl Checkpoint {
         Ok(Checkpoint { folder, manifest })
     }
 
+    /// The checkpoint of a number, its files compared with its manifest.
+    pub fn of(run: &RunFolder, number: u64) -> Result<Checkpoint> {
+        let folder = run.checkpoints().join(folder_name(number));
+        Checkpoint::open(&folder, number, recipe_digest(run)).map_err(|what| {
+            let next = "name another: `ls RUN/checkpoints` lists them";
+            StoreError::Checkpoint { number, what, next }
+        })
+    }
+
     /// The checkpoint's number.
     pub fn number(&self) -> u64 {
         self.manifest.checkpoint

@@ -35,6 +35,17 @@ impl Level {
         Level::Portable
     }
 
+    /// The word for people.
+    fn word(self) -> &'static str {
+        match self {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
     /// Every unit of this processor, for tests that compare their bits.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
@@ -44,6 +55,11 @@ impl Level {
         let known = [Level::Portable];
         known.into_iter().filter(|level| *level <= Self::best()).collect()
     }
+}
+
+/// The word for the unit in use.
+pub(crate) fn vector_unit() -> &'static str {
+    Level::best().word()
 }
 
 /// Compiles one function body once per vector unit and picks at run time.

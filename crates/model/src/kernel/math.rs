@@ -149,13 +149,6 @@ fn block_sum(values: &[f32]) -> f32 {
 }
 
 per_level! {
-    /// The sum of one block of at most `SUM_BLOCK` numerators, as `normalise` adds it.
-    fn sum_of_block(values: &[f32]) -> f32 {
-        block_sum(values)
-    }
-}
-
-per_level! {
     /// Entropy in nats: `ln sum - Σ e (z - most) / sum`.
     fn entropy(tempered: &[f32], numerators: &[f32], normaliser: &Normaliser) -> f32 {
         let mut weighted = 0.0_f64;

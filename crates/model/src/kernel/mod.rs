@@ -17,6 +17,7 @@ mod transpose;
 
 pub(crate) use buffer::{Buffer, LANES};
 pub(crate) use elementwise::*;
+pub(crate) use level::vector_unit;
 pub(crate) use math::*;
 pub(crate) use product::*;
 pub(crate) use tile::{PANEL, Tile};

@@ -1,0 +1,157 @@
+//! What a recipe will need: memory and disk as upper bounds, time by trying the model out.
+
+use std::time::Instant;
+
+use stepwell_methods::Needs;
+use stepwell_train::Learner;
+use stepwell_tree::{Environment as _, Policy as _};
+
+use crate::checkpoint;
+use crate::problem::Problem;
+use crate::recipe::{Environment, Evaluate, Recipe, Rl, Split, Stage};
+
+/// Needs of a run.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Estimate {
+    /// Numbers in the model.
+    pub parameters: usize,
+    /// Weights, gradients and two moments, and the reference where a stage compares with one.
+    pub state_bytes: f64,
+    /// What the largest micro-batch keeps for its backward.
+    pub activation_bytes: f64,
+    /// Keys and values of the largest forest while it is sampled.
+    pub cache_bytes: f64,
+    /// The checkpoints that are kept, and the one being written.
+    pub checkpoint_bytes: f64,
+    /// The record at its end.
+    pub record_bytes: f64,
+    /// Time, by the speed of one forward on this machine.
+    pub seconds: f64,
+}
+
+/// Tokens of a stage.
+struct Work {
+    /// Computed by training steps.
+    trained: f64,
+    /// Sampled one at a time.
+    sampled: f64,
+    /// Kept in the record.
+    recorded: f64,
+    /// Alive at once while sampling.
+    cached: f64,
+}
+
+/// Bytes per token in the record: id, log-probability, text, and the columns of its step.
+const RECORD_BYTES_PER_TOKEN: f64 = 24.0;
+/// A training step costs a forward and two more of its size.
+const TRAINING_COST: f64 = 3.0;
+/// A token sampled alone costs more than one of a long row: weights are read for few rows.
+const SAMPLING_COST: f64 = 2.0;
+/// Trees whose keys and values an evaluation holds at once.
+const EVALUATED_AT_ONCE: usize = 256;
+
+/// Looks at the recipe and runs one short forward.
+pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estimate {
+    let model = learner.model();
+    let config = model.config();
+    let parameters = model.parameter_count();
+    let prompt = prompt_tokens(problem, learner);
+    let mut micro_batch = 0usize;
+    let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
+    let mut reference = 0.0;
+    for stage in &recipe.stage {
+        let work = match stage {
+            Stage::Sft(sft) => {
+                micro_batch = micro_batch.max(sft.microbatch_tokens);
+                let path = (2.0 * prompt).min(config.context as f64);
+                let trained = (sft.steps * sft.batch) as f64 * path;
+                Work { trained, sampled: 0.0, recorded: 0.0, cached: 0.0 }
+            }
+            Stage::Rl(rl) => {
+                micro_batch = micro_batch.max(rl.microbatch_tokens);
+                let Needs { token_columns, .. } = rl.objective.needs();
+                if token_columns.contains(&"reference_logprob") {
+                    reference = 4.0 * parameters as f64;
+                }
+                rl_work(rl, recipe, prompt, config.context)
+            }
+            Stage::Evaluate(evaluate) => evaluate_work(evaluate, recipe, problem, prompt),
+        };
+        trained += work.trained;
+        sampled += work.sampled;
+        recorded += work.recorded;
+        cached = cached.max(work.cached);
+    }
+    let kv = 2 * config.layers * config.kv_heads * config.head_dim;
+    let query = config.heads * config.head_dim;
+    let layer =
+        3 * config.hidden + 3 * query + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
+    let speed = tokens_per_second(learner);
+    Estimate {
+        parameters,
+        state_bytes: 16.0 * parameters as f64 + reference,
+        activation_bytes: (4 * micro_batch * layer * config.layers) as f64,
+        cache_bytes: 4.0 * kv as f64 * cached,
+        checkpoint_bytes: 3.0 * checkpoint::bytes(model) as f64,
+        record_bytes: recorded * RECORD_BYTES_PER_TOKEN,
+        seconds: (TRAINING_COST * trained + SAMPLING_COST * sampled) / speed,
+    }
+}
+
+/// Upper bounds: every attempt as long as it may be, and no shared prefix but the prompt.
+fn rl_work(rl: &Rl, recipe: &Recipe, prompt: f64, context: usize) -> Work {
+    let Environment::Sql(sql) = &recipe.environment;
+    let turns = (sql.max_interactions + 1) as f64;
+    let room = (rl.path_tokens.unwrap_or(context) as f64 - prompt).max(0.0);
+    let attempt = (turns * rl.max_tokens as f64).min(room);
+    let trees = rl.tasks as f64;
+    let tree = prompt + attempt * rl.grow.leaves_max() as f64;
+    let steps = rl.steps as f64;
+    let sampled = steps * trees * attempt * rl.grow.leaves_max() as f64;
+    let sampled = rl.token_budget.map_or(sampled, |budget| sampled.min(budget as f64));
+    let updates =
+        if attempt > 0.0 { sampled / (trees * attempt * rl.grow.leaves_max() as f64) } else { 0.0 };
+    Work {
+        trained: updates * trees * tree * rl.epochs as f64,
+        sampled,
+        recorded: updates * trees * tree,
+        cached: trees * tree,
+    }
+}
+
+fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt: f64) -> Work {
+    let Environment::Sql(sql) = &recipe.environment;
+    let questions = problem.tasks(evaluate.split).len().min(evaluate.questions);
+    let leaves = match evaluate.decoding {
+        crate::recipe::Decoding::Greedy => 1.0,
+        _ => evaluate.leaves as f64,
+    };
+    let attempt = ((sql.max_interactions + 1) * evaluate.max_tokens) as f64;
+    let at_once = questions.min(EVALUATED_AT_ONCE) as f64;
+    Work {
+        trained: 0.0,
+        sampled: questions as f64 * leaves * attempt,
+        recorded: 0.0,
+        cached: at_once * (prompt + leaves * attempt),
+    }
+}
+
+/// The mean prompt, over a few tasks.
+fn prompt_tokens(problem: &Problem, learner: &Learner) -> f64 {
+    let some = &problem.tasks(Split::Train)[..problem.tasks(Split::Train).len().min(32)];
+    let length =
+        |task| learner.codec().encode_opening(&problem.environment.opening(task)).len() as f64;
+    some.iter().map(length).sum::<f64>() / some.len().max(1) as f64
+}
+
+/// Speed of a forward, measured on a made-up text.
+fn tokens_per_second(learner: &Learner) -> f64 {
+    let config = learner.model().config();
+    let tokens = config.context.min(256);
+    let text: Vec<u32> = (0..tokens).map(|i| (i % config.vocabulary) as u32).collect();
+    let mut policy = learner.policy();
+    let rows: Vec<_> = (0..4).map(|_| (None, text.clone())).collect();
+    let begun = Instant::now();
+    policy.extend(&rows);
+    (4 * tokens) as f64 / begun.elapsed().as_secs_f64().max(1e-9)
+}
