@@ -1,2 +1,60 @@
-//! The binary `stepwell`.
-fn main() {}
+//! The binary `stepwell`: parses words, wires crates together, prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one crate that prints")]
+
+mod arguments;
+mod command;
+mod failure;
+mod history;
+mod interrupt;
+mod plot;
+mod progress;
+mod say;
+mod summary;
+mod table;
+mod visible;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::{Arguments, Command};
+use crate::say::complain;
+
+fn main() -> ExitCode {
+    failure::tell_panics();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            complain("error", format!("{error:#}"));
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Train(words) => command::train::train(&words),
+        Command::Resume(words) => command::train::resume(&words),
+        Command::Eval(words) => command::eval::eval(&words),
+        Command::Inspect(words) => command::inspect::inspect(&words),
+        Command::Runs(words) => command::runs::runs(&words),
+        Command::Recipe(words) => command::recipe::recipe(&words),
+        Command::Import(words) => command::import::import(&words),
+        Command::Tasks(words) => command::tasks::tasks(&words),
+        Command::Export(words) => command::export::export(&words),
+        Command::Doctor(words) => command::doctor::doctor(&words),
+    }
+}
+
+/// Help and the version go to stdout and are no failure; a wrong word is the user's input.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.use_stderr() {
+        false => say::say(error.render()),
+        true => eprint!("{}", error.render()),
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}

@@ -1,0 +1,158 @@
+//! `doctor`: what this machine offers, and what to do about what is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::arguments::Doctor;
+use crate::say::say;
+use crate::table::bytes;
+
+/// One thing looked at.
+#[derive(Serialize, Debug)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What was found.
+    found: String,
+    /// What to do where it is missing.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    next: &'static str,
+    /// False where stepwell works without it.
+    #[serde(skip)]
+    needed: bool,
+}
+
+/// Prints the checks. Exit code 3 where something is missing that a run needs.
+pub(crate) fn doctor(words: &Doctor) -> anyhow::Result<ExitCode> {
+    let checks = [processor(), cores(), memory(), disk(), sqlite(), python(), transformers()];
+    if words.json {
+        let object: std::collections::BTreeMap<&str, &Check> =
+            checks.iter().map(|check| (check.name, check)).collect();
+        say(serde_json::to_string_pretty(&object)?);
+    } else {
+        for check in &checks {
+            let state = if check.ok { "ok     " } else { "missing" };
+            say(format!("{state}  {:<12}  {}", check.name, check.found));
+            if !check.ok {
+                say(format!("                       {}", check.next));
+            }
+        }
+    }
+    let broken = checks.iter().any(|check| check.needed && !check.ok);
+    Ok(ExitCode::from(if broken { 3 } else { 0 }))
+}
+
+fn processor() -> Check {
+    let level = stepwell_model::vector_unit();
+    Check {
+        name: "processor",
+        ok: level != "portable",
+        found: format!("{}, kernels for: {level}", std::env::consts::ARCH),
+        next: "a processor with AVX2 and FMA trains several times faster",
+        needed: false,
+    }
+}
+
+fn cores() -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Check { name: "cores", ok: true, found: cores.to_string(), next: "", needed: false }
+}
+
+fn memory() -> Check {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    let available = kilobytes.map(|kilobytes| kilobytes * 1024.0);
+    Check {
+        name: "memory",
+        ok: available.is_none_or(|bytes| bytes > 1e9),
+        found: available.map_or_else(
+            || "cannot tell on this system".to_owned(),
+            |free| format!("{} available", bytes(free)),
+        ),
+        next: "free at least 1 GB, or take a smaller model: `stepwell recipe check` tells its need",
+        needed: false,
+    }
+}
+
+fn disk() -> Check {
+    let free = rustix::fs::statvfs(".")
+        .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) as f64)
+        .unwrap_or(0.0);
+    Check {
+        name: "disk",
+        ok: free > 1e9,
+        found: format!("{} free in the working folder", bytes(free)),
+        next: "free at least 1 GB, or name another folder: stepwell train RECIPE --run FOLDER",
+        needed: true,
+    }
+}
+
+fn sqlite() -> Check {
+    let found = format!("{}, linked in", rusqlite::version());
+    Check { name: "sqlite", ok: true, found, next: "", needed: true }
+}
+
+fn python() -> Check {
+    let found = python_path();
+    Check {
+        name: "python3",
+        ok: found.is_some(),
+        found: found.map_or_else(|| "not on PATH".to_owned(), |path| path.display().to_string()),
+        next: "only the check of exports needs it: install python3",
+        needed: false,
+    }
+}
+
+/// Looks for the packages where `python3` looks; only a sandbox starts processes.
+fn transformers() -> Check {
+    let places = packages();
+    let place = |name: &str| places.iter().find(|place| place.join(name).is_dir());
+    let wanted = ["transformers", "torch"];
+    let missing: Vec<&str> = wanted.into_iter().filter(|name| place(name).is_none()).collect();
+    let found = match (&missing[..], place("transformers")) {
+        ([], Some(folder)) => folder.display().to_string(),
+        (missing, _) => format!("not found: {}", missing.join(", ")),
+    };
+    Check {
+        name: "transformers",
+        ok: missing.is_empty(),
+        found,
+        next: "only the check of exports needs it: python3 -m pip install transformers torch",
+        needed: false,
+    }
+}
+
+fn python_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join("python3"));
+    found.find(|file| file.is_file())
+}
+
+/// Folders in which a `python3` of this machine finds packages.
+fn packages() -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> = Vec::new();
+    if let Some(python) = python_path() {
+        let real = python.canonicalize().unwrap_or_else(|_| python.clone());
+        for file in [&python, &real] {
+            roots.extend(file.parent().and_then(Path::parent).map(Path::to_owned));
+        }
+    }
+    roots.extend(std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local")));
+    roots.push(PathBuf::from("/usr/local"));
+    let mut found = Vec::new();
+    for root in roots {
+        for library in std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten() {
+            if library.file_name().to_string_lossy().starts_with("python3") {
+                let places = ["site-packages", "dist-packages"];
+                found.extend(places.map(|place| library.path().join(place)));
+            }
+        }
+    }
+    if let Some(path) = std::env::var_os("PYTHONPATH") {
+        found.extend(std::env::split_paths(&path));
+    }
+    found
+}

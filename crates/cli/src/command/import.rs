@@ -1,0 +1,51 @@
+//! `import`: known data sets as task files.
+
+use std::process::ExitCode;
+
+use stepwell_env::import::{Format, convert};
+
+use super::train::write_whole;
+use crate::arguments::{DataSet, Import};
+use crate::failure::input;
+use crate::say::{complain, say};
+
+/// Most records that were left out and are named.
+const NAMED: usize = 20;
+
+/// Converts a file.
+pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
+    let (from, to) = (&words.input, &words.output);
+    let format = match words.data_set {
+        DataSet::Spider => Format::Spider,
+        DataSet::Gsm8k => Format::Gsm8k,
+        DataSet::Svamp => Format::Svamp,
+        DataSet::Chat => Format::Chat,
+    };
+    if to.exists() {
+        return Err(input(format!("`{}` exists; name a file that does not", to.display())));
+    }
+    let name = from.display().to_string();
+    let bytes = std::fs::read(from)
+        .map_err(|cause| input(format!("{name}: cannot be read: {cause}; check the path")))?;
+    let imported = convert(format, &name, &bytes)?;
+    for skipped in imported.skipped.iter().take(NAMED) {
+        complain("left out", skipped);
+    }
+    if imported.skipped.len() > NAMED {
+        complain("left out", format!("and {} more", imported.skipped.len() - NAMED));
+    }
+    write_whole(to, imported.text.as_bytes())?;
+    let next = match words.data_set {
+        DataSet::Spider => {
+            format!("next: stepwell tasks check {} --databases FOLDER", to.display())
+        }
+        DataSet::Chat => format!("next: in a recipe, `[stage.sft]` with data = \"{}\"", to.display()),
+        DataSet::Gsm8k | DataSet::Svamp => {
+            "no environment of this version answers calculator tasks; `sql` is the one there is"
+                .to_owned()
+        }
+    };
+    let (count, left_out) = (imported.count, imported.skipped.len());
+    say(format!("{}: {count} lines, {left_out} records left out\n{next}", to.display()));
+    Ok(ExitCode::SUCCESS)
+}

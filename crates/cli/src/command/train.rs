@@ -1,0 +1,109 @@
+//! `train` and `resume`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use stepwell_engine::observe::{Event, Observer as _};
+use stepwell_engine::recipe::{Recipe, diff};
+use stepwell_engine::run::{self, Outcome};
+
+use super::{load_recipe, recorded_recipe};
+use crate::arguments::{Resume, Train};
+use crate::failure::input;
+use crate::history::History;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::say::{complain, say, width};
+use crate::summary;
+
+/// Starts a run.
+pub(crate) fn train(words: &Train) -> anyhow::Result<ExitCode> {
+    let recipe = load_recipe(&words.recipe, &words.set)?;
+    let run = match &words.run {
+        Some(run) => run.clone(),
+        None => free_folder(&words.recipe),
+    };
+    interrupt::listen()?;
+    let mut progress = Progress::new(recipe.stage.len());
+    progress.event(Event::Note(format!("run folder: {}", run.display())));
+    let outcome = run::start(&recipe, &run, words.threads.count(), &mut progress);
+    progress.finish();
+    ended(&run, &recipe, outcome?)
+}
+
+/// Goes on with a run.
+pub(crate) fn resume(words: &Resume) -> anyhow::Result<ExitCode> {
+    let recipe = recorded_recipe(&words.run)?;
+    refuse_changes(&recipe, words)?;
+    interrupt::listen()?;
+    let mut progress = Progress::new(recipe.stage.len());
+    let outcome = run::resume(&words.run, words.threads.count(), &mut progress);
+    progress.finish();
+    ended(&words.run, &recipe, outcome?)
+}
+
+/// `runs/<recipe>-<n>`, the first that does not exist.
+fn free_folder(recipe: &Path) -> PathBuf {
+    let name = recipe.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy());
+    let numbered = |n: u32| Path::new("runs").join(format!("{name}-{n}"));
+    (1..).map(numbered).find(|path| !path.exists()).expect("numbers do not run out")
+}
+
+/// A run must not go on under a recipe that it was not started with: neither the one named, nor
+/// the copy in its folder.
+fn refuse_changes(recorded: &Recipe, words: &Resume) -> anyhow::Result<()> {
+    if let Some(path) = &words.recipe {
+        refuse_difference(recorded, &load_recipe(path, &[])?)?;
+    }
+    let copy = words.run.join("recipe.toml");
+    match Recipe::load(&copy, &[]) {
+        Ok(checked) if copy.exists() => refuse_difference(recorded, &checked.recipe),
+        // Missing: it is written again. Unreadable: the engine compares digests and refuses.
+        _ => Ok(()),
+    }
+}
+
+fn refuse_difference(recorded: &Recipe, now: &Recipe) -> anyhow::Result<()> {
+    let differences = diff(recorded, now);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let all = lines.join("\n  ");
+    Err(input(format!(
+        "run was started with {all}; start a new run with `stepwell train`, or undo the change"
+    )))
+}
+
+fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCode> {
+    if outcome == Outcome::Stopped {
+        complain("stopped", format!("to go on: stepwell resume {}", run.display()));
+        return Ok(ExitCode::from(interrupt::STOPPED));
+    }
+    let history = History::read(run)?;
+    say("");
+    say(summary::stages(recipe, &history));
+    let curves = summary::curves(&history);
+    if !curves.is_empty() {
+        say(curves.draw(width().min(100), 10));
+        let picture = run.join("curve.svg");
+        write_whole(&picture, curves.svg(&run.display().to_string()).as_bytes())?;
+        say(format!("curve: {}", picture.display()));
+    }
+    let run = run.display();
+    say(format!(
+        "next:\n  stepwell inspect {run}\n  stepwell eval {run} --decoding tree_vote\n  stepwell \
+         export {run} --format huggingface MODEL"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file that is whole or absent.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let name = path.file_name().context("the path names no file")?.to_string_lossy();
+    let temporary = path.with_file_name(format!("tmp-{name}"));
+    std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}

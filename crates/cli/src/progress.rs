@@ -1,0 +1,188 @@
+//! A run as a person sees it go on: a bar on a terminal, plain lines in a log.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stepwell_engine::evaluation::Evaluation;
+use stepwell_engine::observe::{Event, Metrics, Observer};
+use stepwell_tree::Verdict;
+
+use crate::interrupt;
+use crate::say::{complain, say, watched, width};
+use crate::visible::shortened;
+
+/// Time between two lines of a log.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+/// Shows events.
+pub(crate) struct Progress {
+    /// Hidden where nobody watches.
+    bar: ProgressBar,
+    watched: bool,
+    stage: usize,
+    stages: usize,
+    kind: &'static str,
+    steps: usize,
+    begun: Instant,
+    begun_at: usize,
+    line_due: Instant,
+    numbers: String,
+    accuracy: Option<f64>,
+    told_to_stop: bool,
+}
+
+impl Progress {
+    /// Progress of a run with this many stages.
+    pub(crate) fn new(stages: usize) -> Self {
+        let watched = watched();
+        let target =
+            if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let now = Instant::now();
+        Progress {
+            bar: ProgressBar::with_draw_target(Some(1), target),
+            watched,
+            stage: 0,
+            stages,
+            kind: "",
+            steps: 1,
+            begun: now,
+            begun_at: 0,
+            line_due: now,
+            numbers: String::new(),
+            accuracy: None,
+            told_to_stop: false,
+        }
+    }
+
+    /// Takes the bar off the screen.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| say(text));
+    }
+
+    fn stage_started(&mut self, stage: usize, kind: &'static str, done: usize, steps: usize) {
+        (self.stage, self.kind, self.steps) = (stage, kind, steps);
+        (self.begun, self.begun_at) = (Instant::now(), done);
+        self.numbers.clear();
+        self.line_due = Instant::now();
+        let template = "{prefix} {bar:24} {pos}/{len} {wide_msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is ours");
+        self.bar.set_style(style.progress_chars("━╸ "));
+        self.bar.set_prefix(format!("stage {}/{} {kind}", stage + 1, self.stages));
+        self.bar.set_length(steps as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message("");
+        if !self.watched {
+            let from = if done > 0 { format!(", going on at step {done}") } else { String::new() };
+            self.say(&format!("stage {}/{} {kind}: {steps} steps{from}", stage + 1, self.stages));
+        }
+    }
+
+    fn step(&mut self, done: usize, metrics: &Metrics) {
+        self.numbers = numbers(metrics);
+        let left = self.left(done);
+        self.bar.set_position(done as u64);
+        let accuracy = self.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.3}"));
+        self.bar.set_message(format!("{left}{}{accuracy}", self.numbers));
+        let now = Instant::now();
+        if !self.watched && (now >= self.line_due || done == self.steps) {
+            self.line_due = now + LINE_EVERY;
+            let place = format!("stage {}/{} {}", self.stage + 1, self.stages, self.kind);
+            say(format!("{place} step {done}/{}{}{accuracy}", self.steps, self.numbers));
+        }
+    }
+
+    /// Time left at the pace so far.
+    fn left(&self, done: usize) -> String {
+        let fresh = done.saturating_sub(self.begun_at).max(1);
+        let pace = self.begun.elapsed().as_secs_f64() / fresh as f64;
+        let seconds = pace * self.steps.saturating_sub(done) as f64;
+        crate::table::duration(seconds) + " left"
+    }
+
+    fn evaluated(&mut self, done: usize, evaluation: &Evaluation) {
+        self.accuracy = Some(evaluation.accuracy);
+        let unscored = match evaluation.unscored {
+            0 => String::new(),
+            n => format!(", {n} could not be judged"),
+        };
+        self.say(&format!(
+            "stage {}/{} {} step {done}: accuracy {:.3} ± {:.3} over {} questions{unscored}",
+            self.stage + 1,
+            self.stages,
+            self.kind,
+            evaluation.accuracy,
+            evaluation.interval,
+            evaluation.questions
+        ));
+        self.say(samples(evaluation).trim_end());
+    }
+
+    fn tell_of_stop(&mut self) {
+        if interrupt::requested() && !self.told_to_stop {
+            self.told_to_stop = true;
+            self.bar.suspend(|| {
+                complain("stopping", "finishing this step and writing a checkpoint; again: at once");
+            });
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: Event<'_>) {
+        self.tell_of_stop();
+        match event {
+            Event::StageStarted { stage, kind, done, steps } => {
+                self.stage_started(stage, kind, done, steps);
+            }
+            Event::Sampling { live } => {
+                self.bar.set_message(format!("sampling {live} steps{}", self.numbers));
+            }
+            Event::Step { done, metrics, .. } => self.step(done, metrics),
+            Event::Evaluated { done, evaluation, .. } => self.evaluated(done, evaluation),
+            Event::Checkpointed { .. } => {}
+            Event::Note(text) => self.bar.suspend(|| complain("note", text)),
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+/// The few numbers that tell whether a run goes well.
+fn numbers(metrics: &Metrics) -> String {
+    let mut out = String::new();
+    let mut put = |name: &str, text: Option<String>| {
+        out.push_str(&text.map_or_else(String::new, |text| format!("  {name} {text}")));
+    };
+    let get = |name: &str| metrics.get(name).copied();
+    put("reward", get("reward").map(|v| format!("{v:.3}")));
+    put("loss", get("loss").map(|v| format!("{v:.4}")));
+    let saved = get("flat_tokens").zip(get("unique_tokens"));
+    put("F/U", saved.map(|(flat, unique)| format!("{:.2}", flat / unique.max(1.0))));
+    put("tokens/s", get("sampled_tokens_per_second").map(|v| format!("{v:.0}")));
+    out
+}
+
+/// Sample answers, one a line under its question.
+pub(crate) fn samples(evaluation: &Evaluation) -> String {
+    let room = width().saturating_sub(10).max(20);
+    let mut out = String::new();
+    for sample in &evaluation.samples {
+        let verdict = match &sample.verdict {
+            Verdict::Scored { reward, .. } => format!("{reward:.2}"),
+            Verdict::Unscored(reason) => reason.label().to_owned(),
+            Verdict::Pending => "pending".to_owned(),
+        };
+        out.push_str(&format!(
+            "    question {}\n      answer {}\n      reward {verdict}\n",
+            shortened(&sample.question, room),
+            shortened(&sample.answer, room),
+        ));
+    }
+    out
+}
