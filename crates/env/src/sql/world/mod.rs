@@ -2,9 +2,9 @@
 //!
 //! A question says `california`; the database stores `CALIFORNIA`, `California` or `CA`, and of two
 //! columns that may hold it one may be NULL throughout. The prompt shows neither, so an answer must
-//! look at the rows first. Guessing is right at a known rate ([`World::guess_level`]), a constant is
-//! never right (the judge compares on a twin with other rows), and held-out databases combine the
-//! same closed word lists anew (DECISIONS 12).
+//! look at the rows first. Guessing is right at a known rate ([`World::guess_level`]), a constant
+//! is never right (the judge compares on a twin with other rows), and held-out databases combine
+//! the same closed word lists anew (DECISIONS 12).
 //!
 //! Everything is a pure function of `(seed, split, index)`: nothing depends on the order in which
 //! databases, tasks or demonstrations are asked for.

@@ -133,7 +133,13 @@ impl Schema {
     /// empty twin.
     pub(super) fn candidates(&self, feature: usize) -> Vec<&str> {
         let home = &self.tables[self.features[feature].table];
-        let held = |column: &&Column| matches!(column.role, Role::Real(own) | Role::Empty(own) if own == feature);
+        let held = |column: &&Column| {
+            let own = match column.role {
+                Role::Real(own) | Role::Empty(own) => Some(own),
+                Role::Id | Role::Reference | Role::Number => None,
+            };
+            own == Some(feature)
+        };
         home.columns.iter().filter(held).map(|column| column.name.as_str()).collect()
     }
 

@@ -126,11 +126,11 @@ pub(super) fn demonstrate(
                 let feature = &plan.schema.features[condition.feature];
                 let stored = condition.wording(&plan.schema).stored[feature.style].as_str();
                 let test = if script == Script::Careful { (name, stored) } else { guess };
-                thoughts.push(format!("use {} : {spoken} like {sample}", test.0));
+                thoughts.push(format!("{} : {spoken} like {sample}", test.0));
                 test
             }
             Script::Blind | Script::Useless => {
-                thoughts.push(format!("guess {} : {spoken}", guess.0));
+                thoughts.push(format!("{} : {spoken}", guess.0));
                 guess
             }
         };
@@ -139,7 +139,11 @@ pub(super) fn demonstrate(
     if script == Script::Useless {
         trace.look_elsewhere(key, question);
     }
-    let thought = thoughts.join(" and ");
+    let verb = match script {
+        Script::Careful | Script::Slip => "use",
+        Script::Blind | Script::Useless => "guess",
+    };
+    let thought = format!("{verb} {}", thoughts.join(" and "));
     let sql = question.sql(&plan.schema, &tests);
     trace.act(format!("<think> {thought} </think> <final_sql> {sql} </final_sql>"));
     trace.segments

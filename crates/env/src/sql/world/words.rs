@@ -136,7 +136,8 @@ pub(super) const SPEECH: &str = "\
     SELECT DISTINCT FROM WHERE AND JOIN ON COUNT SUM AVG MAX MIN LIMIT NULL \
     id no more row rows error such column table near syntax incomplete input ambiguous name \
     misuse of aggregate function not allowed only is expected one statement query too complex \
-    question evidence how many total average largest smallest list of with where is and whose linked to \
+    question evidence how many total average largest smallest list of with where is \
+    and whose linked to \
     check again guess look use now like";
 
 /// Tags of the markup.
