@@ -8,7 +8,6 @@ use super::{
 use crate::adamw::Update;
 
 /// `Σ f(x, y)` in 16 lanes and a fixed tree.
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[inline(always)]
 fn lane_dot(left: &[f32], right: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
@@ -25,7 +24,6 @@ fn lane_dot(left: &[f32], right: &[f32]) -> f32 {
     tree_sum(&lanes)
 }
 
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[inline(always)]
 fn inverse_root(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (lane_dot(x, x) / x.len() as f32 + epsilon).sqrt()

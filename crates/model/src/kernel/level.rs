@@ -67,7 +67,6 @@ macro_rules! per_level {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         pub(crate) fn $name($($arg: $ty),*) $(-> $ret)? {
-            #[expect(clippy::inline_always, reason = "the body must take its caller's features")]
             #[inline(always)]
             fn body($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,6 @@ use super::{buffer::LANES, level::per_level};
 
 /// `e^x` to about one unit in the last place; zero below -87.3, where the result would be
 /// subnormal. The same operations in the same order on every vector unit.
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
@@ -32,7 +31,6 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// Adds the lanes in a fixed tree.
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[inline(always)]
 pub(crate) fn tree_sum(lanes: &[f32; LANES]) -> f32 {
     let mut half = [0.0; 8];
@@ -44,7 +42,6 @@ pub(crate) fn tree_sum(lanes: &[f32; LANES]) -> f32 {
 }
 
 /// The largest value; any order of comparisons gives the same.
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[inline(always)]
 fn largest(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -132,7 +129,6 @@ per_level! {
     }
 }
 
-#[expect(clippy::inline_always, reason = "the body must take its caller's vector unit")]
 #[inline(always)]
 fn block_sum(values: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];

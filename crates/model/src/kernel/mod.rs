@@ -10,6 +10,8 @@ mod elementwise;
 mod level;
 mod math;
 mod product;
+#[cfg(test)]
+mod product_tests;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;

@@ -29,7 +29,7 @@ pub(super) unsafe fn rows_avx512(
             ($panels:literal, $($rows:literal)*) => {
                 // SAFETY: the caller's.
                 match rows { $($rows => unsafe { run_avx512::<$rows, $panels>(tile, left, right, out) },)*
-                    _ => unreachable!("at most 12 rows") }
+                    _ => panic!("at most 12 rows") }
             };
         }
         let rest = tile.panels - done;
@@ -113,14 +113,15 @@ pub(super) unsafe fn rows_avx2(
 ) {
     macro_rules! pick {
         ($vectors:literal, $($rows:literal)*) => {
-            for piece in 0..tile.panels * (4 / $vectors) {
-                let (panel, shift) = (piece / (4 / $vectors), piece % (4 / $vectors) * 8 * $vectors);
+            let pieces: usize = PANEL / (8 * $vectors);
+            for piece in 0..tile.panels * pieces {
+                let (panel, shift) = (piece / pieces, piece % pieces * 8 * $vectors);
                 // SAFETY: the caller's; a piece lies inside its panel.
                 unsafe {
                     let right = right.add(panel * tile.right_panel + shift);
                     let out = out.add(panel * tile.out_panel + shift);
                     match rows { $($rows => run_avx2::<$rows, $vectors>(tile, left, right, out),)*
-                        _ => unreachable!("at most 6 rows") }
+                        _ => panic!("at most 6 rows") }
                 }
             }
         };
@@ -161,10 +162,10 @@ unsafe fn run_avx2<const ROWS: usize, const VECTORS: usize>(
                     }
                     lanes
                 };
-                for r in 0..ROWS {
+                for (r, row) in sum.iter_mut().enumerate() {
                     let factor = _mm256_set1_ps(*base.add(r * tile.left_row));
-                    for v in 0..VECTORS {
-                        sum[r][v] = _mm256_fmadd_ps(factor, lanes[v], sum[r][v]);
+                    for (sum, lane) in row.iter_mut().zip(&lanes) {
+                        *sum = _mm256_fmadd_ps(factor, *lane, *sum);
                     }
                 }
                 base = base.wrapping_add(tile.left_step);
