@@ -133,10 +133,7 @@ impl Curves {
 }
 
 fn escaped(text: &str) -> String {
-    crate::visible::visible(text)
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    crate::visible::visible(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -164,7 +161,9 @@ mod tests {
     #[test]
     fn a_title_cannot_break_the_picture() {
         let svg = rising().svg("<script>alert(1)</script>\u{1b}");
-        assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script") && !svg.contains('\u{1b}'));
+        assert!(
+            svg.contains("&lt;script&gt;") && !svg.contains("<script") && !svg.contains('\u{1b}')
+        );
         assert!(svg.ends_with("</svg>\n") && svg.matches("<circle").count() == 1);
     }
 }

@@ -125,7 +125,10 @@ impl Progress {
         if interrupt::requested() && !self.told_to_stop {
             self.told_to_stop = true;
             self.bar.suspend(|| {
-                complain("stopping", "finishing this step and writing a checkpoint; again: at once");
+                complain(
+                    "stopping",
+                    "finishing this step and writing a checkpoint; again: at once",
+                );
             });
         }
     }

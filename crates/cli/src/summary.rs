@@ -53,9 +53,8 @@ pub(crate) fn stages(recipe: &Recipe, history: &History) -> String {
 
 /// Reward and accuracy over the optimizer steps of the whole run.
 pub(crate) fn curves(history: &History) -> Curves {
-    let begins = |at: &usize| {
-        *at > 0 && history.updates[*at].stage != history.updates[*at - 1].stage
-    };
+    let begins =
+        |at: &usize| *at > 0 && history.updates[*at].stage != history.updates[*at - 1].stage;
     let borders = (0..history.updates.len()).filter(begins).map(|at| at as f64).collect();
     Curves { reward: history.series("reward"), accuracy: history.accuracies(), borders }
 }

@@ -71,11 +71,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_empty_ones_left_out() {
-        let rows = [vec!["a".into(), String::new(), "1".into()], vec![
-            "bcd".into(),
-            String::new(),
-            "10".into(),
-        ]];
+        let rows = [
+            vec!["a".into(), String::new(), "1".into()],
+            vec!["bcd".into(), String::new(), "10".into()],
+        ];
         let head = [("name", Align::Left), ("gone", Align::Left), ("n", Align::Right)];
         assert_eq!(table(&head, &rows), "name   n\na      1\nbcd   10\n");
     }

@@ -32,7 +32,11 @@ fn picture(c: char) -> char {
         0x80..=0x9f => '␛',
         // Marks, overrides and isolates of direction; line and paragraph separators; the tags
         // and zero-width characters that hide text.
-        0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff
+        0x061c
+        | 0x200b..=0x200f
+        | 0x2028..=0x202e
+        | 0x2060..=0x206f
+        | 0xfeff
         | 0xe0000..=0xe007f => '\u{fffd}',
         _ => c,
     }

@@ -39,11 +39,14 @@ pub fn judge(
     Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
 }
 
+/// Files by name.
+pub type Files = Vec<(String, Vec<u8>)>;
+
 /// The newest policy of a run as the files of a Hugging Face folder, and the checkpoint's name.
 ///
 /// # Errors
 /// As [`judge`].
-pub fn newest_policy(path: &Path) -> Result<(String, Vec<(String, Vec<u8>)>), EngineError> {
+pub fn newest_policy(path: &Path) -> Result<(String, Files), EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
     let newest = whole(&folder, None)?;
     let files = checkpoint::folder_files(&checkpoint::policy(&newest, 1)?)?;

@@ -79,8 +79,11 @@ pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, Env
     }
 }
 
+/// A JSON object and where it stands: its place in an array, or its line.
+type Record = (usize, Map<String, Value>);
+
 /// The objects of an array, counted from 1, or of a file of lines, numbered as they are.
-fn records(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Map<String, Value>)>, EnvError> {
+fn records(name: &str, bytes: &[u8]) -> Result<Vec<Record>, EnvError> {
     if bytes.trim_ascii_start().first() != Some(&b'[') {
         let lines = line::lines(name, bytes)?;
         return lines

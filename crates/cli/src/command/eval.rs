@@ -22,8 +22,7 @@ pub(crate) fn eval(words: &Eval) -> anyhow::Result<ExitCode> {
     // Nothing is written, so there is nothing to finish: Ctrl-C ends at once.
     let _ = ctrlc::set_handler(|| std::process::exit(i32::from(STOPPED)));
     let (seed, threads) = (words.seed, words.threads.count());
-    let results =
-        judge(&words.run, words.checkpoint, &settings, seed, threads, &mut Notes)?;
+    let results = judge(&words.run, words.checkpoint, &settings, seed, threads, &mut Notes)?;
     say(compared(&settings, &results));
     if let Some(guess) = guess_level(&recipe, settings[0].split) {
         say(format!("guess level by construction, of a policy that cannot look: {guess:.3}"));

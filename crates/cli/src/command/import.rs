@@ -39,7 +39,9 @@ pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
         DataSet::Spider => {
             format!("next: stepwell tasks check {} --databases FOLDER", to.display())
         }
-        DataSet::Chat => format!("next: in a recipe, `[stage.sft]` with data = \"{}\"", to.display()),
+        DataSet::Chat => {
+            format!("next: in a recipe, `[stage.sft]` with data = \"{}\"", to.display())
+        }
         DataSet::Gsm8k | DataSet::Svamp => {
             "no environment of this version answers calculator tasks; `sql` is the one there is"
                 .to_owned()

@@ -160,7 +160,8 @@ fn tokens(stored: &StoredTree, step: usize, run: &Path) -> anyhow::Result<String
         .enumerate()
         .map(|(at, (token, logprob))| {
             let spelling = tokenizer.as_ref().and_then(|tokenizer| tokenizer.spelling(*token));
-            let refined = credit.and_then(|credit| credit.token.as_ref()).map(|all| all[begin + at]);
+            let refined =
+                credit.and_then(|credit| credit.token.as_ref()).map(|all| all[begin + at]);
             vec![
                 at.to_string(),
                 token.to_string(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use stepwell_model::{Config, Family, Model, Packed, RopeScaling, Scored};
 
-pub fn config(family: Family) -> Config {
+pub(crate) fn config(family: Family) -> Config {
     Config {
         family,
         vocabulary: 75,
@@ -24,7 +24,7 @@ pub fn config(family: Family) -> Config {
 }
 
 /// A number in [0, 1) per key: draws without a stream.
-pub fn unit(stream: u64, index: u64) -> f64 {
+pub(crate) fn unit(stream: u64, index: u64) -> f64 {
     let mut z = stream
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .wrapping_add(index.wrapping_mul(0xd1b5_4a32_d192_ed03));
@@ -34,7 +34,7 @@ pub fn unit(stream: u64, index: u64) -> f64 {
 }
 
 /// A model whose norms and biases differ from their start, so that their gradients matter.
-pub fn model(config: Config, seed: u64) -> Model {
+pub(crate) fn model(config: Config, seed: u64) -> Model {
     let mut model = Model::random(config, seed);
     let names: Vec<(String, usize)> = model
         .parameters()
@@ -53,18 +53,18 @@ pub fn model(config: Config, seed: u64) -> Model {
 
 /// A packed forest that owns its columns.
 #[derive(Clone, Debug, Default)]
-pub struct Forest {
-    pub token: Vec<u32>,
-    pub position: Vec<u32>,
-    pub segment_begin: Vec<u32>,
-    pub subtree_end: Vec<u32>,
+pub(crate) struct Forest {
+    pub(crate) token: Vec<u32>,
+    pub(crate) position: Vec<u32>,
+    pub(crate) segment_begin: Vec<u32>,
+    pub(crate) subtree_end: Vec<u32>,
     /// Parent segment of each segment.
-    pub parent: Vec<Option<usize>>,
+    pub(crate) parent: Vec<Option<usize>>,
 }
 
 impl Forest {
     /// Segments in depth-first order: (parent, tokens).
-    pub fn new(segments: &[(Option<usize>, Vec<u32>)]) -> Self {
+    pub(crate) fn new(segments: &[(Option<usize>, Vec<u32>)]) -> Self {
         let mut forest = Self { segment_begin: vec![0], ..Self::default() };
         for (parent, tokens) in segments {
             let start =
@@ -94,11 +94,11 @@ impl Forest {
         forest
     }
 
-    pub fn rows(&self, segment: usize) -> std::ops::Range<usize> {
+    pub(crate) fn rows(&self, segment: usize) -> std::ops::Range<usize> {
         self.segment_begin[segment] as usize..self.segment_begin[segment + 1] as usize
     }
 
-    pub fn packed(&self) -> Packed<'_> {
+    pub(crate) fn packed(&self) -> Packed<'_> {
         Packed {
             token: &self.token,
             position: &self.position,
@@ -108,12 +108,12 @@ impl Forest {
     }
 
     /// Rows visible to `row`, in path order, by the law of visibility.
-    pub fn visible(&self, row: usize) -> Vec<usize> {
+    pub(crate) fn visible(&self, row: usize) -> Vec<usize> {
         (0..=row).filter(|j| row < self.subtree_end[*j] as usize).collect()
     }
 
     /// (row that predicts, target) for every token that has a predecessor on its path.
-    pub fn predictions(&self) -> (Vec<u32>, Vec<u32>) {
+    pub(crate) fn predictions(&self) -> (Vec<u32>, Vec<u32>) {
         let mut pairs = (Vec::new(), Vec::new());
         for row in 0..self.token.len() {
             let path = self.visible(row);
@@ -126,7 +126,7 @@ impl Forest {
     }
 
     /// The tokens of the path of each leaf segment.
-    pub fn paths(&self) -> Vec<Vec<u32>> {
+    pub(crate) fn paths(&self) -> Vec<Vec<u32>> {
         let leaf = |segment: &usize| !self.parent.contains(&Some(*segment));
         let rows = |segment: usize| self.visible(self.rows(segment).end - 1);
         (0..self.parent.len())
@@ -137,7 +137,7 @@ impl Forest {
 }
 
 /// A tree with forks at several depths and a second tree.
-pub fn sample_forest(vocabulary: u32) -> Forest {
+pub(crate) fn sample_forest(vocabulary: u32) -> Forest {
     let mut count = 0;
     let mut tokens = |length: usize| -> Vec<u32> {
         (0..length)
@@ -162,9 +162,9 @@ pub fn sample_forest(vocabulary: u32) -> Forest {
 }
 
 /// Parameters as `f64`, by name.
-pub type Weights = BTreeMap<String, Vec<f64>>;
+pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
 
-pub fn weights(model: &Model) -> Weights {
+pub(crate) fn weights(model: &Model) -> Weights {
     let values = |parameter: &stepwell_model::ParameterView| {
         let row_major = parameter.to_row_major().into_iter().map(f64::from).collect();
         (parameter.name().to_owned(), row_major)
@@ -173,7 +173,7 @@ pub fn weights(model: &Model) -> Weights {
 }
 
 /// (log-probability, entropy) of each scored position.
-pub fn reference(
+pub(crate) fn reference(
     config: &Config,
     weights: &Weights,
     forest: &Forest,
