@@ -8,33 +8,21 @@ use stepwell_store::StoreError;
 
 use crate::say::complain;
 
-/// A command that cannot be done, found by this crate.
+/// What the user wrote cannot be done, found by this crate.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// What the user wrote is wrong.
-    Input(String),
-    /// The machine lacks something.
-    Machine(String),
-}
+struct Refusal(String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Input(text) | Failure::Machine(text) => f.write_str(text),
-        }
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Refusal {}
 
 /// An error whose cause is in the user's words.
 pub(crate) fn input(text: impl fmt::Display) -> anyhow::Error {
-    Failure::Input(text.to_string()).into()
-}
-
-/// An error whose cause is the machine.
-pub(crate) fn machine(text: impl fmt::Display) -> anyhow::Error {
-    Failure::Machine(text.to_string()).into()
+    Refusal(text.to_string()).into()
 }
 
 /// 1 the task failed, 2 the user's input, 3 the machine, 101 our bug.
@@ -46,13 +34,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return error.exit_code();
         }
-        if cause.is::<EnvError>() {
+        if cause.is::<EnvError>() || cause.is::<Refusal>() {
             return 2;
-        }
-        match cause.downcast_ref::<Failure>() {
-            Some(Failure::Input(_)) => return 2,
-            Some(Failure::Machine(_)) => return 3,
-            None => {}
         }
         if cause.is::<std::io::Error>() {
             return 3;

@@ -20,8 +20,6 @@ pub(crate) struct Judged {
     pub(crate) stage: usize,
     /// Optimizer steps of the whole run before it.
     pub(crate) at: usize,
-    /// `development` during a stage, `stage` for a stage of its own.
-    pub(crate) name: String,
     /// What was measured.
     pub(crate) metrics: Metrics,
 }
@@ -58,8 +56,8 @@ impl History {
             match commit.key.kind {
                 Kind::Updated => history.updates.push(Update { stage, metrics }),
                 _ => {
-                    let (at, name) = (history.updates.len(), commit.key.name);
-                    history.judged.push(Judged { stage, at, name, metrics });
+                    let at = history.updates.len();
+                    history.judged.push(Judged { stage, at, metrics });
                 }
             }
         }
