@@ -32,7 +32,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_test(file: &str) -> bool {
-    file.contains("/tests/") || file.contains("/benches/")
+    ["/tests/", "/benches/", "/examples/"].iter().any(|folder| file.contains(folder))
 }
 
 #[track_caller]
@@ -107,7 +107,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         words: &["println!", "eprintln!", "print!(", "eprint!("],
-        inside: &["crates/cli/", "xtask/", "bench/", "examples/", "crates/cli/examples/"],
+        inside: &["crates/cli/", "xtask/", "bench/"],
         why: "only cli prints (INV-14)",
     },
     Fence {
@@ -184,7 +184,9 @@ fn files_stay_small_enough_to_hold_in_mind() {
         }
         for (n, line) in text.lines().enumerate() {
             let columns = line.chars().count();
-            if columns > 100 && !line.contains("://") && !line.contains('"') {
+            let whole = line.contains("://") || line.contains('"') || line.contains("{%");
+            let pattern = line.trim_start().starts_with("let ") && line.trim_end().ends_with("} =");
+            if columns > 100 && !whole && !pattern && !line.contains("%}") {
                 broken.push(format!("{file}:{}: {columns} columns, at most 100", n + 1));
             }
         }
@@ -300,7 +302,9 @@ fn every_module_is_reachable() {
         let declared = all.iter().any(|(other, text)| {
             let beside = other.rsplit_once('/').map(|(place, _)| place) == Some(folder);
             let above = other.trim_end_matches(".rs") == folder;
-            (beside || above) && text.contains(&format!("mod {stem};"))
+            let named = text.contains(&format!("mod {stem};"))
+                || text.contains(&format!("#[path = \"{name}\"]"));
+            (beside || above) && named
         });
         if !declared {
             broken.push(format!("{file}: no `mod {stem};` names it"));

@@ -1,4 +1,5 @@
-//! What the policy reads back: `<result> name , age | Ann , 31 | Bo , NULL | 5 more rows </result>`.
+//! What the policy reads back:
+//! `<result> name , age | Ann , 31 | Bo , NULL | 5 more rows </result>`.
 //!
 //! One line; every separator stands between spaces, so a tokenizer over words sees the same words
 //! everywhere. The same answer gives the same bytes.

@@ -93,8 +93,8 @@ pub struct Loaded {
 /// Reads a task file.
 ///
 /// Errors: no file, no tasks, a line that is no JSON object, a field that is missing, unknown or of
-/// another kind, an `id` that occurs twice; with `strict` also the same task twice and a gold answer
-/// that stands in its own question.
+/// another kind, an `id` that occurs twice; with `strict` also the same task twice and a gold
+/// answer that stands in its own question.
 pub fn load(path: &Path, schema: &Schema, options: &Options) -> Result<Loaded, EnvError> {
     let bytes = read(path)?;
     parse(&path.display().to_string(), &bytes, schema, options)
