@@ -28,7 +28,10 @@ pub(super) unsafe fn rows_avx512(
         macro_rules! pick {
             ($panels:literal, $($rows:literal)*) => {
                 // SAFETY: the caller's.
-                match rows { $($rows => unsafe { run_avx512::<$rows, $panels>(tile, left, right, out) },)*
+                match rows {
+                    $($rows => unsafe {
+                        run_avx512::<$rows, $panels>(tile, left, right, out)
+                    },)*
                     _ => panic!("at most 12 rows") }
             };
         }
