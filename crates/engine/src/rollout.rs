@@ -5,13 +5,17 @@
 //! of child indices (DECISIONS 2), grow decisions read the path alone, and finished trees are put
 //! into canonical order.
 
+mod episode;
+
 use std::collections::BTreeMap;
 
 use stepwell_methods::{Decision, Grow, GrowView};
 use stepwell_tree::{
-    Completion, Environment, Episode, ForkError, Key, NewStep, Origin, Policy, PrefixId,
-    SampleRequest, Sampling, StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
+    Completion, Environment, Key, NewStep, Origin, Policy, PrefixId, SampleRequest, Sampling,
+    StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
 };
+
+use episode::{Attempt, judgement};
 
 /// How trees are grown.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ struct Live {
     prefix: PrefixId,
     length: usize,
     /// `Err` where the harness could not provide a world: the leaf will be unscored.
-    episode: Result<Box<dyn Episode>, UnscoredReason>,
+    attempt: Result<Attempt, UnscoredReason>,
 }
 
 /// An observation that waits to be computed, with what will be sampled below it.
@@ -60,11 +64,13 @@ struct Boundary {
     prefix: PrefixId,
     length: usize,
     token: Vec<u32>,
-    episode: Box<dyn Episode>,
+    attempt: Attempt,
 }
 
 struct Rollout<'a> {
     policy: &'a mut dyn Policy,
+    environment: &'a dyn Environment,
+    tasks: &'a [&'a Task],
     plan: &'a Plan<'a>,
     trees: Vec<StepTree>,
     texts: Vec<Vec<String>>,
@@ -74,7 +80,7 @@ struct Rollout<'a> {
     users: BTreeMap<PrefixId, u32>,
 }
 
-/// Grows one tree per task. `on_token` is called after every decoding round with the number of
+/// Grows one tree per task. `on_round` is called after every decoding round with the number of
 /// steps still live, so that a caller can show progress.
 pub fn grow_forest(
     policy: &mut dyn Policy,
@@ -86,6 +92,8 @@ pub fn grow_forest(
     policy.set_stop_strings(&environment.stop_strings());
     let mut rollout = Rollout {
         policy,
+        environment,
+        tasks,
         plan,
         trees: Vec::new(),
         texts: Vec::new(),
@@ -93,7 +101,7 @@ pub fn grow_forest(
         requests: 0,
         users: BTreeMap::new(),
     };
-    rollout.open(environment, tasks);
+    rollout.open();
     while !rollout.live.is_empty() {
         let completions = rollout.policy.advance();
         let boundaries: Vec<Boundary> =
@@ -113,7 +121,8 @@ fn finish(tree: &StepTree, text: &[String]) -> Grown {
 
 impl Rollout<'_> {
     /// Starts every task: prompts are computed in one batch, then the first steps are queued.
-    fn open(&mut self, environment: &dyn Environment, tasks: &[&Task]) {
+    fn open(&mut self) {
+        let (environment, tasks) = (self.environment, self.tasks);
         let mut prompts = Vec::new();
         for task in tasks {
             let opening = environment.opening(task);
@@ -137,7 +146,7 @@ impl Rollout<'_> {
                     path: Vec::new(),
                     prefix: prefixes[t],
                     length: prompts[t].1.len(),
-                    episode: environment.start(task, own),
+                    attempt: Attempt::start(environment, task, own),
                 };
                 self.submit(live);
             }
@@ -175,13 +184,13 @@ impl Rollout<'_> {
             logprob: &done.logprob,
         });
         self.texts[live.tree].push(done.text.clone());
-        let mut episode = match live.episode {
-            Ok(episode) => episode,
+        let mut attempt = match live.attempt {
+            Ok(attempt) => attempt,
             Err(reason) => {
                 return self.end(live.tree, step, done.prefix, Verdict::Unscored(reason));
             }
         };
-        let text = match episode.step(&done.text, done.stop) {
+        let text = match attempt.episode.step(&done.text, done.stop) {
             Turn::End(verdict) => return self.end(live.tree, step, done.prefix, verdict),
             Turn::Observation(text) => text,
         };
@@ -189,9 +198,9 @@ impl Rollout<'_> {
         let length = live.length + done.token.len() + token.len();
         if length + 1 > self.path_tokens() {
             // No room for an answer: the environment judges the attempt as cut short.
-            let verdict = match episode.step("", Stop::Context) {
+            let verdict = match attempt.episode.step("", Stop::Context) {
                 Turn::End(verdict) => verdict,
-                Turn::Observation(_) => Verdict::scored(0.0),
+                Turn::Observation(_) => Verdict::scored(self.environment.reward_range().0),
             };
             return self.end(live.tree, step, done.prefix, verdict);
         }
@@ -214,7 +223,7 @@ impl Rollout<'_> {
             prefix: done.prefix,
             length,
             token,
-            episode,
+            attempt,
         })
     }
 
@@ -225,8 +234,7 @@ impl Rollout<'_> {
         prefix: PrefixId,
         verdict: Verdict,
     ) -> Option<T> {
-        assert!(verdict != Verdict::Pending, "an environment ended an episode without a verdict");
-        self.trees[tree].judge(leaf, verdict);
+        self.trees[tree].judge(leaf, judgement(verdict));
         self.policy.release(prefix);
         None
     }
@@ -245,13 +253,15 @@ impl Rollout<'_> {
             let children = self.plan.grow.after_observation(&view, boundary.key);
             assert!(children > 0, "a boundary continues at least once");
             self.users.insert(prefix, children);
-            let mut episode = Some(boundary.episode);
-            for child in 0..children {
-                let own = if child + 1 == children {
-                    Ok(episode.take().expect("the last child takes the episode itself"))
-                } else {
-                    fork(episode.as_deref().expect("only the last child takes the episode"))
-                };
+            let at = boundary.step;
+            let (tree, text) = (&self.trees[boundary.tree], &self.texts[boundary.tree]);
+            let (environment, task) = (self.environment, self.tasks[boundary.tree]);
+            // The last child takes the attempt itself; the others are made before it moves on.
+            let mut attempts: Vec<Result<Attempt, UnscoredReason>> = (1..children)
+                .map(|_| boundary.attempt.fork(environment, task, tree, text, at))
+                .collect();
+            attempts.push(Ok(boundary.attempt));
+            for (child, attempt) in (0..children).zip(attempts) {
                 self.submit(Live {
                     tree: boundary.tree,
                     parent: boundary.step,
@@ -260,7 +270,7 @@ impl Rollout<'_> {
                     path: boundary.path.clone(),
                     prefix,
                     length: boundary.length,
-                    episode: own,
+                    attempt,
                 });
             }
         }
@@ -275,13 +285,4 @@ impl Rollout<'_> {
             self.policy.release(prefix);
         }
     }
-}
-
-fn fork(episode: &dyn Episode) -> Result<Box<dyn Episode>, UnscoredReason> {
-    episode.fork().map_err(|error| match error {
-        ForkError::Failed(reason) => reason,
-        ForkError::Unsupported => {
-            UnscoredReason::EnvironmentFailed("the environment cannot fork".to_owned())
-        }
-    })
 }

@@ -15,7 +15,10 @@ impl Codec {
     ///
     /// # Errors
     /// Where the template cannot write a system and a user message once each and in order.
-    pub fn new(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Self, TemplateError> {
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+    ) -> Result<Self, TemplateError> {
         let codec = Codec { tokenizer, template };
         for system in ["", "rules"] {
             let opening = Opening { system: system.to_owned(), user: "question".to_owned() };

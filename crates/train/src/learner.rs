@@ -130,7 +130,9 @@ impl Learner {
             return Err(format!("weights of another shape: got {got:?}, expected: {expected:?}"));
         }
         self.model = model;
-        self.optimizer.restore(state.optimizer_step, &state.optimizer).map_err(|e| e.to_string())?;
+        self.optimizer
+            .restore(state.optimizer_step, &state.optimizer)
+            .map_err(|e| e.to_string())?;
         self.version = state.version;
         Ok(())
     }

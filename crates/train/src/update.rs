@@ -146,6 +146,10 @@ impl Learner {
         let Learner { model, workspace, gradients, .. } = self;
         let mut seen = Diagnostics::default();
         for batch in batches {
+            // What was handed in, before anything is computed from it.
+            finite("behaviour log-prob", &batch.behaviour, batch)?;
+            finite("credit", &batch.credit, batch)?;
+            finite("reference log-prob", batch.reference.as_deref().unwrap_or_default(), batch)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
             let scores = workspace.forward(model, &packed, &scored);
             finite("log-prob", &scores.logprob, batch)?;
