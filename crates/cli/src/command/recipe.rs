@@ -49,7 +49,7 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
     say(format!(
         "{}: fine\n  stages: {}\n  tasks: {}\n  parameters: {}\n  memory: about {} ({} weights, \
          gradients and moments; {} to train; {} to sample)\n  disk: about {} ({} of checkpoints, \
-         {} of record)\n  time: very roughly {} on this machine, while nothing else runs",
+         {} of record)\n  time: at most about {} here, if every attempt used all its tokens",
         file.recipe.display(),
         stages.join(", "),
         counts.join(", "),
