@@ -1,0 +1,156 @@
+//! P6: the first rungs of the probe ladder, each with a sabotaged twin that must fail.
+
+mod common;
+
+use common::world::{World, task};
+use stepwell_engine::rollout::{Plan, grow_forest};
+use stepwell_methods::credit::{permuted, reinforce, sibling};
+use stepwell_methods::grow::{branch, independent};
+use stepwell_methods::objective::clipped;
+use stepwell_methods::{Aggregation, CreditConfig, Grow, Objective, RewardConfig};
+use stepwell_model::tokenizer::Tokenizer;
+use stepwell_model::{AdamWSettings, Config, Family, Model, RopeScaling};
+use stepwell_train::{Codec, Learner, Settings};
+use stepwell_tree::{Credit, Environment, Key, Purpose, Sampling, StepTree, Task, Verdict};
+
+fn learner() -> Learner {
+    let words = "red green blue left right look yes no one two three four five six seven eight";
+    let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+    let codec = Codec::new(Tokenizer::from_words(words).unwrap(), None).unwrap();
+    let config = Config {
+        family: Family::Llama,
+        vocabulary: codec.tokenizer().vocabulary(),
+        hidden: 16,
+        layers: 1,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 8,
+        ffn: 32,
+        rope_base: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        norm_epsilon: 1e-5,
+        tied: true,
+        context: 64,
+    };
+    Learner::new(Model::random(config, 1), codec, 2)
+}
+
+fn settings() -> Settings {
+    let aggregation = Aggregation::SequenceMeanTokenSumNorm { length_constant: None };
+    Settings {
+        objective: Objective::Clipped(clipped::Config { aggregation, ..Default::default() }),
+        max_tokens: 1,
+        temperature: 1.0,
+        adamw: AdamWSettings {
+            learning_rate: 0.01,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        },
+        gradient_clip: 1.0,
+        epochs: 1,
+        minibatches: 1,
+        tokens_max: 100_000,
+        on_policy: true,
+    }
+}
+
+fn flat() -> Grow {
+    Grow::Independent(independent::Config { attempts: 8 })
+}
+
+fn forked() -> Grow {
+    Grow::Branch(branch::Config { attempts: 4, branches: 2, leaves: 8, tokens: None })
+}
+
+fn sibling() -> CreditConfig {
+    CreditConfig::Sibling(sibling::Config::default())
+}
+
+/// Trains and returns the mean reward of the first and of the last trees, and the learner.
+fn train(
+    world: &World,
+    grow: &Grow,
+    credit: &CreditConfig,
+    sabotage: impl Fn(&mut Credit),
+    updates: u64,
+) -> (f64, f64, Learner) {
+    let mut learner = learner();
+    let tasks: Vec<Task> =
+        ["one", "two", "three", "four", "five", "six", "seven", "eight"].map(task).to_vec();
+    let tasks: Vec<&Task> = tasks.iter().collect();
+    let mut means = Vec::new();
+    for update in 0..updates {
+        let key = Key::new(7, Purpose::Sample).with(update);
+        let sampling = Sampling::FULL;
+        let plan = Plan { grow, sampling, max_tokens: 1, path_tokens: None, key };
+        let environment: &dyn Environment = world;
+        let grown = grow_forest(&mut learner.policy(), environment, &tasks, &plan, |_| {});
+        let forest: Vec<StepTree> = grown.into_iter().map(|grown| grown.tree).collect();
+        let rewards = RewardConfig::Outcome.reward(&forest);
+        let scored: Vec<f64> = (0..forest.len()).flat_map(|t| rewards.scored(t)).collect();
+        means.push(scored.iter().sum::<f64>() / scored.len() as f64);
+        let mut credits = credit.credit(&forest, &rewards);
+        credits.iter_mut().for_each(&sabotage);
+        let report = learner.update(&forest, &credits, &settings(), key).unwrap();
+        assert_eq!(report.gap, 0.0);
+    }
+    (means[0], means[means.len() - 1], learner)
+}
+
+fn honest(_: &mut Credit) {}
+
+fn flipped(credit: &mut Credit) {
+    credit.step.iter_mut().flatten().for_each(|c| *c = -*c);
+}
+
+/// The arms: words whose first letter has an even code, and the others.
+fn even(word: &str) -> bool {
+    word.bytes().next().is_some_and(|byte| byte % 2 == 0)
+}
+
+#[test]
+fn p06_a_constant_reward_moves_nothing() {
+    let world = World::new(2, |_, _| Verdict::scored(0.7));
+    let before = learner().model().checksum();
+    let (_, _, after) = train(&world, &forked(), &sibling(), honest, 5);
+    assert_eq!(after.model().checksum(), before);
+    // The twin takes nothing off the reward, and drifts.
+    let raw = CreditConfig::Reinforce(reinforce::Config::default());
+    let (_, _, after) = train(&world, &forked(), &raw, honest, 5);
+    assert_ne!(after.model().checksum(), before);
+}
+
+#[test]
+fn p06_a_bandit_is_learned_and_with_the_sign_flipped_it_is_not() {
+    let world = World::new(1, |_, said| Verdict::scored(f64::from(u8::from(even(&said[0])))));
+    let (first, last, _) = train(&world, &flat(), &sibling(), honest, 40);
+    assert!((0.2..0.8).contains(&first) && last > 0.9, "{first} {last}");
+    let (_, last, _) = train(&world, &flat(), &sibling(), flipped, 40);
+    assert!(last < 0.1, "{last}");
+}
+
+#[test]
+fn p06_the_arm_depends_on_what_was_read() {
+    // Questions of five letters want even words, the others odd ones.
+    let world = World::new(1, |question, said| {
+        Verdict::scored(f64::from(u8::from(even(&said[0]) == (question.len() == 5))))
+    });
+    let (first, last, _) = train(&world, &flat(), &sibling(), honest, 120);
+    assert!((0.2..0.8).contains(&first) && last > 0.9, "{first} {last}");
+    let dealt = CreditConfig::Permuted(permuted::Config { of: Box::new(sibling()), seed: 1 });
+    let (_, last, _) = train(&world, &flat(), &dealt, honest, 120);
+    assert!(last < 0.85, "{last}");
+}
+
+#[test]
+fn p06_a_reward_two_steps_later_is_learned_by_forks() {
+    let world = World::new(2, |_, said| {
+        Verdict::scored(f64::from(u8::from(even(&said[0]) && !even(&said[1]))))
+    });
+    let (first, last, _) = train(&world, &forked(), &sibling(), honest, 80);
+    assert!(first < 0.5 && last > 0.9, "{first} {last}");
+    let (_, last, _) = train(&world, &forked(), &sibling(), flipped, 80);
+    assert!(last < 0.1, "{last}");
+}
