@@ -5,13 +5,13 @@ use super::{
     block::Block,
     prefix::Node,
     row::{self, Growing, RowScratch},
-    sample::{Drawn, draw as draw_token},
+    sample::draw as draw_token,
 };
 use crate::{
-    kernel::normalise,
+    kernel::{normalise, temper},
     model::Model,
     rotary::Rotary,
-    scores::{LOGIT_ROWS, tempered_logits},
+    scores::{LOGIT_ROWS, effective, tempered_logits},
     team::Team,
 };
 use std::sync::Arc;
@@ -181,39 +181,46 @@ fn choose(
     decide: Decide<'_>,
 ) {
     let config = model.config();
-    for row in rows {
+    let RowScratch { logits, numerators, logit_stream, logit_normed, .. } = scratch;
+    logits.resize(rows.len() * config.vocabulary);
+    numerators.resize(config.vocabulary);
+    logit_stream.resize(rows.len() * config.hidden);
+    logit_normed.resize(rows.len() * config.hidden);
+    for (row, to) in rows.iter().zip(logit_stream.chunks_exact_mut(config.hidden)) {
+        to.copy_from_slice(&row.growing.stream);
+    }
+    // One product for all rows; each row then divides by a temperature of its own.
+    tempered_logits(model, logit_stream, 1.0, logit_normed, logits);
+    for (row, logits) in rows.iter_mut().zip(logits.chunks_exact_mut(config.vocabulary)) {
         if row.growing.above + row.tokens.len() >= config.context {
             row.stop = Some(StopCause::Context);
             continue;
         }
-        let drawn = next(model, row, scratch, draw);
+        temper(logits, effective(row.request.sampling.temperature));
+        let normaliser = normalise(logits, numerators);
+        let uniform = draw(row.id, row.tokens.len() as u32);
+        let drawn = draw_token(&row.request.sampling, logits, numerators, &normaliser, uniform);
         row.tokens.push(drawn.token);
         row.logprobs.push(drawn.logprob);
-        row.stop = if row.request.end_tokens.contains(&drawn.token) {
-            Some(StopCause::EndToken)
-        } else if decide(row.id, &row.tokens) == Halt::Stop {
-            Some(StopCause::Halted)
-        } else if row.growing.above + row.tokens.len() == config.context {
-            Some(StopCause::Context)
-        } else if row.tokens.len() >= row.request.max_tokens {
-            Some(StopCause::Length)
-        } else {
-            None
-        };
+        row.stop = row.stop_after(drawn.token, config.context, decide);
     }
 }
 
-fn next(model: &Model, row: &Live, scratch: &mut RowScratch, draw: Draw<'_>) -> Drawn {
-    let config = model.config();
-    let RowScratch { logits, numerators, logit_stream, .. } = scratch;
-    logits.resize(config.vocabulary);
-    numerators.resize(config.vocabulary);
-    logit_stream.resize(config.hidden);
-    let temperature = row.request.sampling.temperature;
-    tempered_logits(model, &row.growing.stream, temperature, logit_stream, logits);
-    let normaliser = normalise(logits, numerators);
-    let uniform = draw(row.id, row.tokens.len() as u32);
-    draw_token(&row.request.sampling, logits, numerators, &normaliser, uniform)
+impl Live {
+    /// Why the step ends with `token`, its last one; `None` if it goes on.
+    fn stop_after(&self, token: u32, context: usize, decide: Decide<'_>) -> Option<StopCause> {
+        if self.request.end_tokens.contains(&token) {
+            Some(StopCause::EndToken)
+        } else if decide(self.id, &self.tokens) == Halt::Stop {
+            Some(StopCause::Halted)
+        } else if self.growing.above + self.tokens.len() == context {
+            Some(StopCause::Context)
+        } else if self.tokens.len() >= self.request.max_tokens {
+            Some(StopCause::Length)
+        } else {
+            None
+        }
+    }
 }
 
 fn finish(row: Live) -> Finished {

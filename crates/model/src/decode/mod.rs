@@ -2,6 +2,7 @@
 
 mod block;
 mod decoder;
+mod path_attention;
 mod prefix;
 mod request;
 mod row;

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{block::Block, prefix::Node};
+use super::{
+    block::Block,
+    path_attention::{AttentionScratch, Cluster, Member, QUERY_BLOCK, attend},
+    prefix::Node,
+};
 use crate::{
-    attention::{Heads, panel_scores, value_tile},
-    kernel::{Buffer, PANEL, scale, softmax_numerators},
+    attention::Heads,
+    kernel::Buffer,
     layer::{FeedForward, Projected, after_attention, before_attention, embed},
     model::Model,
     rotary::Rotary,
@@ -37,14 +41,25 @@ pub(crate) struct RowScratch {
     gate: Buffer,
     up: Buffer,
     inside: Buffer,
-    head_query: Buffer,
-    scores: Buffer,
-    out: Buffer,
+    attention: AttentionScratch,
     position: Vec<u32>,
     token: Vec<u32>,
     pub(super) logits: Buffer,
     pub(super) numerators: Buffer,
     pub(super) logit_stream: Buffer,
+    pub(super) logit_normed: Buffer,
+}
+
+/// Rows that pass through the layers together: bounds a thread's scratch.
+const BATCH: usize = 256;
+
+/// A run of one growing step's tokens inside a batch.
+struct Piece<'a> {
+    /// Index of the growing step.
+    step: usize,
+    tokens: &'a [u32],
+    /// Where the first token lies in the step's block.
+    first: usize,
 }
 
 /// Runs `tokens[i]` behind `rows[i]`: keys and values are appended to the rows' blocks, and their
@@ -56,29 +71,98 @@ pub(crate) fn run(
     tokens: &[&[u32]],
     scratch: &mut RowScratch,
 ) {
+    let mut batch = Vec::new();
+    let mut room = BATCH;
+    for (step, own) in tokens.iter().enumerate() {
+        let (mut rest, mut first) = (*own, rows[step].block.tokens());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(room));
+            batch.push(Piece { step, tokens: now, first });
+            room -= now.len();
+            first += now.len();
+            rest = later;
+            if room == 0 {
+                run_batch(model, rotary, rows, &batch, scratch);
+                batch.clear();
+                room = BATCH;
+            }
+        }
+    }
+    if !batch.is_empty() {
+        run_batch(model, rotary, rows, &batch, scratch);
+    }
+}
+
+fn run_batch(
+    model: &Model,
+    rotary: &Rotary,
+    rows: &mut [&mut Growing],
+    batch: &[Piece],
+    scratch: &mut RowScratch,
+) {
     let config = model.config();
     let heads = Heads::new(config);
-    scratch.reserve(model, tokens.iter().map(|own| own.len()).sum());
+    scratch.reserve(model, batch.iter().map(|piece| piece.tokens.len()).sum());
     scratch.token.clear();
     scratch.position.clear();
-    for (row, own) in rows.iter_mut().zip(tokens) {
-        let first = row.above + row.block.tokens();
-        scratch.token.extend_from_slice(own);
-        scratch.position.extend((first..first + own.len()).map(|position| position as u32));
-        row.block.grow(&heads, own.len());
+    for piece in batch {
+        let row = &mut rows[piece.step];
+        let position = (row.above + piece.first) as u32;
+        scratch.token.extend_from_slice(piece.tokens);
+        scratch.position.extend((position..).take(piece.tokens.len()));
+        row.block.grow(&heads, piece.tokens.len());
     }
     embed(model, &scratch.token, &mut scratch.stream[0]);
     for layer in 0..config.layers {
         scratch.project(model, rotary, layer);
-        scratch.attend(&heads, layer, rows, tokens);
+        scratch.write(&heads, layer, rows, batch);
+        for cluster in clusters(&heads, rows, batch) {
+            let rows = (&scratch.query[..], &mut scratch.attended[..]);
+            attend(&heads, layer, &cluster, &mut scratch.attention, rows);
+        }
         scratch.feed_forward(model, layer);
     }
     let mut last = 0;
-    for (row, own) in rows.iter_mut().zip(tokens) {
-        last += own.len();
+    for piece in batch {
+        last += piece.tokens.len();
         let stream = &scratch.stream[0][(last - 1) * config.hidden..last * config.hidden];
+        let row = &mut rows[piece.step];
         row.stream.clear();
         row.stream.extend_from_slice(stream);
+    }
+}
+
+/// Cuts the batch in runs of at most `QUERY_BLOCK` query rows that share their path.
+fn clusters<'a>(heads: &Heads, rows: &'a [&mut Growing], batch: &[Piece]) -> Vec<Cluster<'a>> {
+    let most = (QUERY_BLOCK / heads.group).max(1);
+    let mut clusters: Vec<Cluster> = Vec::new();
+    let (mut room, mut row) = (0, 0);
+    for piece in batch {
+        let Growing { path, above, block, .. } = &*rows[piece.step];
+        for from in (0..piece.tokens.len()).step_by(most) {
+            let tokens = most.min(piece.tokens.len() - from);
+            let member = Member { row, tokens, block, first: piece.first + from };
+            row += tokens;
+            match clusters.last_mut() {
+                Some(last) if tokens <= room && same_path(last.path, path) => {
+                    last.members.push(member);
+                    room -= tokens;
+                }
+                _ => {
+                    clusters.push(Cluster { path, above: *above, members: vec![member] });
+                    room = most - tokens;
+                }
+            }
+        }
+    }
+    clusters
+}
+
+fn same_path(left: &[Arc<Node>], right: &[Arc<Node>]) -> bool {
+    match (left.last(), right.last()) {
+        (None, None) => true,
+        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+        _ => false,
     }
 }
 
@@ -117,84 +201,14 @@ impl RowScratch {
         before_attention(model, layer, rotary, input, &mut self.normed, &mut out);
     }
 
-    fn attend(
-        &mut self,
-        heads: &Heads,
-        layer: usize,
-        rows: &mut [&mut Growing],
-        tokens: &[&[u32]],
-    ) {
-        let (query_width, kv_width) = (heads.query_width(), heads.kv_width());
-        let mut at = 0;
-        for (row, own) in rows.iter_mut().zip(tokens) {
-            let before = row.block.tokens() - own.len();
-            for token in 0..own.len() {
-                let from = (at + token) * kv_width;
-                let key = &self.key[from..from + kv_width];
-                let value = &self.value[from..from + kv_width];
-                row.block.write(heads, layer, before + token, key, value);
-            }
-            for token in 0..own.len() {
-                let place = (at + token) * query_width..(at + token + 1) * query_width;
-                self.attend_token(heads, layer, row, before + token + 1, place);
-            }
-            at += own.len();
-        }
-    }
-
-    /// One token over its path and the first `visible` tokens of its own step, block by block from
-    /// the start of the path: scores lie by path position, sums run in path order (INV-5).
-    fn attend_token(
-        &mut self,
-        heads: &Heads,
-        layer: usize,
-        row: &Growing,
-        visible: usize,
-        place: std::ops::Range<usize>,
-    ) {
-        let total = row.above + visible;
-        let padded = heads.padded();
-        // A block's last panel may write past its last token; the next block overwrites that.
-        let stride = total.next_multiple_of(PANEL) + PANEL;
-        self.head_query.reserve(heads.group * padded);
-        self.scores.reserve(heads.group * stride);
-        self.out.reserve(heads.group * padded);
-        let width = heads.group * heads.dim;
-        for kv in 0..heads.kv {
-            let from = place.start + kv * width;
-            let queries = self.query[from..from + width].chunks_exact(heads.dim);
-            for (to, query) in self.head_query.chunks_exact_mut(padded).zip(queries) {
-                to[..heads.dim].copy_from_slice(query);
-            }
-            let above = row.path.iter().map(|node| (&node.block, node.block.tokens()));
-            let blocks = above.chain([(&row.block, visible)]).filter(|(_, tokens)| *tokens > 0);
-            let mut offset = 0;
-            for (block, tokens) in blocks.clone() {
-                let shape = (tokens.div_ceil(PANEL), stride);
-                let panels = block.key(heads, layer, kv);
-                let to = &mut self.scores[offset..];
-                panel_scores(heads, heads.group, shape, &self.head_query, panels, to);
-                offset += tokens;
-            }
-            let mut inverse = [0.0_f32; 64];
-            for (index, scores) in
-                self.scores.chunks_exact_mut(stride).take(heads.group).enumerate()
-            {
-                let sum = softmax_numerators(&mut scores[..stride], total, heads.scale);
-                inverse[index] = 1.0 / sum;
-            }
-            let mut offset = 0;
-            for (block, tokens) in blocks {
-                let shape = (heads.group, stride);
-                let values = block.value(heads, layer, kv);
-                let weights = &self.scores[offset..];
-                value_tile(heads, shape, tokens, weights, values, &mut self.out, offset > 0);
-                offset += tokens;
-            }
-            let to = self.attended[from..from + width].chunks_exact_mut(heads.dim);
-            for (index, (to, out)) in to.zip(self.out.chunks_exact(padded)).enumerate() {
-                to.copy_from_slice(&out[..heads.dim]);
-                scale(to, inverse[index]);
+    fn write(&self, heads: &Heads, layer: usize, rows: &mut [&mut Growing], batch: &[Piece]) {
+        let width = heads.kv_width();
+        let mut projected = self.key.chunks_exact(width).zip(self.value.chunks_exact(width));
+        for piece in batch {
+            let block = &mut rows[piece.step].block;
+            let places = piece.first..piece.first + piece.tokens.len();
+            for (token, (key, value)) in places.zip(&mut projected) {
+                block.write(heads, layer, token, key, value);
             }
         }
     }
