@@ -40,7 +40,10 @@ pub enum EnvError {
         path: PathBuf,
     },
     /// A folder of databases holds none.
-    #[error("{}: holds no databases; expected files ending in .sqlite, .sqlite3 or .db", path.display())]
+    #[error(
+        "{}: holds no databases; expected files ending in .sqlite, .sqlite3 or .db",
+        path.display()
+    )]
     NoDatabases {
         /// The folder.
         path: PathBuf,

@@ -202,13 +202,15 @@ mod tests {
             (
                 Format::Gsm8k,
                 r##"{"question": "q", "answer": "48/2 = <<48/2=24>>24\n#### 1,072"}"##,
-                r#"{"answer":"1072","id":"gsm8k-1","question":"q","steps":[{"expression":"48/2","value":"24"}]}"#,
+                r#"{"answer":"1072","id":"gsm8k-1","question":"q",
+                    "steps":[{"expression":"48/2","value":"24"}]}"#,
             ),
             (
                 Format::Svamp,
                 r#"[{"ID": "chal-1", "Body": "A costs 76 dollars", "Question": "How much?",
                      "Equation": "( 76.0 - 25.0 )", "Answer": 51.0, "Type": "Subtraction"}]"#,
-                r#"{"answer":"51","id":"chal-1","question":"A costs 76 dollars. How much?","steps":[{"expression":"76 - 25","value":"51"}]}"#,
+                r#"{"answer":"51","id":"chal-1","question":"A costs 76 dollars. How much?",
+                    "steps":[{"expression":"76 - 25","value":"51"}]}"#,
             ),
             (
                 Format::Spider,
@@ -217,24 +219,29 @@ mod tests {
             ),
             (
                 Format::Spider,
-                r#"{"id": "x", "database": "d", "gold": "SELECT 1", "question": "q", "hardness": "easy"}"#,
+                r#"[{"id": "x", "database": "d", "gold": "SELECT 1", "question": "q",
+                     "hardness": "easy"}]"#,
                 r#"{"database":"d","gold":"SELECT 1","id":"x","question":"q"}"#,
             ),
             (
                 Format::Chat,
-                r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#,
-                r#"{"messages":[{"content":"q","role":"user"},{"content":"a","role":"assistant"}]}"#,
+                r#"[{"conversations": [{"from": "human", "value": "q"},
+                                       {"from": "gpt", "value": "a"}]}]"#,
+                r#"{"messages":[{"content":"q","role":"user"},
+                    {"content":"a","role":"assistant"}]}"#,
             ),
         ] {
             let imported = convert(format, "f", source.as_bytes()).unwrap();
-            assert_eq!(imported.text.trim_end(), expect, "{format:?}");
+            let expect: String = expect.lines().map(str::trim_start).collect();
+            assert_eq!(imported.text, expect + "\n", "{format:?}");
             assert_eq!((imported.count, imported.skipped.len()), (1, 0));
         }
     }
 
     #[test]
     fn what_cannot_be_converted_is_listed() {
-        let lines = "{\"question\": \"q\", \"answer\": \"no end\"}\n{\"question\": \"q\", \"answer\": \"#### 7\"}";
+        let line = |answer| format!("{{\"question\": \"q\", \"answer\": \"{answer}\"}}\n");
+        let lines = line("no end") + &line("#### 7");
         let imported = convert(Format::Gsm8k, "g.jsonl", lines.as_bytes()).unwrap();
         assert_eq!(imported.skipped, ["g.jsonl:1: `answer` must end in `#### number`"]);
         let error = convert(Format::Chat, "g.jsonl", lines.as_bytes()).unwrap_err().to_string();

@@ -1,6 +1,8 @@
 //! The `sql` environment as a user meets it: laws, cheats, and the invariants of reex_sql.md,
 //! section 10, that concern the environment.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod world;
 
 use std::collections::BTreeMap;
@@ -10,13 +12,43 @@ use stepwell_env::sql::config::{Entity, Exact, Explore};
 use stepwell_env::sql::{Config, Database, Fault, SqlEnvironment};
 use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
 
-fn environment(config: Config) -> SqlEnvironment {
+/// The environment over a file that lives as long as it: files are read in place.
+struct Shop {
+    environment: SqlEnvironment,
+    _folder: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Shop {
+    type Target = SqlEnvironment;
+
+    fn deref(&self) -> &SqlEnvironment {
+        &self.environment
+    }
+}
+
+fn environment(config: Config) -> Shop {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&world::write(folder.path())).unwrap();
-    // The folder outlives the environment: the file is read in place.
-    std::mem::forget(folder);
     let databases = BTreeMap::from([("shop".to_owned(), database)]);
-    SqlEnvironment::new(databases, &world::tasks(), config).unwrap()
+    let environment = SqlEnvironment::new(databases, &tasks(), config).unwrap();
+    Shop { environment, _folder: folder }
+}
+
+fn task(id: &str, gold: &str) -> Task {
+    let fields = [("database", "shop"), ("gold", gold)];
+    let fields: BTreeMap<String, String> =
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Task { id: id.to_owned(), question: format!("question {id}"), fields }
+}
+
+/// The tasks that cheats name.
+fn tasks() -> Vec<Task> {
+    vec![
+        task("count", "SELECT count(*) FROM customer WHERE state_code = 'CA'"),
+        task("names", "SELECT name FROM customer WHERE state_code = 'CA'"),
+        task("order", "SELECT name FROM customer ORDER BY age"),
+        task("states", "SELECT state_code FROM customer"),
+    ]
 }
 
 fn steps(text: &str) -> Vec<String> {
@@ -60,11 +92,11 @@ fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<S
 fn laws_hold_and_no_cheat_pays() {
     let environment = environment(Config::default());
     let mut tried = 0;
-    for task in world::tasks() {
+    for task in tasks() {
         let cheats = cheats(&task.id);
         tried += cheats.len();
         laws::environment(&Case {
-            environment: &environment,
+            environment: &*environment,
             task: &task,
             solution: &solution(&task),
             cheats: &cheats,
@@ -94,7 +126,7 @@ fn laws_hold_and_no_cheat_pays() {
 #[test]
 fn gold_against_gold_has_every_part() {
     let environment = environment(Config::default());
-    for task in world::tasks() {
+    for task in tasks() {
         let got = parts(&environment, &task, &solution(&task).join("\n---\n"));
         assert!(got.values().all(|part| (part - 1.0).abs() < 1e-12), "{}: {got:?}", task.id);
     }
@@ -103,7 +135,7 @@ fn gold_against_gold_has_every_part() {
 #[test]
 fn the_query_past_the_limit_is_never_run() {
     let environment = environment(Config { max_interactions: 2, ..Config::default() });
-    let task = world::task("count", "SELECT count(*) FROM customer");
+    let task = task("count", "SELECT count(*) FROM customer");
     let ask = "<think> x </think> <intermediate_sql> SELECT 1 </intermediate_sql>".to_owned();
     let mut episode = environment.start(&task, Key::new(1, Purpose::Episode)).unwrap();
     for _ in 0..2 {
@@ -117,7 +149,7 @@ fn the_query_past_the_limit_is_never_run() {
 
 #[test]
 fn parts_follow_their_settings() {
-    let task = world::task("t", "SELECT name FROM customer WHERE state_code = 'CA'");
+    let task = task("t", "SELECT name FROM customer WHERE state_code = 'CA'");
     let ask =
         |sql: &str| format!("<think> x </think> <intermediate_sql> {sql} </intermediate_sql>");
     let end = |sql: &str| format!("<think> x </think> <final_sql> {sql} </final_sql>");
@@ -160,14 +192,14 @@ fn parts_follow_their_settings() {
 #[test]
 fn a_failing_gold_query_is_nobodys_fault_but_the_tasks() {
     let environment = environment(Config::default());
-    let broken = world::task("broken", "SELECT nme FROM customer");
+    let broken = task("broken", "SELECT nme FROM customer");
     let start = environment.start(&broken, Key::new(1, Purpose::Episode));
     let reason = UnscoredReason::GoldFailed("no such column: nme".to_owned());
     assert_eq!(start.err(), Some(reason));
-    let mut tasks = world::tasks();
+    let mut tasks = tasks();
     tasks.push(broken);
-    tasks.push(world::task("constant", "SELECT 1"));
-    tasks.push(world::task("empty", "SELECT name FROM customer WHERE 0"));
+    tasks.push(task("constant", "SELECT 1"));
+    tasks.push(task("empty", "SELECT name FROM customer WHERE 0"));
     let found: Vec<(String, Fault)> =
         environment.check(&tasks).into_iter().map(|finding| (finding.id, finding.fault)).collect();
     let expect = [
@@ -181,8 +213,8 @@ fn a_failing_gold_query_is_nobodys_fault_but_the_tasks() {
 #[test]
 fn shuffled_observations_are_keyed_and_come_from_another_task() {
     let environment = environment(Config::default());
-    let control = environment.shuffled(&world::tasks()).unwrap();
-    let task = &world::tasks()[0];
+    let control = environment.shuffled(&tasks()).unwrap();
+    let task = &tasks()[0];
     let look = |environment: &SqlEnvironment, seed| {
         let key = Key::new(seed, Purpose::Episode);
         laws::play(environment, task, key, &solution(task))
@@ -199,7 +231,7 @@ fn shuffled_observations_are_keyed_and_come_from_another_task() {
 #[test]
 fn observations_and_prompts_read_as_documented() {
     let environment = environment(Config::default());
-    let task = &world::tasks()[0];
+    let task = &tasks()[0];
     let opening = environment.opening(task).user;
     let expect = "table state ( code text key , name text )\n\
         table customer ( id integer key , name text , state_code text , age integer , \
@@ -225,7 +257,7 @@ fn observations_and_prompts_read_as_documented() {
         ("", "error | expected one statement"),
     ] {
         let program = format!("<think> x </think> <intermediate_sql> {sql} </intermediate_sql>");
-        let turn = &laws::play(&environment, task, Key::new(1, Purpose::Episode), &[program])[0];
+        let turn = &laws::play(&*environment, task, Key::new(1, Purpose::Episode), &[program])[0];
         assert_eq!(turn, &Turn::Observation(format!("<result> {expect} </result>")), "{sql}");
     }
 }
@@ -233,7 +265,7 @@ fn observations_and_prompts_read_as_documented() {
 #[test]
 fn votes_count_results_and_not_texts() {
     let environment = environment(Config::default());
-    let task = &world::tasks()[1];
+    let task = &tasks()[1];
     let ballot = |sql: &str| environment.answer(task, &format!("<final_sql> {sql} </final_sql>"));
     assert!(ballot("SELECT 1").is_some());
     assert_eq!(ballot("SELECT 1"), ballot("SELECT 2 - 1.0 AS x"));
@@ -247,9 +279,9 @@ fn votes_count_results_and_not_texts() {
 fn many_threads_judge_alike() {
     let environment = environment(Config::default());
     let judge = |task: &Task| parts(&environment, task, &solution(task).join("\n---\n"));
-    let expect: Vec<_> = world::tasks().iter().map(judge).collect();
+    let expect: Vec<_> = tasks().iter().map(judge).collect();
     std::thread::scope(|scope| {
-        let work = || assert_eq!(world::tasks().iter().map(judge).collect::<Vec<_>>(), expect);
+        let work = || assert_eq!(tasks().iter().map(judge).collect::<Vec<_>>(), expect);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });

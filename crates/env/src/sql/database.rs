@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::config::Limits;
 use super::equality::Comparison;
+use super::file;
 use super::schema::{self, TableSchema};
-use super::store::{self, Store};
+use super::store::Store;
 use super::twin;
 use crate::EnvError;
 
@@ -47,11 +48,11 @@ impl Database {
     /// Opens a SQLite file. It must not change while the run lasts: it is read in place, without
     /// locks. Its twin is derived.
     pub fn open(path: &Path) -> Result<Database, EnvError> {
-        let connection = store::open_file(path)?;
+        let connection = file::open_file(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let damaged = |error: rusqlite::Error| EnvError::Damaged {
             path: path.to_owned(),
-            cause: store::words(&error).to_owned(),
+            cause: file::words(&error).to_owned(),
         };
         let tables = schema::read(&connection).map_err(damaged)?;
         Ok(Database {
@@ -74,7 +75,7 @@ impl Database {
     ) -> Result<Database, EnvError> {
         let failed = |error: rusqlite::Error| EnvError::Script {
             name: name.to_owned(),
-            cause: store::words(&error).to_owned(),
+            cause: file::words(&error).to_owned(),
         };
         let connection = Connection::open_in_memory().map_err(failed)?;
         connection.execute_batch(original).map_err(failed)?;
@@ -113,7 +114,7 @@ impl Database {
     pub(super) fn limit(&mut self, limits: &Limits) -> Result<(), EnvError> {
         let failed = |error: rusqlite::Error| EnvError::Script {
             name: self.name.clone(),
-            cause: store::words(&error).to_owned(),
+            cause: file::words(&error).to_owned(),
         };
         self.original.limit(limits.clone()).map_err(failed)?;
         match &mut self.twins {
@@ -150,7 +151,7 @@ impl Database {
     }
 
     fn derive(&self, source: &Path, variant: usize) -> Option<Store> {
-        let source = store::open_file(source).ok()?;
+        let source = file::open_file(source).ok()?;
         let mut twin = Store::guard(twin::build(&source, &self.name, variant).ok()?).ok()?;
         twin.limit(self.limits.clone()).ok()?;
         Some(twin)

@@ -11,8 +11,10 @@
 //! Nearly equal numbers are no equivalence (a = b and b = c do not give a = c), so multisets are
 //! matched row by row: after sorting, and where that fails, each row with the first that is free.
 
+use std::cmp::Ordering;
+
 use super::config::ResultCompare;
-use super::lexer;
+use super::lexer::{self, Kind};
 use super::value::{Table, Value};
 
 /// Relative distance within which two numbers are equal.
@@ -46,8 +48,11 @@ impl Comparison {
                 &b.rows.iter().collect::<Vec<_>>(),
             );
         }
-        let (a, b) = (sorted(&a.rows, self.rows), sorted(&b.rows, self.rows));
-        same_list(&a, &b) || a.len() == b.len() && same_by_search(&a, &b)
+        let (a, b) = (sorted(&a.rows), sorted(&b.rows));
+        match self.rows {
+            ResultCompare::Multiset => same_list(&a, &b) || a.len() == b.len() && matched(&a, &b),
+            ResultCompare::Set => held(&a, &b) && held(&b, &a),
+        }
     }
 }
 
@@ -70,7 +75,8 @@ pub(super) fn ballot(table: &Table) -> String {
 
 /// True where a query orders its rows: `ORDER BY` outside all parentheses.
 pub fn is_ordered(sql: &str) -> bool {
-    let tokens = lexer::tokens(sql);
+    let mut tokens = lexer::tokens(sql);
+    tokens.retain(|token| token.kind != Kind::Comment);
     let mut depth = 0i64;
     for (at, token) in tokens.iter().enumerate() {
         depth += i64::from(token.is_symbol("(")) - i64::from(token.is_symbol(")"));
@@ -110,37 +116,46 @@ fn same_list(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_row(a, b))
 }
 
-/// Rows in one order whatever order they came in. Exact cells decide before floating ones, so
-/// that two numbers within the tolerance do not tear apart rows that differ elsewhere.
-fn sorted(rows: &[Vec<Value>], compare: ResultCompare) -> Vec<&Vec<Value>> {
-    let mut rows: Vec<&Vec<Value>> = rows.iter().collect();
-    let exact = |a: &Value, b: &Value| match (a, b) {
-        (Value::Real(_), _) | (_, Value::Real(_))
-            if a.number().is_some() && b.number().is_some() =>
-        {
-            std::cmp::Ordering::Equal
-        }
+/// Rows in one order whatever order they came in. Texts and bytes decide before numbers, so that
+/// two numbers within the tolerance do not tear apart rows that differ elsewhere.
+fn sorted(rows: &[Vec<Value>]) -> Vec<&Vec<Value>> {
+    let apart_from_numbers = |a: &Value, b: &Value| match (a.number(), b.number()) {
+        (Some(_), Some(_)) => Ordering::Equal,
         _ => a.order(b),
     };
+    let compare = |a: &[Value], b: &[Value], by: &dyn Fn(&Value, &Value) -> Ordering| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| by(a, b))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    };
+    let mut rows: Vec<&Vec<Value>> = rows.iter().collect();
     rows.sort_by(|a, b| {
-        let by = |order: &dyn Fn(&Value, &Value) -> std::cmp::Ordering| {
-            a.iter().zip(b.iter()).map(|(a, b)| order(a, b)).find(|found| found.is_ne())
-        };
-        by(&exact).or_else(|| by(&Value::order)).unwrap_or(std::cmp::Ordering::Equal)
+        compare(a, b, &apart_from_numbers).then_with(|| compare(a, b, &Value::order))
     });
-    if compare == ResultCompare::Set {
-        rows.dedup_by(|a, b| same_row(a, b));
-    }
     rows
 }
 
-fn same_by_search(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
-    if a.len() > SEARCHED_ROWS_MAX {
-        return false;
-    }
+/// Gives each row the first free partner.
+fn matched(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
     let mut free = vec![true; b.len()];
+    a.len() <= SEARCHED_ROWS_MAX
+        && a.iter().all(|row| {
+            let found = (0..b.len()).find(|&at| free[at] && same_row(row, b[at]));
+            found.inspect(|&at| free[at] = false).is_some()
+        })
+}
+
+/// True where every row of `a` has an equal in `b`. Past the limit of the search, a row's equal
+/// must stand where the order puts it.
+fn held(a: &[&Vec<Value>], b: &[&Vec<Value>]) -> bool {
+    if a.len().max(b.len()) <= SEARCHED_ROWS_MAX {
+        return a.iter().all(|row| b.iter().any(|other| same_row(row, other)));
+    }
+    let mut at = 0;
     a.iter().all(|row| {
-        let found = (0..b.len()).find(|&at| free[at] && same_row(row, b[at]));
-        found.inspect(|&at| free[at] = false).is_some()
+        let found = (at..b.len()).find(|&place| same_row(row, b[place]));
+        found.inspect(|&place| at = place).is_some()
     })
 }

@@ -171,6 +171,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn every_text_has_tokens(sql in "\\PC{0,60}") {
             tokens(&sql);

@@ -28,6 +28,7 @@ pub mod database;
 mod entities;
 mod episode;
 pub mod equality;
+mod file;
 mod judge;
 mod lexer;
 pub mod markup;

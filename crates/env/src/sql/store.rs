@@ -2,23 +2,23 @@
 //!
 //! Covered: one statement, SELECT only, an allow-list of functions ([`super::permission`]), limits
 //! on text, rows, bytes and virtual-machine steps, all of them counts. Not covered, because
-//! everything runs inside this process: a function that is slow by itself is not interrupted
-//! (`LIKE` over long text), and memory is bounded only through the product of those counts. The
-//! jailed child process with a wall clock (DECISIONS 22) closes both; until then this is a second
-//! layer without its first.
+//! everything runs inside this process: one instruction that is slow by itself (`LIKE` or `UNION`
+//! over long texts) is not interrupted, and memory is bounded only by the product of the counts.
+//! The jailed child process with a wall clock (DECISIONS 22) closes both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use thiserror::Error;
 
 use super::config::Limits;
+use super::file::{damaged, open_file, words};
 use super::lexer;
 use super::permission::{self, Asked};
 use super::value::{Table, Value};
@@ -261,52 +261,10 @@ impl Store {
     }
 }
 
-/// Opens a file for reading and checks that it is a whole database.
-pub(super) fn open_file(path: &Path) -> Result<Connection, EnvError> {
-    let unreadable = |cause: String| EnvError::Unreadable { path: path.to_owned(), cause };
-    let absolute = path.canonicalize().map_err(|error| unreadable(error.to_string()))?;
-    let mut log = absolute.clone().into_os_string();
-    log.push("-wal");
-    if PathBuf::from(log).metadata().is_ok_and(|file| file.len() > 0) {
-        return Err(EnvError::UnmergedLog { path: path.to_owned() });
-    }
-    let location = absolute.to_str().ok_or_else(|| unreadable("its path is not UTF-8".into()))?;
-    // The characters that a URI would read as its own.
-    let location = location.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let uri = format!("file:{location}?mode=ro&immutable=1");
-    let connection = Connection::open_with_flags(uri, flags).map_err(|e| damaged(path, &e))?;
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| damaged(path, &error))?;
-    if verdict != "ok" {
-        return Err(EnvError::Damaged { path: path.to_owned(), cause: verdict });
-    }
-    Ok(connection)
-}
-
-fn damaged(path: &Path, error: &rusqlite::Error) -> EnvError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => EnvError::NotADatabase { path: path.to_owned() },
-        _ => EnvError::Damaged { path: path.to_owned(), cause: words(error).to_owned() },
-    }
-}
-
 /// Tables and views, lower case.
 fn names(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     let sql = "SELECT lower(name) FROM sqlite_schema WHERE type IN ('table', 'view')";
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
-}
-
-/// SQLite's message alone: the library's own rendering repeats the whole query.
-pub(super) fn words(error: &rusqlite::Error) -> &str {
-    match error {
-        rusqlite::Error::SqlInputError { msg, .. } => msg,
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message,
-        _ => "the query cannot be run",
-    }
 }
 
 pub(super) fn value(cell: ValueRef<'_>) -> Value {

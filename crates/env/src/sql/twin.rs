@@ -232,3 +232,65 @@ fn add_rows(table: &TableSchema, rows: &mut Vec<Vec<Cell>>, key: Key) {
         rows.push(row);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "
+        CREATE TABLE team (code TEXT PRIMARY KEY, city TEXT);
+        INSERT INTO team VALUES ('a', 'Rome'), ('b', 'Oslo'), ('c', 'Lima'), ('d', 'Oslo');
+        CREATE TABLE player (id INTEGER PRIMARY KEY, team TEXT REFERENCES team (code),
+            height REAL, goals INTEGER, active INTEGER);
+        CREATE UNIQUE INDEX one_height ON player (height);
+        CREATE VIEW tall AS SELECT id FROM player WHERE height > 1.8;
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+        INSERT INTO player
+           SELECT i, substr('abcd', i % 4 + 1, 1), 1.5 + i / 100.0, i * 3, i % 2 FROM n;
+    ";
+
+    fn source() -> Connection {
+        let source = Connection::open_in_memory().unwrap();
+        source.execute_batch(SOURCE).unwrap();
+        source
+    }
+
+    fn ask(database: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, Cell>(0)).unwrap();
+        rows.map(|cell| format!("{:?}", cell.unwrap())).collect()
+    }
+
+    #[test]
+    fn the_same_name_and_variant_give_the_same_twin() {
+        let dump = |name, variant| {
+            let twin = build(&source(), name, variant).unwrap();
+            ask(&twin, "SELECT id || team || height || goals FROM player ORDER BY id")
+        };
+        assert_eq!(dump("x", 0), dump("x", 0));
+        assert_ne!(dump("x", 0), dump("x", 1));
+        assert_ne!(dump("x", 0), dump("y", 0));
+    }
+
+    #[test]
+    fn keys_words_and_schema_stay_while_rows_and_numbers_move() {
+        let source = source();
+        for variant in 0..VARIANTS {
+            let twin = build(&source, "x", variant).unwrap();
+            let same = |sql: &str| assert_eq!(ask(&source, sql), ask(&twin, sql), "{sql}");
+            let differs = |sql: &str| assert_ne!(ask(&source, sql), ask(&twin, sql), "{sql}");
+            let none = |sql: &str| assert!(ask(&twin, sql).is_empty(), "{sql}");
+            same("SELECT sql FROM sqlite_schema ORDER BY name");
+            differs("SELECT count(*) FROM team");
+            differs("SELECT sum(goals) FROM player");
+            differs("SELECT count(*) FROM tall");
+            // A surviving row keeps its key and its team; a word of the twin is one of the source.
+            none("SELECT id FROM player WHERE id <= 40 AND team <> substr('abcd', id % 4 + 1, 1)");
+            none("SELECT city FROM team WHERE city NOT IN ('Rome', 'Oslo', 'Lima')");
+            // Codes are no measures: they stay among themselves, and no number turns negative.
+            none("SELECT active FROM player WHERE active NOT IN (0, 1)");
+            none("SELECT goals FROM player WHERE goals < 0 OR typeof(goals) <> 'integer'");
+            assert!(!ask(&twin, "SELECT id FROM player JOIN team ON team = code").is_empty());
+        }
+    }
+}

@@ -36,17 +36,26 @@ impl Value {
         }
     }
 
-    /// A total order: NULL, numbers by value, text, bytes. Whole and floating numbers of one value
-    /// are equal in it.
+    /// A total order: NULL, numbers by value, text, bytes. A whole number stands before a floating
+    /// one of its value, and whole numbers that one floating number cannot tell apart stand in
+    /// their own order: both keep the order transitive.
     pub(crate) fn order(&self, other: &Value) -> Ordering {
         match (self, other) {
-            (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
             (Value::Text(a), Value::Text(b)) => a.cmp(b),
             (Value::Blob(a), Value::Blob(b)) => a.cmp(b),
-            (a, b) => match (a.number(), b.number()) {
-                (Some(a), Some(b)) => a.total_cmp(&b),
+            (a, b) => match (a.place(), b.place()) {
+                (Some(a), Some(b)) => a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)),
                 _ => a.class().cmp(&b.class()),
             },
+        }
+    }
+
+    fn place(&self) -> Option<(f64, (bool, i64))> {
+        match self {
+            Value::Integer(whole) => Some((*whole as f64, (false, *whole))),
+            // Minus zero is zero.
+            Value::Real(real) => Some((real + 0.0, (true, 0))),
+            Value::Null | Value::Text(_) | Value::Blob(_) => None,
         }
     }
 

@@ -1,9 +1,6 @@
 //! A small shop for tests: customers who live in states.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-
-use stepwell_tree::Task;
 
 pub(crate) const ROWS: &str = "
     CREATE TABLE state (code TEXT PRIMARY KEY, name TEXT);
@@ -24,21 +21,4 @@ pub(crate) fn write(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("shop.sqlite");
     rusqlite::Connection::open(&path).unwrap().execute_batch(ROWS).unwrap();
     path
-}
-
-pub(crate) fn task(id: &str, gold: &str) -> Task {
-    let fields = [("database", "shop"), ("gold", gold)];
-    let fields: BTreeMap<String, String> =
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Task { id: id.to_owned(), question: format!("question {id}"), fields }
-}
-
-/// The tasks that cheats name.
-pub(crate) fn tasks() -> Vec<Task> {
-    vec![
-        task("count", "SELECT count(*) FROM customer WHERE state_code = 'CA'"),
-        task("names", "SELECT name FROM customer WHERE state_code = 'CA'"),
-        task("order", "SELECT name FROM customer ORDER BY age"),
-        task("states", "SELECT state_code FROM customer"),
-    ]
 }
