@@ -50,11 +50,13 @@ fn first_half(_: &str, said: &[String]) -> Verdict {
 }
 
 fn unscored(tree: &StepTree) -> Vec<&UnscoredReason> {
-    let reason = |verdict| match verdict {
-        &Verdict::Unscored(ref reason) => Some(reason),
-        _ => None,
-    };
-    tree.verdict.iter().filter_map(reason).collect()
+    let mut reasons = Vec::new();
+    for verdict in &tree.verdict {
+        if let Verdict::Unscored(reason) = verdict {
+            reasons.push(reason);
+        }
+    }
+    reasons
 }
 
 fn same(a: &[Grown], b: &[Grown]) -> bool {
