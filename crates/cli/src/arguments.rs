@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     name = "stepwell",
     version,
+    max_term_width = 100,
     after_help = "\
 Begin with:
   stepwell doctor                       is this machine ready?

@@ -1,5 +1,6 @@
 //! A run as a person sees it go on: a bar on a terminal, plain lines in a log.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -29,11 +30,13 @@ pub(crate) struct Progress {
     numbers: String,
     accuracy: Option<f64>,
     told_to_stop: bool,
+    /// Said once the run is sure to begin.
+    greeting: Option<String>,
 }
 
 impl Progress {
-    /// Progress of a run with this many stages.
-    pub(crate) fn new(stages: usize) -> Self {
+    /// Progress of a run with this many stages in this folder.
+    pub(crate) fn new(stages: usize, run: &Path) -> Self {
         let watched = watched();
         let target =
             if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -51,6 +54,7 @@ impl Progress {
             numbers: String::new(),
             accuracy: None,
             told_to_stop: false,
+            greeting: Some(format!("run folder: {}", run.display())),
         }
     }
 
@@ -68,6 +72,9 @@ impl Progress {
         (self.begun, self.begun_at) = (Instant::now(), done);
         self.numbers.clear();
         self.line_due = Instant::now();
+        if let Some(greeting) = self.greeting.take() {
+            self.say(&greeting);
+        }
         let template = "{prefix} {bar:24} {pos}/{len} {wide_msg}";
         let style = ProgressStyle::with_template(template).expect("the template is ours");
         self.bar.set_style(style.progress_chars("━╸ "));

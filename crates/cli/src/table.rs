@@ -61,6 +61,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     match whole {
         3600.. => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
         60.. => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ if seconds < 1.0 => format!("{seconds:.2} s"),
         _ => format!("{seconds:.1} s"),
     }
 }

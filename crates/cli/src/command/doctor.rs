@@ -140,6 +140,10 @@ fn packages() -> Vec<PathBuf> {
             roots.extend(file.parent().and_then(Path::parent).map(Path::to_owned));
         }
     }
+    // pyenv's `python3` is a shim beside its versions.
+    let versions = roots.iter().flat_map(|root| std::fs::read_dir(root.join("versions")));
+    let versions: Vec<PathBuf> = versions.flatten().flatten().map(|entry| entry.path()).collect();
+    roots.extend(versions);
     roots.extend(std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local")));
     roots.push(PathBuf::from("/usr/local"));
     let mut found = Vec::new();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use stepwell_model::tokenizer::Tokenizer;
 use stepwell_store::{CommitInfo, CommitKey, Kind, RunReader, StoredTree};
-use stepwell_tree::{Origin, StepId, Task, Verdict, draw, leaves};
+use stepwell_tree::{Origin, StepId, Stop, Task, Verdict, draw, leaves};
 
 use crate::arguments::Inspect;
 use crate::failure::input;
@@ -185,13 +185,29 @@ fn tokens(stored: &StoredTree, step: usize, run: &Path) -> anyhow::Result<String
         None => "no credit".to_owned(),
     };
     Ok(format!(
-        "step {step}, {:?}, stop {:?}, {worth}{}\n{}\n\n{}",
-        tree.origin[step],
-        tree.stop[step],
+        "step {step}: {}, {worth}{}\n{}\n\n{}",
+        written(tree.origin[step], tree.stop[step]),
         verdict(&tree.verdict[step]),
         visible_lines(stored.text[step].as_deref().unwrap_or("(no text kept)")),
         table(&head, &rows)
     ))
+}
+
+/// Who wrote a step, and why it ended.
+fn written(origin: Origin, stop: Stop) -> String {
+    let ended = match stop {
+        Stop::NotSampled => "",
+        Stop::StopString => ", ended by a stop string",
+        Stop::EndOfText => ", ended by the end of text",
+        Stop::Length => ", ended by `max_tokens`",
+        Stop::Context => ", ended by the path's limit",
+    };
+    match origin {
+        Origin::Prompt => "the prompt".to_owned(),
+        Origin::Policy(version) => format!("policy after {} updates{ended}", version.0),
+        Origin::Environment => "the environment's answer".to_owned(),
+        Origin::Demonstration => "a demonstration".to_owned(),
+    }
 }
 
 fn verdict(verdict: &Verdict) -> String {

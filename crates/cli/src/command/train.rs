@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use stepwell_engine::observe::{Event, Observer as _};
 use stepwell_engine::recipe::{Recipe, diff};
 use stepwell_engine::run::{self, Outcome};
 
@@ -25,8 +24,7 @@ pub(crate) fn train(words: &Train) -> anyhow::Result<ExitCode> {
         None => free_folder(&words.recipe),
     };
     interrupt::listen()?;
-    let mut progress = Progress::new(recipe.stage.len());
-    progress.event(Event::Note(format!("run folder: {}", run.display())));
+    let mut progress = Progress::new(recipe.stage.len(), &run);
     let outcome = run::start(&recipe, &run, words.threads.count(), &mut progress);
     progress.finish();
     ended(&run, &recipe, outcome?)
@@ -37,7 +35,7 @@ pub(crate) fn resume(words: &Resume) -> anyhow::Result<ExitCode> {
     let recipe = recorded_recipe(&words.run)?;
     refuse_changes(&recipe, words)?;
     interrupt::listen()?;
-    let mut progress = Progress::new(recipe.stage.len());
+    let mut progress = Progress::new(recipe.stage.len(), &words.run);
     let outcome = run::resume(&words.run, words.threads.count(), &mut progress);
     progress.finish();
     ended(&words.run, &recipe, outcome?)
@@ -86,7 +84,7 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
     say(summary::stages(recipe, &history));
     let curves = summary::curves(&history);
     if !curves.is_empty() {
-        say(curves.draw(width().min(100), 10));
+        say(curves.draw(width().min(100), 9));
         let picture = run.join("curve.svg");
         write_whole(&picture, curves.svg(&run.display().to_string()).as_bytes())?;
         say(format!("curve: {}", picture.display()));
