@@ -55,3 +55,40 @@ impl Drop for Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Family, testing::tiny};
+
+    fn step(parent: Option<&Prefix>) -> Prefix {
+        let total = parent.map_or(1, |parent| parent.len() + 1);
+        let block = Block::new(&tiny(Family::Llama));
+        Prefix(Arc::new(Node { parent: parent.cloned(), block, total, stream: Vec::new() }))
+    }
+
+    #[test]
+    fn a_step_is_freed_with_its_last_user_and_no_sooner() {
+        let root = step(None);
+        let (left, right) = (step(Some(&root)), step(Some(&root)));
+        assert_eq!((root.owners(), left.owners()), (3, 1));
+        let watch = [&root, &left, &right].map(|prefix| Arc::downgrade(&prefix.0));
+        let alive = || watch.each_ref().map(|weak| weak.upgrade().is_some());
+        drop(root);
+        assert_eq!(alive(), [true, true, true], "children keep their parent");
+        drop(left);
+        assert_eq!(alive(), [true, false, true], "a fork is freed alone");
+        drop(right);
+        assert_eq!(alive(), [false, false, false]);
+    }
+
+    #[test]
+    fn a_very_long_path_drops_without_recursion() {
+        let mut prefix = step(None);
+        for _ in 0..100_000 {
+            prefix = step(Some(&prefix));
+        }
+        assert_eq!(prefix.path().len(), 100_001);
+        drop(prefix);
+    }
+}

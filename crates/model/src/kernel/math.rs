@@ -212,6 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn the_vector_unit_computes_the_bits_of_the_portable_code() {
+        // The largest score is 0 and the scale 1, so each result is `exp` of the score itself,
+        // here compiled without any vector unit.
+        let scores: Vec<f32> = (0..20_011_u16).map(|step| f32::from(step) / -229.0).collect();
+        let mut numerators = scores.clone();
+        softmax_numerators(&mut numerators, 20_011, 1.0);
+        for (score, numerator) in scores.iter().zip(&numerators) {
+            assert_eq!(exp(*score).to_bits(), numerator.to_bits(), "e^{score}");
+        }
+    }
+
+    #[test]
     fn a_longer_slice_does_not_change_a_softmax() {
         let scores: Vec<f32> = (0..70_u8).map(|value| f32::from(value % 7)).collect();
         let mut long = scores.clone();

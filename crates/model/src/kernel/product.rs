@@ -171,8 +171,16 @@ pub(crate) fn product_grad_weight(
             let column = (first + index) * PANEL;
             let width = PANEL.min(n - column);
             for (row, lanes) in scratch.pack.chunks_exact_mut(PANEL).take(rows).enumerate() {
-                lanes[..width].copy_from_slice(&dy[row * n + column..][..width]);
-                lanes[width..].fill(0.0);
+                let from = &dy[row * n + column..][..width];
+                // A copy of known length is two moves; of unknown length it is a call.
+                if let (Some(lanes), Some(from)) =
+                    (lanes.first_chunk_mut::<PANEL>(), from.first_chunk::<PANEL>())
+                {
+                    *lanes = *from;
+                } else {
+                    lanes[..width].copy_from_slice(from);
+                    lanes[width..].fill(0.0);
+                }
             }
             let tile = Tile {
                 rows: k,

@@ -1,0 +1,146 @@
+//! The projections of a layer, backwards: from queries, keys and values to the layer's input.
+
+use super::{partial_widths, split};
+use crate::{
+    gradients::Gradients,
+    kernel::{add, product_grad_input, rms_norm, rms_norm_grad},
+    layer::turn,
+    model::Model,
+    train::{
+        activations::{CHUNK, LayerActivations, chunks, chunks_mut},
+        weights::{WeightTask, run_weights},
+        workspace::{Worker, Workspace},
+    },
+};
+
+/// One chunk of rows of the projections.
+struct ProjectionTask<'a> {
+    position: &'a [u32],
+    input: &'a [f32],
+    raw: Option<(&'a [f32], &'a [f32])>,
+    query: &'a mut [f32],
+    key: &'a mut [f32],
+    value: &'a mut [f32],
+    normed: &'a mut [f32],
+    d_middle: &'a [f32],
+    d_input: &'a mut [f32],
+    partial: &'a mut [f32],
+}
+
+pub(super) fn projection_rows(
+    workspace: &mut Workspace,
+    model: &Model,
+    layer: usize,
+    position: &[u32],
+) {
+    let config = model.config();
+    let (hidden, query_width, kv_width) = (config.hidden, config.query_width(), config.kv_width());
+    let partial: usize = partial_widths(config).iter().sum();
+    let LayerActivations { input, query, key, value, raw_query, raw_key, .. } =
+        &mut workspace.layers[layer];
+    let flow = &mut workspace.flow;
+    let mut raw = chunks(raw_query, query_width).zip(chunks(raw_key, kv_width));
+    let projected = chunks_mut(query, query_width)
+        .zip(chunks_mut(key, kv_width).zip(chunks_mut(value, kv_width)));
+    let streams = chunks(&flow.middle, hidden)
+        .zip(chunks_mut(&mut workspace.d_stream, hidden))
+        .zip(flow.partial.chunks_mut(partial));
+    let tasks: Vec<_> = position
+        .chunks(CHUNK)
+        .zip(chunks(input, hidden).zip(chunks_mut(&mut flow.normed, hidden)))
+        .zip(projected)
+        .zip(streams)
+        .map(|(((position, (input, normed)), (query, (key, value))), streams)| {
+            let ((d_middle, d_input), partial) = streams;
+            let raw = raw.next();
+            ProjectionTask {
+                position,
+                input,
+                raw,
+                query,
+                key,
+                value,
+                normed,
+                d_middle,
+                d_input,
+                partial,
+            }
+        })
+        .collect();
+    let rotary = &workspace.rotary;
+    workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, mut task| {
+        turn(rotary, task.position, task.query, query_width, -1.0);
+        turn(rotary, task.position, task.key, kv_width, -1.0);
+        projection_chunk(model, layer, worker, &mut task);
+    });
+}
+
+fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut ProjectionTask) {
+    let config = model.config();
+    let slots = model.layout.layers[layer];
+    let epsilon = config.norm_epsilon as f32;
+    let mut partial = &mut *task.partial;
+    let [input_norm, _, query_norm, key_norm, query_bias, key_bias, value_bias] =
+        partial_widths(config).map(|width| split(&mut partial, width));
+    if let (Some([query, key]), Some((raw_query, raw_key))) = (slots.head_norm, task.raw) {
+        for (rows, raw, slot, d_weight) in [
+            (&mut *task.query, raw_query, query, query_norm),
+            (&mut *task.key, raw_key, key, key_norm),
+        ] {
+            worker.hidden.reserve(rows.len());
+            let d_normed = &mut worker.hidden[..rows.len()];
+            d_normed.copy_from_slice(rows);
+            rows.fill(0.0);
+            rms_norm_grad(raw, model.vector(slot), epsilon, d_normed, rows, d_weight);
+        }
+    }
+    if slots.bias.is_some() {
+        for (rows, bias) in
+            [(&*task.query, query_bias), (&*task.key, key_bias), (&*task.value, value_bias)]
+        {
+            rows.chunks_exact(bias.len()).for_each(|row| add(bias, row));
+        }
+    }
+    let d_normed = &mut worker.normed[..task.input.len()];
+    d_normed.fill(0.0);
+    for (rows, slot) in
+        [(&*task.query, slots.query), (&*task.key, slots.key), (&*task.value, slots.value)]
+    {
+        product_grad_input(rows, model.matrix(slot), d_normed, &mut worker.product);
+    }
+    let weight = model.vector(slots.input_norm);
+    rms_norm(task.input, weight, epsilon, task.normed);
+    task.d_input.copy_from_slice(task.d_middle);
+    rms_norm_grad(task.input, weight, epsilon, d_normed, task.d_input, input_norm);
+}
+
+pub(super) fn projection_weights(
+    workspace: &mut Workspace,
+    model: &Model,
+    layer: usize,
+    gradients: &mut Gradients,
+) {
+    let config = model.config();
+    let (query_width, kv_width) = (config.query_width(), config.kv_width());
+    let LayerActivations { query, key, value, .. } = &workspace.layers[layer];
+    let slots = model.layout.layers[layer];
+    let mut taken = gradients.slots_mut();
+    let parts = [
+        (slots.query, query, query_width),
+        (slots.key, key, kv_width),
+        (slots.value, value, kv_width),
+    ];
+    let (x, k) = (&workspace.flow.normed[..], config.hidden);
+    let tasks = parts
+        .into_iter()
+        .map(|(slot, dy, n)| WeightTask {
+            dy,
+            n,
+            x,
+            k,
+            first: 0,
+            dw: std::mem::take(&mut taken[slot]),
+        })
+        .collect();
+    run_weights(&workspace.team, &mut workspace.worker, tasks);
+}
