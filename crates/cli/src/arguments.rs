@@ -71,8 +71,8 @@ impl Threads {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  stepwell train recipes/tree.toml
-  stepwell train recipes/tree.toml --set stage[1].rl.steps=20 --run runs/short
+  stepwell train recipes/sql_explore.toml
+  stepwell train recipes/sql_explore.toml --set stage[1].rl.steps=20 --run runs/short
 
 The first Ctrl-C finishes the step, writes a checkpoint and stops; the second stops at once. Either
 way `stepwell resume` goes on and ends with the same weights.")]
@@ -131,10 +131,9 @@ pub(crate) enum DecodingWord {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  stepwell eval runs/tree-1
-  stepwell eval runs/tree-1 --decoding compare --leaves 8
-  stepwell eval runs/tree-1 --shuffled-results     what a policy gets that cannot look: the guess \
-level")]
+  stepwell eval runs/sql_explore-1
+  stepwell eval runs/sql_explore-1 --decoding compare --leaves 8
+  stepwell eval runs/sql_explore-1 --shuffled-results    the guess level")]
 pub(crate) struct Eval {
     /// The run's folder
     pub(crate) run: PathBuf,
@@ -181,9 +180,9 @@ fn temperature(text: &str) -> Result<f64, String> {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  stepwell inspect runs/tree-1                            a tree of the newest update
-  stepwell inspect runs/tree-1 --update 0 --tree 3        the fourth tree of the first update
-  stepwell inspect runs/tree-1 --step 5                   the tokens of its step 5")]
+  stepwell inspect runs/sql_explore-1                            a tree of the newest update
+  stepwell inspect runs/sql_explore-1 --update 0 --tree 3        the fourth tree of the first update
+  stepwell inspect runs/sql_explore-1 --step 5                   the tokens of its step 5")]
 pub(crate) struct Inspect {
     /// The run's folder
     pub(crate) run: PathBuf,

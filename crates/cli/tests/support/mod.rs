@@ -6,30 +6,30 @@ use std::process::{Child, Command, Stdio};
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     /// Fails unless the command was fine.
     #[track_caller]
-    pub fn fine(self) -> Self {
+    pub(crate) fn fine(self) -> Self {
         assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
         self
     }
 }
 
 /// The binary, in a folder of its own and without words of this machine.
-pub fn stepwell(folder: &Path, words: &[&str]) -> Command {
+pub(crate) fn stepwell(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
     command.args(words).current_dir(folder).env_remove("COLUMNS").stdin(Stdio::null());
     command
 }
 
 /// Runs a command to its end.
-pub fn run(folder: &Path, words: &[&str]) -> Said {
+pub(crate) fn run(folder: &Path, words: &[&str]) -> Said {
     let output = stepwell(folder, words).output().unwrap();
     Said {
         code: output.status.code(),
@@ -39,23 +39,23 @@ pub fn run(folder: &Path, words: &[&str]) -> Said {
 }
 
 /// Starts a command whose output can be read while it runs.
-pub fn start(folder: &Path, words: &[&str]) -> Child {
+pub(crate) fn start(folder: &Path, words: &[&str]) -> Child {
     let mut command = stepwell(folder, words);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// A recipe that runs in a second: every stage, every kind of artefact, and nothing learnt.
-pub const TINY: &str = include_str!("tiny.toml");
+pub(crate) const TINY: &str = include_str!("tiny.toml");
 
 /// A folder with `tiny.toml`.
-pub fn workplace() -> tempfile::TempDir {
+pub(crate) fn workplace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
     folder
 }
 
 /// Everything under a folder: path and bytes, in order.
-pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {
