@@ -12,7 +12,7 @@ pub(crate) mod train;
 
 use std::path::Path;
 
-use stepwell_engine::recipe::{Checked, Recipe};
+use stepwell_engine::recipe::{Checked, Recipe, Stage};
 
 use crate::failure::input;
 use crate::say::complain;
@@ -35,4 +35,16 @@ fn recorded_recipe(run: &Path) -> anyhow::Result<Recipe> {
     let name = run.join("recipe.toml").display().to_string();
     let checked = Recipe::parse(&text, &name).map_err(stepwell_engine::EngineError::Recipe)?;
     Ok(checked.recipe)
+}
+
+/// Refuses conversations that an `sft` stage could not read, before a run's folder is made.
+fn require_conversations(recipe: &Recipe) -> anyhow::Result<()> {
+    for stage in &recipe.stage {
+        if let Stage::Sft(sft) = stage
+            && let Some(path) = &sft.data
+        {
+            stepwell_env::demonstrations::load(Path::new(path))?;
+        }
+    }
+    Ok(())
 }

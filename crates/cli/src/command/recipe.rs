@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use stepwell_engine::estimate::{Estimate, estimate};
 use stepwell_engine::problem::Problem;
 
-use super::load_recipe;
+use super::{load_recipe, require_conversations};
 use crate::arguments::{RecipeCommand, RecipeFile, RecipeWords, Threads};
 use crate::say::{complain, say};
 use crate::table::{bytes, duration, grouped};
@@ -24,6 +24,7 @@ pub(crate) fn recipe(words: &RecipeWords) -> anyhow::Result<ExitCode> {
 /// Reads everything the recipe names, as `train` would, and writes nothing.
 fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
     let recipe = load_recipe(&file.recipe, &file.set)?;
+    require_conversations(&recipe)?;
     let problem = Problem::build(&recipe)?;
     for note in &problem.notes {
         complain("warning", note);

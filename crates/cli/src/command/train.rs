@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use stepwell_engine::recipe::{Recipe, diff};
 use stepwell_engine::run::{self, Outcome};
 
-use super::{load_recipe, recorded_recipe};
+use super::{load_recipe, recorded_recipe, require_conversations};
 use crate::arguments::{Resume, Train};
 use crate::failure::input;
 use crate::history::History;
@@ -19,6 +19,7 @@ use crate::summary;
 /// Starts a run.
 pub(crate) fn train(words: &Train) -> anyhow::Result<ExitCode> {
     let recipe = load_recipe(&words.recipe, &words.set)?;
+    require_conversations(&recipe)?;
     let run = match &words.run {
         Some(run) => run.clone(),
         None => free_folder(&words.recipe),
