@@ -28,6 +28,7 @@ pub(crate) struct Progress {
     begun_at: usize,
     line_due: Instant,
     numbers: String,
+    left: String,
     accuracy: Option<f64>,
     told_to_stop: bool,
     /// Said once the run is sure to begin.
@@ -52,6 +53,7 @@ impl Progress {
             begun_at: 0,
             line_due: now,
             numbers: String::new(),
+            left: String::new(),
             accuracy: None,
             told_to_stop: false,
             greeting: Some(format!("run folder: {}", run.display())),
@@ -71,11 +73,12 @@ impl Progress {
         (self.stage, self.kind, self.steps) = (stage, kind, steps);
         (self.begun, self.begun_at) = (Instant::now(), done);
         self.numbers.clear();
+        self.left.clear();
         self.line_due = Instant::now();
         if let Some(greeting) = self.greeting.take() {
-            self.say(&greeting);
+            say(greeting); // before the bar is drawn for the first time
         }
-        let template = "{prefix} {bar:24} {pos}/{len} {wide_msg}";
+        let template = "{prefix} {bar:12} {pos}/{len} {wide_msg}";
         let style = ProgressStyle::with_template(template).expect("the template is ours");
         self.bar.set_style(style.progress_chars("━╸ "));
         self.bar.set_prefix(format!("stage {}/{} {kind}", stage + 1, self.stages));
@@ -90,20 +93,31 @@ impl Progress {
 
     fn step(&mut self, done: usize, metrics: &Metrics) {
         self.numbers = numbers(metrics);
-        let left = self.left(done);
+        self.left = self.time_left(done);
         self.bar.set_position(done as u64);
-        let accuracy = self.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.3}"));
-        self.bar.set_message(format!("{left}{}{accuracy}", self.numbers));
+        self.refresh(0);
         let now = Instant::now();
         if !self.watched && (now >= self.line_due || done == self.steps) {
             self.line_due = now + LINE_EVERY;
             let place = format!("stage {}/{} {}", self.stage + 1, self.stages, self.kind);
-            say(format!("{place} step {done}/{}{}{accuracy}", self.steps, self.numbers));
+            let (numbers, accuracy) = (&self.numbers, self.newest_accuracy());
+            say(format!("{place} step {done}/{}{numbers}{accuracy}", self.steps));
         }
     }
 
+    /// The bar's words. What is live now comes last: it changes most.
+    fn refresh(&self, live: usize) {
+        let accuracy = self.newest_accuracy();
+        let live = if live > 0 { format!("  sampling {live}") } else { String::new() };
+        self.bar.set_message(format!("{}{}{accuracy}{live}", self.left, self.numbers));
+    }
+
+    fn newest_accuracy(&self) -> String {
+        self.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.3}"))
+    }
+
     /// Time left at the pace so far.
-    fn left(&self, done: usize) -> String {
+    fn time_left(&self, done: usize) -> String {
         let fresh = done.saturating_sub(self.begun_at).max(1);
         let pace = self.begun.elapsed().as_secs_f64() / fresh as f64;
         let seconds = pace * self.steps.saturating_sub(done) as f64;
@@ -117,15 +131,15 @@ impl Progress {
             n => format!(", {n} could not be judged"),
         };
         self.say(&format!(
-            "stage {}/{} {} step {done}: accuracy {:.3} ± {:.3} over {} questions{unscored}",
+            "stage {}/{} {} step {done}: accuracy {:.3} ± {:.3} over {} questions{unscored}\n{}",
             self.stage + 1,
             self.stages,
             self.kind,
             evaluation.accuracy,
             evaluation.interval,
-            evaluation.questions
+            evaluation.questions,
+            samples(evaluation)
         ));
-        self.say(samples(evaluation).trim_end());
     }
 
     fn tell_of_stop(&mut self) {
@@ -148,9 +162,7 @@ impl Observer for Progress {
             Event::StageStarted { stage, kind, done, steps } => {
                 self.stage_started(stage, kind, done, steps);
             }
-            Event::Sampling { live } => {
-                self.bar.set_message(format!("sampling {live} steps{}", self.numbers));
-            }
+            Event::Sampling { live } => self.refresh(live),
             Event::Step { done, metrics, .. } => self.step(done, metrics),
             Event::Evaluated { done, evaluation, .. } => self.evaluated(done, evaluation),
             Event::Checkpointed { .. } => {}
@@ -171,9 +183,9 @@ fn numbers(metrics: &Metrics) -> String {
     };
     let get = |name: &str| metrics.get(name).copied();
     put("reward", get("reward").map(|v| format!("{v:.3}")));
-    put("loss", get("loss").map(|v| format!("{v:.4}")));
     let saved = get("flat_tokens").zip(get("unique_tokens"));
     put("F/U", saved.map(|(flat, unique)| format!("{:.2}", flat / unique.max(1.0))));
+    put("loss", get("loss").map(|v| format!("{v:.4}")));
     put("tokens/s", get("sampled_tokens_per_second").map(|v| format!("{v:.0}")));
     out
 }

@@ -84,7 +84,7 @@ mod tests {
     fn sizes_and_times_are_for_people() {
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!([bytes(12.0), bytes(1500.0), bytes(2.5e9)], ["12 B", "1.5 kB", "2.5 GB"]);
-        assert_eq!(duration(3.14), "3.1 s");
+        assert_eq!([duration(0.014), duration(3.25)], ["0.01 s", "3.2 s"]);
         assert_eq!([duration(200.0), duration(7500.0)], ["3 min 20 s", "2 h 05 min"]);
     }
 }

@@ -17,7 +17,6 @@ fn skipped(folder: &Path, name: &str) -> bool {
         return false;
     }
     let reason = found["transformers"]["found"].as_str().unwrap();
-    println!("skipped: {name}: {reason}");
     if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
         let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
         writeln!(list, "{name}: {reason}").unwrap();
