@@ -70,9 +70,9 @@ impl History {
         points.filter_map(|(at, update)| Some((at as f64, *update.metrics.get(metric)?))).collect()
     }
 
-    /// Accuracies over optimizer steps.
-    pub(crate) fn accuracies(&self) -> Vec<(f64, f64)> {
-        let judged = self.judged.iter();
+    /// Accuracies over optimizer steps, of the stages that count.
+    pub(crate) fn accuracies(&self, counts: impl Fn(usize) -> bool) -> Vec<(f64, f64)> {
+        let judged = self.judged.iter().filter(|judged| counts(judged.stage));
         judged.filter_map(|j| Some((j.at as f64, *j.metrics.get("accuracy")?))).collect()
     }
 

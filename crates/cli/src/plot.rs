@@ -21,33 +21,30 @@ impl Curves {
         self.reward.is_empty() && self.accuracy.is_empty()
     }
 
-    fn last_step(&self) -> f64 {
-        let all = self.reward.iter().chain(&self.accuracy).map(|(step, _)| *step);
-        all.fold(1.0, f64::max)
+    /// The first and the last step with something to draw, at least one apart.
+    fn range(&self) -> (f64, f64) {
+        let all = || self.reward.iter().chain(&self.accuracy).map(|(step, _)| *step);
+        let first = all().fold(f64::INFINITY, f64::min);
+        (first, all().fold(first + 1.0, f64::max))
     }
 
     /// Lines for a terminal, `width` columns with the axis.
     pub(crate) fn draw(&self, width: usize, height: usize) -> String {
         let columns = width.saturating_sub(6).max(10);
         let mut cells = vec![vec![' '; columns]; height];
-        let last = self.last_step();
-        let column = |step: f64, n: usize| ((step / last) * (n - 1) as f64).round() as usize;
+        let (first, last) = self.range();
+        let place = |step: f64| (step - first) / (last - first);
+        let column = |step: f64, n: usize| (place(step) * (n - 1) as f64).round() as usize;
         let row = |value: f64, n: usize| {
             ((1.0 - value.clamp(0.0, 1.0)) * (n - 1) as f64).round() as usize
         };
-        for border in &self.borders {
+        for border in self.borders.iter().filter(|border| **border > first) {
             let at = column(*border, columns);
             cells.iter_mut().for_each(|line| line[at] = '┊');
         }
-        // The mean of what falls into a column of dots: a long run stays readable.
-        let mut sum = vec![(0.0, 0u32); 2 * columns];
-        for (step, value) in &self.reward {
-            let (total, count) = &mut sum[column(*step, 2 * columns)];
-            *total += value;
-            *count += 1;
-        }
-        for (x, (total, count)) in sum.iter().enumerate().filter(|(_, (_, count))| *count > 0) {
-            let y = row(total / f64::from(*count), 4 * height);
+        let height_dots = 4 * height;
+        for (x, value) in self.reward_dots(2 * columns, |step| column(step, 2 * columns)) {
+            let y = row(value, height_dots);
             let cell = &mut cells[y / 4][x / 2];
             let dots = match *cell as u32 {
                 code @ 0x2800..=0x28ff => code,
@@ -67,16 +64,37 @@ impl Curves {
             let _ = writeln!(out, "{label:>4} │{}", line.trim_end());
         }
         let _ = writeln!(out, "     └{}", "─".repeat(columns));
-        let end = format!("step {last:.0}");
-        let _ = writeln!(out, "      0{end:>0$}", columns - 1);
+        let (begin, end) = (format!("step {first:.0}"), format!("step {last:.0}"));
+        let _ = writeln!(out, "      {begin}{end:>0$}", columns.saturating_sub(begin.len()));
         out + "      ⠒ reward   ● accuracy\n"
+    }
+
+    /// Columns of dots with their rewards: the mean of what falls into a column, so that a long
+    /// run stays readable, and a straight line between columns, so that a short one does.
+    fn reward_dots(&self, columns: usize, column: impl Fn(f64) -> usize) -> Vec<(usize, f64)> {
+        let mut sum = vec![(0.0, 0u32); columns];
+        for (step, value) in &self.reward {
+            let (total, count) = &mut sum[column(*step)];
+            *total += value;
+            *count += 1;
+        }
+        let mut dots: Vec<(usize, f64)> = Vec::new();
+        for (x, (total, count)) in sum.iter().enumerate().filter(|(_, (_, count))| *count > 0) {
+            let value = total / f64::from(*count);
+            if let Some((before, from)) = dots.last().copied() {
+                let share = |at: usize| (at - before) as f64 / (x - before) as f64;
+                dots.extend((before + 1..x).map(|at| (at, from + (value - from) * share(at))));
+            }
+            dots.push((x, value));
+        }
+        dots
     }
 
     /// A picture that a browser or a paper shows.
     pub(crate) fn svg(&self, title: &str) -> String {
         let (width, height, left, top) = (640.0, 320.0, 48.0, 32.0);
-        let last = self.last_step();
-        let x = |step: f64| left + step / last * (width - left - 16.0);
+        let (first, last) = self.range();
+        let x = |step: f64| left + (step - first) / (last - first) * (width - left - 16.0);
         let y = |value: f64| top + (1.0 - value.clamp(0.0, 1.0)) * (height - top - 40.0);
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
@@ -95,7 +113,7 @@ impl Curves {
                 y = y(tick),
             );
         }
-        for border in &self.borders {
+        for border in self.borders.iter().filter(|border| **border > first) {
             let _ = writeln!(
                 out,
                 "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{:.1}\" stroke=\"#999\" \
@@ -122,7 +140,7 @@ impl Curves {
         let bottom = height - 12.0;
         let _ = writeln!(
             out,
-            "<text x=\"{left}\" y=\"{bottom}\">optimizer steps: 0 to {last:.0}</text>\
+            "<text x=\"{left}\" y=\"{bottom}\">optimizer steps: {first:.0} to {last:.0}</text>\
              <text x=\"{}\" y=\"{bottom}\" fill=\"#7aa6d8\">reward</text>\
              <text x=\"{}\" y=\"{bottom}\" fill=\"#c0392b\">accuracy</text>\n</svg>",
             width - 150.0,
@@ -151,11 +169,24 @@ mod tests {
     #[test]
     fn a_rising_reward_goes_from_the_lower_left_to_the_upper_right() {
         let drawing = rising().draw(16, 3);
-        let expected = "1.00 │     ┊   ●\n0.50 │   ⠄⠐⠁";
-        let lines: Vec<&str> = drawing.lines().collect();
-        assert!(lines[0].starts_with("1.00 │") && lines[0].ends_with('●'), "{drawing}");
-        assert!(lines[2].starts_with("0.00 │⡀"), "{drawing}\n{expected}");
-        assert!(lines[4].ends_with("step 8"), "{drawing}");
+        let expected = "\
+1.00 │     ┊⢀⡠⠔●
+0.50 │   ⢀⠤⠔⠁
+0.00 │⡠⠔⠊⠁ ┊
+     └──────────
+      step 0step 8
+      ⠒ reward   ● accuracy
+";
+        assert_eq!(drawing, expected);
+    }
+
+    #[test]
+    fn many_steps_in_one_column_are_their_mean() {
+        let reward = (0..400).map(|i| (f64::from(i), f64::from(i % 2))).collect();
+        let curves = Curves { reward, accuracy: Vec::new(), borders: Vec::new() };
+        let drawing = curves.draw(26, 3);
+        let middle = drawing.lines().nth(1).unwrap();
+        assert_eq!(middle.chars().filter(|c| *c > '⠀').count(), 20, "{drawing}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use stepwell_tree::Verdict;
 
 use crate::interrupt;
 use crate::say::{complain, say, watched, width};
-use crate::visible::shortened;
+use crate::visible::{shortened, wrapped};
 
 /// Time between two lines of a log.
 const LINE_EVERY: Duration = Duration::from_secs(3);
@@ -190,9 +190,9 @@ fn numbers(metrics: &Metrics) -> String {
     out
 }
 
-/// Sample answers, one a line under its question.
+/// Sample answers, each under its question.
 pub(crate) fn samples(evaluation: &Evaluation) -> String {
-    let room = width().saturating_sub(10).max(20);
+    let room = width().saturating_sub(14).max(20);
     let mut out = String::new();
     for sample in &evaluation.samples {
         let verdict = match &sample.verdict {
@@ -200,10 +200,10 @@ pub(crate) fn samples(evaluation: &Evaluation) -> String {
             Verdict::Unscored(reason) => reason.label().to_owned(),
             Verdict::Pending => "pending".to_owned(),
         };
+        let answer = wrapped(&sample.answer, room, 4).join("\n             ");
         out.push_str(&format!(
-            "    question {}\n      answer {}\n      reward {verdict}\n",
+            "    question {}\n      answer {answer}\n      reward {verdict}\n",
             shortened(&sample.question, room),
-            shortened(&sample.answer, room),
         ));
     }
     out

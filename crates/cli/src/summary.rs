@@ -51,10 +51,19 @@ pub(crate) fn stages(recipe: &Recipe, history: &History) -> String {
     table(&head, &rows.collect::<Vec<_>>())
 }
 
-/// Reward and accuracy over the optimizer steps of the whole run.
-pub(crate) fn curves(history: &History) -> Curves {
+/// Reward and accuracy over the optimizer steps of the whole run. What was answered without looking
+/// is a yardstick and no point of the curve.
+pub(crate) fn curves(recipe: &Recipe, history: &History) -> Curves {
+    let blind = |stage: usize| match recipe.stage.get(stage) {
+        Some(Stage::Evaluate(evaluate)) => evaluate.shuffled_results,
+        _ => false,
+    };
     let begins =
         |at: &usize| *at > 0 && history.updates[*at].stage != history.updates[*at - 1].stage;
     let borders = (0..history.updates.len()).filter(begins).map(|at| at as f64).collect();
-    Curves { reward: history.series("reward"), accuracy: history.accuracies(), borders }
+    Curves {
+        reward: history.series("reward"),
+        accuracy: history.accuracies(|stage| !blind(stage)),
+        borders,
+    }
 }

@@ -22,6 +22,38 @@ pub(crate) fn shortened(text: &str, width: usize) -> String {
     kept + "…"
 }
 
+/// At most `width` characters of a text's one line, with its beginning and its end: of a step, the
+/// end is what was decided.
+pub(crate) fn both_ends(text: &str, width: usize) -> String {
+    let whole = shortened(text, usize::MAX);
+    let n = whole.chars().count();
+    if n <= width {
+        return whole;
+    }
+    let kept = width.saturating_sub(3);
+    let head: String = whole.chars().take(kept / 3).collect();
+    let tail: String = whole.chars().skip(n - (kept - kept / 3)).collect();
+    format!("{} … {}", head.trim_end(), tail.trim_start())
+}
+
+/// A text's words in lines of at most `width` characters, at most `lines` of them; a longer text
+/// loses its middle.
+pub(crate) fn wrapped(text: &str, width: usize, lines: usize) -> Vec<String> {
+    let mut out = vec![String::new()];
+    for word in both_ends(text, width * lines.saturating_sub(1)).split(' ') {
+        let last = out.last_mut().expect("there is a line from the start");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            out.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    out
+}
+
 /// A picture of one control character.
 fn picture(c: char) -> char {
     let code = c as u32;
@@ -60,5 +92,8 @@ mod tests {
         assert_eq!(shortened("a  b\n c", 10), "a b c");
         assert_eq!(shortened("abcdefgh", 5), "abcd…");
         assert_eq!(shortened("abcde", 5), "abcde");
+        assert_eq!(both_ends("abc def ghi jkl", 12), "abc … hi jkl");
+        assert_eq!(both_ends("abc\ndef", 12), "abc def");
+        assert_eq!(wrapped("ab cd ef", 5, 3), ["ab cd", "ef"]);
     }
 }

@@ -105,6 +105,7 @@ fn folders_that_are_not_for_this_run() {
     fs::create_dir(here.join("sham")).unwrap();
     fs::write(here.join("sham/run.sqlite"), "this is no database").unwrap();
     refused(here, &["inspect", "sham"], 3, "is not a stepwell record"); // row 93
+    refused(here, &["train", "tiny.toml", "--run", "/proc/run"], 3, "`/proc/run`"); // row 19
     fs::write(here.join("file"), "").unwrap();
     refused(here, &["train", "tiny.toml", "--run", "file"], 3, "`file`");
 }

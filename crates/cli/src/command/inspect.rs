@@ -11,7 +11,7 @@ use crate::arguments::Inspect;
 use crate::failure::input;
 use crate::say::{say, width};
 use crate::table::{Align, grouped, table};
-use crate::visible::{shortened, visible, visible_lines};
+use crate::visible::{both_ends, shortened, visible, visible_lines};
 
 /// Draws.
 pub(crate) fn inspect(words: &Inspect) -> anyhow::Result<ExitCode> {
@@ -133,13 +133,13 @@ fn label(stored: &StoredTree, step: StepId) -> String {
         }
         depth
     };
-    let room = width().saturating_sub(3 * depth + 40).max(24);
+    let room = width().saturating_sub(3 * depth + 34).max(24);
     let mark = match stored.tree.origin[step.index()] {
         Origin::Prompt => "prompt: ",
         Origin::Environment => "← ",
         Origin::Policy(_) | Origin::Demonstration => "",
     };
-    format!("#{} ({tokens}) {mark}{}", step.0, shortened(text, room))
+    format!("#{} ({tokens}) {mark}{}", step.0, both_ends(text, room))
 }
 
 /// Everything about one step.

@@ -83,7 +83,7 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
     let history = History::read(run)?;
     say("");
     say(summary::stages(recipe, &history));
-    let curves = summary::curves(&history);
+    let curves = summary::curves(recipe, &history);
     if !curves.is_empty() {
         say(curves.draw(width().min(100), 9));
         let picture = run.join("curve.svg");

@@ -1,0 +1,108 @@
+//! Words of the commands that read and write files of the user.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Args, Debug)]
+pub(crate) struct RecipeWords {
+    #[command(subcommand)]
+    pub(crate) what: RecipeCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RecipeCommand {
+    /// Report every problem at once, or what the run will need: memory, disk, time
+    Check(RecipeFile),
+    /// Print the recipe with every default and what each key means
+    Show(RecipeFile),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecipeFile {
+    /// The recipe, a TOML file
+    pub(crate) recipe: PathBuf,
+    /// Put a value into the recipe, e.g. `stage[1].rl.steps=20`; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Data sets that can be read.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataSet {
+    /// Spider's `train_spider.json` or `dev.json`: SQL tasks
+    Spider,
+    /// GSM8K's JSON lines: calculator tasks
+    Gsm8k,
+    /// SVAMP's `SVAMP.json`: calculator tasks
+    Svamp,
+    /// Conversations as `messages`, or as ShareGPT's `conversations`: demonstrations
+    Chat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// What the input is
+    #[arg(value_enum)]
+    pub(crate) data_set: DataSet,
+    /// The data set's file
+    pub(crate) input: PathBuf,
+    /// The file to write, which must not exist
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TasksWords {
+    #[command(subcommand)]
+    pub(crate) what: TasksCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum TasksCommand {
+    /// Read a task file and run every gold query: what cannot be judged, or only weakly
+    Check(TasksCheck),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TasksCheck {
+    /// The task file, one JSON object per line
+    pub(crate) file: PathBuf,
+    /// Folder of the databases that tasks name
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) databases: PathBuf,
+    /// A field that is allowed and ignored; may be given again
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) extra: Vec<String>,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// What a copy looks like.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Every tree as one line of JSON, its steps inside
+    Jsonl,
+    /// Every step as one row of a Parquet table
+    Parquet,
+    /// The newest checkpoint as a folder that transformers, vLLM and llama.cpp's converter read
+    Huggingface,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// The file or folder to write, which must not exist
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// One JSON object, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
