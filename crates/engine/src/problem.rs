@@ -5,7 +5,8 @@ use std::path::Path;
 
 use stepwell_env::sql::world;
 use stepwell_env::sql::{self, Config, SqlEnvironment};
-use stepwell_env::{EnvError, demonstrations, tasks};
+use stepwell_env::tasks::{self, Overlap};
+use stepwell_env::{EnvError, demonstrations};
 use stepwell_model::Model;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
@@ -207,14 +208,22 @@ fn from_files(sql: &Sql, files: &Files, blind: bool) -> Result<Problem, EnvError
     let folder = Path::new(files.databases.as_deref().unwrap_or_default());
     let config = sql.config();
     let mut notes = Vec::new();
-    let mut read = |path: &Option<String>| -> Result<Vec<Task>, EnvError> {
-        let Some(path) = path else { return Ok(Vec::new()) };
-        let (_, loaded) = sql::load(Path::new(path), folder, &options, config.clone())?;
-        notes.extend(loaded.warnings);
-        Ok(loaded.tasks)
+    let mut read = |path: &Option<String>| -> Result<tasks::Loaded, EnvError> {
+        let Some(path) = path else { return Ok(tasks::Loaded::default()) };
+        let (_, mut loaded) = sql::load(Path::new(path), folder, &options, config.clone())?;
+        notes.append(&mut loaded.warnings);
+        Ok(loaded)
     };
-    let (train, development) = (read(&files.train)?, read(&files.development)?);
-    let held_out = read(&files.held_out)?;
+    let train = read(&files.train)?;
+    let (development, held_out) = (read(&files.development)?, read(&files.held_out)?);
+    let rule = if files.allow_overlap { Overlap::Allow } else { Overlap::Refuse };
+    for evaluated in [&development, &held_out] {
+        match tasks::overlap(&train, evaluated, rule)? {
+            0 => {}
+            shared => notes.push(format!("{shared} evaluation tasks are also trained on")),
+        }
+    }
+    let (train, development, held_out) = (train.tasks, development.tasks, held_out.tasks);
     let blindfolded = match blind {
         true => Some(blindfold(sql::open_folder(folder)?, &held_out, &config)?),
         false => None,

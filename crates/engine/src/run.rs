@@ -36,6 +36,9 @@ pub fn start(
     let problem = Problem::build(recipe)?;
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
+    for note in &problem.notes {
+        observer.event(Event::Note(note.clone()));
+    }
     let folder = RunFolder::create(path, &recipe.to_toml())?;
     folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
     let mut record = folder.record()?;

@@ -144,7 +144,7 @@ fn shared_tasks_are_refused_or_counted() {
     assert_eq!(
         overlap(&train, &eval, Overlap::Refuse).unwrap_err().to_string(),
         "2 eval tasks also appear in training (first: eval:2 = train:3); \
-         pass --allow-overlap to accept"
+         set `environment.files.allow_overlap = true` to accept"
     );
     assert_eq!(overlap(&train, &eval, Overlap::Allow), Ok(2));
 }

@@ -110,6 +110,8 @@ settings! {
         databases: Option<String> = None, Limit::Any;
         /// Fields of the task files that are allowed and ignored.
         extra: Vec<String> = Vec::new(), Limit::Any;
+        /// Held-out and development tasks may also be trained on; they are counted in a note.
+        allow_overlap: bool = false, Limit::Any;
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Options {
 }
 
 /// A task file, read.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Loaded {
     /// `[T]` the tasks in file order.
     pub tasks: Vec<Task>,

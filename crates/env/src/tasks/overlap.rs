@@ -29,7 +29,7 @@ pub fn overlap(train: &Loaded, eval: &Loaded, rule: Overlap) -> Result<usize, En
     match (rule, shared.first()) {
         (Overlap::Refuse, Some((eval, train))) => super::fault(format!(
             "{} eval tasks also appear in training (first: eval:{eval} = train:{train}); \
-             pass --allow-overlap to accept",
+             set `environment.files.allow_overlap = true` to accept",
             shared.len()
         )),
         _ => Ok(shared.len()),
