@@ -1,7 +1,7 @@
 //! What a recipe's environment stands for: tasks, judges, demonstrations, and a model that can
 //! read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stepwell_env::sql::world;
 use stepwell_env::sql::{self, Config, SqlEnvironment};
@@ -32,6 +32,8 @@ pub struct Problem {
     pub held_out: Vec<Task>,
     /// Things a person should know: odd lines of task files.
     pub notes: Vec<String>,
+    /// The user's task files and what they held when they were read.
+    watched: Vec<(PathBuf, [u8; 32])>,
     /// Writes demonstrations where the world is generated.
     world: Option<world::World>,
 }
@@ -135,6 +137,16 @@ impl Problem {
         words
     }
 
+    /// Refuses to go on where a task file is no longer what the run began with.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn require_unchanged(&self) -> Result<(), EngineError> {
+        self.watched
+            .iter()
+            .try_for_each(|(path, digest)| tasks::changed(path, digest).map_err(input))
+    }
+
     /// Refuses prompts that leave no room for a step on their path.
     ///
     /// # Errors
@@ -199,6 +211,7 @@ fn generated(sql: &Sql, world: &World, blind: bool) -> Result<Problem, EnvError>
         development: tasks(world::Split::Development),
         held_out,
         notes: Vec::new(),
+        watched: Vec::new(),
         world: Some(made),
     })
 }
@@ -208,10 +221,12 @@ fn from_files(sql: &Sql, files: &Files, blind: bool) -> Result<Problem, EnvError
     let folder = Path::new(files.databases.as_deref().unwrap_or_default());
     let config = sql.config();
     let mut notes = Vec::new();
+    let mut watched = Vec::new();
     let mut read = |path: &Option<String>| -> Result<tasks::Loaded, EnvError> {
         let Some(path) = path else { return Ok(tasks::Loaded::default()) };
         let (_, mut loaded) = sql::load(Path::new(path), folder, &options, config.clone())?;
         notes.append(&mut loaded.warnings);
+        watched.push((PathBuf::from(path), loaded.digest));
         Ok(loaded)
     };
     let train = read(&files.train)?;
@@ -229,7 +244,8 @@ fn from_files(sql: &Sql, files: &Files, blind: bool) -> Result<Problem, EnvError
         false => None,
     };
     let environment = SqlEnvironment::new(sql::open_folder(folder)?, &[], config)?;
-    Ok(Problem { environment, blindfolded, train, development, held_out, notes, world: None })
+    let world = None;
+    Ok(Problem { environment, blindfolded, train, development, held_out, notes, watched, world })
 }
 
 fn blindfold(

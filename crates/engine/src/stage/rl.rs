@@ -17,6 +17,7 @@ use crate::session::{Flow, Session, Stopwatch};
 /// Runs the stage from where the session stands.
 pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineError> {
     while session.place.done < config.steps && !spent(session, config) {
+        session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();
         let mut forest = match session.recorded_forest()? {
             Some(forest) => forest,
