@@ -113,6 +113,7 @@ fn own_files_are_trained_on_and_shown_without_harm() {
 #[test]
 fn faulty_task_files_are_refused_before_anything_is_written() {
     let good = task("c", "who wrote a book ?", "SELECT DISTINCT author_id FROM book");
+    let trained = task("x", "which books are long ?", "SELECT title FROM book WHERE pages > 100");
     let rows: &[(&str, Vec<u8>, &str)] = &[
         ("20", b"\n\n".to_vec(), "held_out.jsonl: holds no tasks"),
         ("21", b"{\"id\": \"a\", x}\n".to_vec(), "held_out.jsonl:1:13: key must be a string"),
@@ -121,6 +122,7 @@ fn faulty_task_files_are_refused_before_anything_is_written() {
         ("24", good.replace("\"gold\"", "\"golt\"").into(), "unknown field `golt`; did you mean"),
         ("24 extra", good.replace("}", ", \"hardness\": 3}").into(), "extra = [\"hardness\"]"),
         ("database", good.replace("library", "librery").into(), "did you mean `library`?"),
+        ("26", (good.clone() + &trained).into(), "1 eval tasks also appear in training"),
         ("twice", good.repeat(2).into(), "`id` must be unique, got: `c` as in line 1"),
     ];
     for (row, bytes, expected) in rows {
