@@ -2,8 +2,8 @@
 
 use crate::{
     kernel::Buffer,
-    model::{Model, first_non_finite},
-    parameters::Layout,
+    model::Model,
+    parameters::{Layout, Slot},
 };
 
 /// One number per weight, accumulated in place.
@@ -41,7 +41,8 @@ impl Gradients {
     /// The name of the first parameter whose gradient holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.layout, &self.arena)
+        let broken = |slot: &&Slot| self.arena[slot.range()].iter().any(|value| !value.is_finite());
+        self.layout.slots.iter().find(broken).map(|slot| slot.name.clone())
     }
 
     /// One parameter's gradient in row-major order; `None` for an unknown name.
@@ -50,16 +51,13 @@ impl Gradients {
         self.layout.find(name).map(|slot| slot.read(&self.arena))
     }
 
-    /// Every slot's stored values, by slot number.
-    pub(crate) fn slots_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut rest = &mut self.arena[..];
-        let mut slots = Vec::with_capacity(self.layout.slots.len());
-        for slot in &self.layout.slots {
-            let (own, after) = rest.split_at_mut(slot.stored());
-            slots.push(own);
-            rest = after;
-        }
-        slots
+    /// The stored values of some slots, all of them different.
+    pub(crate) fn stored_mut<const SLOTS: usize>(
+        &mut self,
+        slots: [usize; SLOTS],
+    ) -> [&mut [f32]; SLOTS] {
+        let ranges = slots.map(|slot| self.layout.slots[slot].range());
+        self.arena.get_disjoint_mut(ranges).expect("slots do not overlap")
     }
 
     /// The values of a norm or bias.

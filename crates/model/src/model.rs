@@ -4,16 +4,17 @@ use crate::{
     config::Config,
     error::ModelError,
     initial,
-    kernel::{Buffer, Panels},
-    parameters::{Kind, Layout, Slot},
+    kernel::Panels,
+    parameters::{Layout, Slot},
+    weights::{Precision, Weights},
 };
 
-/// Configuration and parameters, all `f32`.
+/// Configuration and parameters; each parameter is an `f32`, whatever precision products read.
 #[derive(Clone)]
 pub struct Model {
     config: Config,
     pub(crate) layout: Layout,
-    pub(crate) arena: Buffer,
+    pub(crate) weights: Weights,
 }
 
 impl std::fmt::Debug for Model {
@@ -26,7 +27,7 @@ impl std::fmt::Debug for Model {
 /// One parameter as the field's tools see it.
 pub struct ParameterView<'a> {
     slot: &'a Slot,
-    arena: &'a [f32],
+    weights: &'a Weights,
 }
 
 impl ParameterView<'_> {
@@ -45,7 +46,7 @@ impl ParameterView<'_> {
     /// The values in row-major order.
     #[must_use]
     pub fn to_row_major(&self) -> Vec<f32> {
-        self.slot.read(self.arena)
+        self.weights.read(self.slot)
     }
 }
 
@@ -71,8 +72,8 @@ impl Model {
             panic!("no model has this shape: {}", wrong.join("; "));
         }
         let layout = Layout::new(&config);
-        let arena = Buffer::zeros(layout.stored);
-        Self { config, layout, arena }
+        let weights = Weights::zeros(&layout, Precision::F32);
+        Self { config, layout, weights }
     }
 
     /// The shape.
@@ -81,10 +82,29 @@ impl Model {
         &self.config
     }
 
+    /// In which precision products read the weights.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.weights.precision()
+    }
+
+    /// Changes how the weights are stored; no parameter changes. While it works, both forms of
+    /// the weights are in memory.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if self.precision() == precision {
+            return;
+        }
+        let mut weights = Weights::zeros(&self.layout, precision);
+        for slot in &self.layout.slots {
+            weights.write(slot, &self.weights.read(slot));
+        }
+        self.weights = weights;
+    }
+
     /// Every parameter, in a fixed order.
     #[must_use]
     pub fn parameters(&self) -> Vec<ParameterView<'_>> {
-        let view = |slot| ParameterView { slot, arena: &self.arena };
+        let view = |slot| ParameterView { slot, weights: &self.weights };
         self.layout.slots.iter().map(view).collect()
     }
 
@@ -104,7 +124,7 @@ impl Model {
                 expected: slot.count(),
             });
         }
-        slot.write(&mut self.arena, row_major);
+        self.weights.write(slot, row_major);
         Ok(())
     }
 
@@ -117,43 +137,42 @@ impl Model {
     /// The name of the first parameter that holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.layout, &self.arena)
+        let broken = |slot: &&Slot| {
+            let mut found = false;
+            self.weights.each_stored(slot, |value| found |= !value.is_finite());
+            found
+        };
+        self.layout.slots.iter().find(broken).map(|slot| slot.name.clone())
     }
 
-    /// A hash of every weight's bits in order: equal weights, equal number, on every machine.
+    /// A hash of every weight's bits in order: equal weights, equal number, on every machine and
+    /// in every precision.
     ///
     /// It notices accidents, not adversaries.
     #[must_use]
     pub fn checksum(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for slot in &self.layout.slots {
-            for value in &self.arena[slot.range()] {
+            self.weights.each_stored(slot, |value| {
                 hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
                 hash ^= hash >> 29;
-            }
+            });
         }
         hash
     }
 
     pub(crate) fn matrix(&self, slot: usize) -> Panels<'_> {
-        let slot = &self.layout.slots[slot];
-        match slot.kind {
-            Kind::Matrix { rows, columns } => {
-                Panels { data: &self.arena[slot.range()], rows, columns }
-            }
-            Kind::Vector { .. } => panic!("{} is not a matrix", slot.name),
-        }
+        self.weights.matrix(&self.layout.slots[slot])
     }
 
     pub(crate) fn vector(&self, slot: usize) -> &[f32] {
-        let slot = &self.layout.slots[slot];
-        &self.arena[slot.offset..slot.offset + slot.count()]
+        self.weights.vector(&self.layout.slots[slot])
     }
-}
 
-pub(crate) fn first_non_finite(layout: &Layout, arena: &[f32]) -> Option<String> {
-    let broken = |slot: &&Slot| arena[slot.range()].iter().any(|value| !value.is_finite());
-    layout.slots.iter().find(broken).map(|slot| slot.name.clone())
+    /// Whether products read pairs of `bf16`.
+    pub(crate) fn paired(&self) -> bool {
+        self.precision() == Precision::Bf16
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     Packed, Scored, TokenScores,
-    activations::{CHUNK, LayerActivations},
+    activations::{ActivationPlan, CHUNK, Inside, LayerActivations},
     attention::PathScratch,
     attention_grad::PathGradScratch,
     backward::{self, Flow},
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     gradients::Gradients,
-    kernel::{Buffer, GradientScratch},
+    kernel::{Buffer, ProductScratch},
+    layer::LayerScratch,
     model::Model,
     rotary::Rotary,
     team::Team,
@@ -24,6 +25,11 @@ pub struct Workspace {
     pub(super) rotary: Rotary,
     pub(super) forest: Forest,
     pub(super) layers: Vec<LayerActivations>,
+    pub(super) scratch: LayerScratch,
+    /// Of the layer at work, where it keeps nothing.
+    pub(super) spare: Inside,
+    pub(super) plan: ActivationPlan,
+    budget: Option<usize>,
     /// `[N][hidden]` the residual stream after the last layer.
     pub(super) output: Buffer,
     /// `[kv_heads][N][group * head_dim]` attention before it is put in rows.
@@ -49,7 +55,7 @@ pub(super) enum State {
 pub(super) struct Worker {
     pub(super) path: PathScratch,
     pub(super) path_grad: PathGradScratch,
-    pub(super) product: GradientScratch,
+    pub(super) product: ProductScratch,
     /// `[CHUNK][hidden]`
     pub(super) normed: Buffer,
     /// `[CHUNK][ffn]`
@@ -69,6 +75,10 @@ impl Workspace {
             rotary: Rotary::new(),
             forest: Forest::default(),
             layers: Vec::new(),
+            scratch: LayerScratch::default(),
+            spare: Inside::default(),
+            plan: ActivationPlan { kept: 0, recomputed: 0, bytes: 0 },
+            budget: None,
             output: Buffer::default(),
             by_head: Buffer::default(),
             d_stream: Buffer::default(),
@@ -77,6 +87,12 @@ impl Workspace {
             worker,
             state: State::Empty,
         }
+    }
+
+    /// Bytes that activations may take from a forward to its backward; `None` keeps all. Layers
+    /// that do not fit are computed again in the backward: no result changes by a bit.
+    pub fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.budget = bytes;
     }
 
     /// Scores the given positions and keeps the activations for [`Workspace::backward`].
@@ -88,10 +104,12 @@ impl Workspace {
         let config = model.config();
         self.forest = Forest::new(packed, config.vocabulary, config.context);
         self.rotary.cover(config, self.forest.longest());
+        self.plan = ActivationPlan::new(config, packed.token.len(), self.budget);
         forward::trunk(self, model, packed);
         self.state = State::Forwarded { rows: packed.token.len(), scored: scored.row.len() };
         score::forward(self, model, scored)
     }
+
     /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
     /// of each scored position of the last forward (`[S]` each).
     ///
@@ -111,7 +129,7 @@ impl Workspace {
         let expected = State::Forwarded { rows, scored: count };
         assert_eq!(self.state, expected, "backward needs the forward of the same forest");
         assert_eq!((d_logprob.len(), d_entropy.len()), (count, count), "one seed per position");
-        assert_eq!(gradients.arena.len(), model.arena.len(), "gradients of another model");
+        assert_eq!(gradients.arena.len(), model.layout.stored, "gradients of another model");
         self.state = State::Empty;
         self.d_stream.resize(rows * model.config().hidden);
         self.d_stream.fill(0.0);

@@ -1,13 +1,13 @@
 //! The projections of a layer, backwards: from queries, keys and values to the layer's input.
 
-use super::{partial_widths, split};
+use super::{inputs, pair_chunks, partial_widths, split};
 use crate::{
     gradients::Gradients,
-    kernel::{add, product_grad_input, rms_norm, rms_norm_grad},
+    kernel::{add, pair_rows, product_grad_input, rms_norm, rms_norm_grad},
     layer::turn,
     model::Model,
     train::{
-        activations::{CHUNK, LayerActivations, chunks, chunks_mut},
+        activations::{CHUNK, Inside, LayerActivations, chunks, chunks_mut},
         weights::{WeightTask, run_weights},
         workspace::{Worker, Workspace},
     },
@@ -25,6 +25,8 @@ struct ProjectionTask<'a> {
     d_middle: &'a [f32],
     d_input: &'a mut [f32],
     partial: &'a mut [f32],
+    /// Of `normed`, where products read pairs.
+    pairs: Option<&'a mut [u32]>,
 }
 
 pub(super) fn projection_rows(
@@ -36,16 +38,17 @@ pub(super) fn projection_rows(
     let config = model.config();
     let (hidden, query_width, kv_width) = (config.hidden, config.query_width(), config.kv_width());
     let partial: usize = partial_widths(config).iter().sum();
-    let LayerActivations { input, query, key, value, raw_query, raw_key, .. } =
-        &mut workspace.layers[layer];
+    let LayerActivations { input, inside } = &mut workspace.layers[layer];
+    let Inside { query, key, value, raw_query, raw_key, .. } = inside;
     let flow = &mut workspace.flow;
+    let mut words = pair_chunks(&mut flow.normed_pairs, hidden);
     let mut raw = chunks(raw_query, query_width).zip(chunks(raw_key, kv_width));
     let projected = chunks_mut(query, query_width)
         .zip(chunks_mut(key, kv_width).zip(chunks_mut(value, kv_width)));
     let streams = chunks(&flow.middle, hidden)
         .zip(chunks_mut(&mut workspace.d_stream, hidden))
         .zip(flow.partial.chunks_mut(partial));
-    let tasks: Vec<_> = position
+    let tasks = position
         .chunks(CHUNK)
         .zip(chunks(input, hidden).zip(chunks_mut(&mut flow.normed, hidden)))
         .zip(projected)
@@ -64,9 +67,9 @@ pub(super) fn projection_rows(
                 d_middle,
                 d_input,
                 partial,
+                pairs: words.next(),
             }
-        })
-        .collect();
+        });
     let rotary = &workspace.rotary;
     workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, mut task| {
         turn(rotary, task.position, task.query, query_width, -1.0);
@@ -112,6 +115,9 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     rms_norm(task.input, weight, epsilon, task.normed);
     task.d_input.copy_from_slice(task.d_middle);
     rms_norm_grad(task.input, weight, epsilon, d_normed, task.d_input, input_norm);
+    if let Some(words) = task.pairs.as_deref_mut() {
+        pair_rows(task.normed, config.hidden, words);
+    }
 }
 
 pub(super) fn projection_weights(
@@ -122,25 +128,15 @@ pub(super) fn projection_weights(
 ) {
     let config = model.config();
     let (query_width, kv_width) = (config.query_width(), config.kv_width());
-    let LayerActivations { query, key, value, .. } = &workspace.layers[layer];
+    let Inside { query, key, value, .. } = &workspace.layers[layer].inside;
     let slots = model.layout.layers[layer];
-    let mut taken = gradients.slots_mut();
-    let parts = [
-        (slots.query, query, query_width),
-        (slots.key, key, kv_width),
-        (slots.value, value, kv_width),
+    let [d_query, d_key, d_value] = gradients.stored_mut([slots.query, slots.key, slots.value]);
+    let normed = inputs(&workspace.flow.normed, &workspace.flow.normed_pairs);
+    let x = (normed, config.hidden);
+    let tasks = [
+        WeightTask::new((query, query_width), x, d_query),
+        WeightTask::new((key, kv_width), x, d_key),
+        WeightTask::new((value, kv_width), x, d_value),
     ];
-    let (x, k) = (&workspace.flow.normed[..], config.hidden);
-    let tasks = parts
-        .into_iter()
-        .map(|(slot, dy, n)| WeightTask {
-            dy,
-            n,
-            x,
-            k,
-            first: 0,
-            dw: std::mem::take(&mut taken[slot]),
-        })
-        .collect();
     run_weights(&workspace.team, &mut workspace.worker, tasks);
 }
