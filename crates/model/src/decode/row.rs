@@ -1,15 +1,15 @@
 //! The layers over rows that each continue a path of their own.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     block::Block,
-    path_attention::{AttentionScratch, Cluster, Member, QUERY_BLOCK, attend},
+    path_attention::{AttentionScratch, Member, attend, clusters},
     prefix::Node,
 };
 use crate::{
     attention::Heads,
-    kernel::Buffer,
+    kernel::{Buffer, Rectangle},
     layer::{FeedForward, Projected, after_attention, before_attention, embed},
     model::Model,
     rotary::Rotary,
@@ -42,6 +42,9 @@ pub(crate) struct RowScratch {
     up: Buffer,
     inside: Buffer,
     attention: AttentionScratch,
+    /// The batch in runs of tokens, and runs of these that attend together.
+    members: Vec<Member>,
+    clusters: Vec<Range<usize>>,
     position: Vec<u32>,
     token: Vec<u32>,
     pub(super) logits: Buffer,
@@ -112,14 +115,19 @@ fn run_batch(
         scratch.position.extend((position..).take(piece.tokens.len()));
         row.block.grow(&heads, piece.tokens.len());
     }
+    let mut row = 0;
+    let pieces = batch.iter().map(|piece| {
+        let (step, tokens, first) = (piece.step, piece.tokens.len(), piece.first);
+        row += tokens;
+        Member { step, row: row - tokens, tokens, first }
+    });
+    let most = heads.tokens_at_once();
+    clusters(rows, pieces, most, &mut scratch.members, &mut scratch.clusters);
     embed(model, &scratch.token, &mut scratch.stream[0]);
     for layer in 0..config.layers {
         scratch.project(model, rotary, layer);
         scratch.write(&heads, layer, rows, batch);
-        for cluster in clusters(&heads, rows, batch) {
-            let rows = (&scratch.query[..], &mut scratch.attended[..]);
-            attend(&heads, layer, &cluster, &mut scratch.attention, rows);
-        }
+        scratch.attend(&heads, layer, rows);
         scratch.feed_forward(model, layer);
     }
     let mut last = 0;
@@ -129,40 +137,6 @@ fn run_batch(
         let row = &mut rows[piece.step];
         row.stream.clear();
         row.stream.extend_from_slice(stream);
-    }
-}
-
-/// Cuts the batch in runs of at most `QUERY_BLOCK` query rows that share their path.
-fn clusters<'a>(heads: &Heads, rows: &'a [&mut Growing], batch: &[Piece]) -> Vec<Cluster<'a>> {
-    let most = (QUERY_BLOCK / heads.group).max(1);
-    let mut clusters: Vec<Cluster> = Vec::new();
-    let (mut room, mut row) = (0, 0);
-    for piece in batch {
-        let Growing { path, above, block, .. } = &*rows[piece.step];
-        for from in (0..piece.tokens.len()).step_by(most) {
-            let tokens = most.min(piece.tokens.len() - from);
-            let member = Member { row, tokens, block, first: piece.first + from };
-            row += tokens;
-            match clusters.last_mut() {
-                Some(last) if tokens <= room && same_path(last.path, path) => {
-                    last.members.push(member);
-                    room -= tokens;
-                }
-                _ => {
-                    clusters.push(Cluster { path, above: *above, members: vec![member] });
-                    room = most - tokens;
-                }
-            }
-        }
-    }
-    clusters
-}
-
-fn same_path(left: &[Arc<Node>], right: &[Arc<Node>]) -> bool {
-    match (left.last(), right.last()) {
-        (None, None) => true,
-        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
-        _ => false,
     }
 }
 
@@ -209,6 +183,19 @@ impl RowScratch {
             let places = piece.first..piece.first + piece.tokens.len();
             for (token, (key, value)) in places.zip(&mut projected) {
                 block.write(heads, layer, token, key, value);
+            }
+        }
+    }
+
+    fn attend(&mut self, heads: &Heads, layer: usize, rows: &[&mut Growing]) {
+        let mut rest = Rectangle::new(&mut self.attended, heads.query_width());
+        for cluster in &self.clusters {
+            let members = &self.members[cluster.clone()];
+            let mut own = rest.take_rows(members.iter().map(|member| member.tokens).sum());
+            for kv in 0..heads.kv {
+                let mut out = own.take_columns(heads.group * heads.dim);
+                let (at, scratch) = ((layer, kv), &mut self.attention);
+                attend(heads, at, rows, members, &self.query, scratch, &mut out);
             }
         }
     }

@@ -12,6 +12,7 @@ mod math;
 mod product;
 #[cfg(test)]
 mod product_tests;
+mod rectangle;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;
@@ -22,5 +23,6 @@ pub(crate) use elementwise::*;
 pub(crate) use level::vector_unit;
 pub(crate) use math::*;
 pub(crate) use product::*;
+pub(crate) use rectangle::Rectangle;
 pub(crate) use tile::{PANEL, Tile};
 pub(crate) use transpose::*;

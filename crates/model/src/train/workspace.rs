@@ -26,8 +26,6 @@ pub struct Workspace {
     pub(super) layers: Vec<LayerActivations>,
     /// `[N][hidden]` the residual stream after the last layer.
     pub(super) output: Buffer,
-    /// `[kv_heads][N][group * head_dim]` attention before it is put in rows.
-    pub(super) by_head: Buffer,
     /// `[N][hidden]` the gradient by the residual stream.
     pub(super) d_stream: Buffer,
     pub(super) flow: Flow,
@@ -70,7 +68,6 @@ impl Workspace {
             forest: Forest::default(),
             layers: Vec::new(),
             output: Buffer::default(),
-            by_head: Buffer::default(),
             d_stream: Buffer::default(),
             flow: Flow::default(),
             score: ScoreBuffers::default(),
