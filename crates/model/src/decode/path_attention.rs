@@ -210,3 +210,99 @@ fn pack(heads: &Heads, kv: usize, members: &[Member], query: &[f32], out: &mut [
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, Family},
+        decode::{block::Block, prefix::Prefix},
+        testing::{noise, tiny},
+    };
+
+    /// Keys and values of `more` tokens, then `more` again: several chunks.
+    fn block(config: &Config, stream: u64, more: &[usize]) -> Block {
+        let heads = Heads::new(config);
+        let mut block = Block::new(config);
+        for more in more {
+            block.grow(&heads, *more);
+        }
+        let width = heads.kv_width();
+        for token in 0..block.tokens() {
+            let row = |kind: u64| -> Vec<f32> {
+                (0..width).map(|i| noise(stream + kind, token * width + i)).collect()
+            };
+            (0..config.layers).for_each(|layer| {
+                block.write(&heads, layer, token, &row(0), &row(1));
+            });
+        }
+        block
+    }
+
+    fn step(config: &Config, stream: u64, path: &[&Arc<Node>], more: &[usize]) -> Growing {
+        let path: Vec<Arc<Node>> = path.iter().map(|node| Arc::clone(node)).collect();
+        let above = path.iter().map(|node| node.block.tokens()).sum();
+        Growing { path, above, block: block(config, stream, more), stream: Vec::new() }
+    }
+
+    #[test]
+    fn a_cut_in_clusters_changes_no_bit() {
+        let config = tiny(Family::Llama);
+        let heads = Heads::new(&config);
+        let node = |stream, parent: Option<&Arc<Node>>, tokens| {
+            let parent = parent.map(|parent| Prefix(Arc::clone(parent)));
+            let block = block(&config, stream, &[tokens]);
+            Arc::new(Node { parent, block, total: 0, stream: Vec::new() })
+        };
+        let root = node(10, None, 70);
+        let (left, right) = (node(20, Some(&root), 33), node(30, Some(&root), 5));
+        // (path, tokens of the step so far, tokens that query).
+        let rows: [(&[&Arc<Node>], &[usize], usize); 7] = [
+            (&[&root, &left], &[30, 50], 45),
+            (&[&root, &left], &[3], 1),
+            (&[&root, &right], &[1], 1),
+            (&[&root, &right], &[20, 20], 40),
+            (&[&root], &[2], 2),
+            (&[], &[10, 30], 40),
+            (&[], &[1], 1),
+        ];
+        let stream = |index: usize| 100 + 10 * index as u64;
+        let mut steps: Vec<Growing> = rows
+            .iter()
+            .enumerate()
+            .map(|(index, (path, more, _))| step(&config, stream(index), path, more))
+            .collect();
+        let growing: Vec<&mut Growing> = steps.iter_mut().collect();
+        let count: usize = rows.iter().map(|(.., tokens)| tokens).sum();
+        let width = heads.query_width();
+        let query: Vec<f32> = (0..count * width).map(|index| noise(1, index)).collect();
+        let run = |most| {
+            let (mut members, mut cut, mut row) = (Vec::new(), Vec::new(), 0);
+            let pieces = rows.iter().enumerate().map(|(index, (_, more, tokens))| {
+                row += tokens;
+                let first = more.iter().sum::<usize>() - tokens;
+                Member { step: index, row: row - tokens, tokens: *tokens, first }
+            });
+            clusters(&growing, pieces, most, &mut members, &mut cut);
+            let mut scratch = AttentionScratch::default();
+            let mut out = vec![0.0_f32; count * width];
+            let mut rest = Rectangle::new(&mut out, width);
+            for cluster in &cut {
+                let members = &members[cluster.clone()];
+                let mut own = rest.take_rows(members.iter().map(|member| member.tokens).sum());
+                for kv in 0..heads.kv {
+                    let mut to = own.take_columns(heads.group * heads.dim);
+                    attend(&heads, (1, kv), &growing, members, &query, &mut scratch, &mut to);
+                }
+            }
+            (cut.len(), out.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+        };
+        let (alone, expected) = run(1);
+        assert_eq!(alone, count, "every row is a cluster of its own");
+        assert!(expected.iter().all(|bits| f32::from_bits(*bits) != 0.0), "all rows are written");
+        for most in [2, 5, 48, 200] {
+            let (fewer, bits) = run(most);
+            assert!(fewer < alone && bits == expected, "{most} tokens at most, {fewer} clusters");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::attention::{Heads, QUERY_BLOCK};
 
 /// Units of a large forest: few threads share them evenly. Each part but a tree's first rebuilds
 /// the path above it and keeps sums for that path, so more of them cost memory and time.
-const UNITS: usize = 16;
+const UNITS: usize = 24;
 
 /// Keys whose scores cost about as much as the rest of the work on a token.
 const TOKEN_WORK: usize = 16;
@@ -170,7 +170,7 @@ mod tests {
     fn parts_cover_every_row_once_and_share_the_work() {
         let heads = Heads { kv: 3, group: 3, dim: 64, scale: 0.125 };
         for (prefix, leaves, length, least) in
-            [(512, 0, 0, 5), (2048, 0, 0, 5), (512, 16, 64, 5), (40, 300, 7, 5), (5, 2, 3, 1)]
+            [(512, 0, 0, 6), (2048, 0, 0, 8), (512, 16, 64, 8), (40, 300, 7, 8), (5, 2, 3, 1)]
         {
             let forest = star(prefix, leaves, length);
             let parts: Vec<Part> = parts(&heads, &forest).collect();
