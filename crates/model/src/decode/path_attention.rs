@@ -245,6 +245,9 @@ mod tests {
         Growing { path, above, block: block(config, stream, more), stream: Vec::new() }
     }
 
+    /// Path, tokens of the own step as it grew, how many of its last ones query.
+    type Row<'a> = (&'a [&'a Arc<Node>], &'a [usize], usize);
+
     #[test]
     fn a_cut_in_clusters_changes_no_bit() {
         let config = tiny(Family::Llama);
@@ -256,8 +259,7 @@ mod tests {
         };
         let root = node(10, None, 70);
         let (left, right) = (node(20, Some(&root), 33), node(30, Some(&root), 5));
-        // (path, tokens of the step so far, tokens that query).
-        let rows: [(&[&Arc<Node>], &[usize], usize); 7] = [
+        let rows: [Row; 7] = [
             (&[&root, &left], &[30, 50], 45),
             (&[&root, &left], &[3], 1),
             (&[&root, &right], &[1], 1),
