@@ -98,7 +98,7 @@ impl Problem {
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
         let (model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
-                let loaded = io::load_folder(Path::new(path)).map_err(input)?;
+                let loaded = io::load(Path::new(path)).map_err(input)?;
                 (loaded.model, loaded.tokenizer, loaded.template)
             }
             recipe::Model::Scratch(scratch) => {
