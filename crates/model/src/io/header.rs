@@ -38,7 +38,7 @@ pub(crate) fn read(file: &str, opened: &mut Opened<'_>) -> Result<Vec<Entry>, Io
     let length = opened.length;
     let mut start = vec![0; length.min(64) as usize];
     read_exactly(file, opened, &mut start)?;
-    recognise(file, &start)?;
+    recognise(file, "safetensors", &start)?;
     let Some(first) = start.first_chunk::<8>() else {
         return Err(IoError::damaged(
             file,
@@ -87,13 +87,8 @@ fn read_exactly(file: &str, opened: &mut Opened<'_>, into: &mut [u8]) -> Result<
 }
 
 /// Tells what a file is when it is not what its name says.
-pub(crate) fn recognise(file: &str, start: &[u8]) -> Result<(), IoError> {
+pub(crate) fn recognise(file: &str, expected: &'static str, start: &[u8]) -> Result<(), IoError> {
     let trimmed = start.trim_ascii_start();
-    let expected = match file.rsplit('.').next() {
-        Some("json") => "JSON",
-        Some("gguf") => "GGUF",
-        _ => "safetensors",
-    };
     let lower: Vec<u8> = trimmed.iter().take(14).map(u8::to_ascii_lowercase).collect();
     let (got, next) = if start.is_empty() {
         ("empty", "fetch or write it again")

@@ -132,7 +132,7 @@ fn read_settings(source: &Source<'_>) -> Result<settings::Settings, IoError> {
         file: "config.json".to_owned(),
         next: "give a Hugging Face folder of a Llama, Qwen2 or Qwen3 model",
     })?;
-    header::recognise("config.json", &bytes)?;
+    header::recognise("config.json", "JSON", &bytes)?;
     settings::parse(&bytes)
 }
 
@@ -141,7 +141,7 @@ fn read_tokenizer(source: &Source<'_>, notes: &mut Vec<String>) -> Result<Tokeni
         file: "tokenizer.json".to_owned(),
         next: "save the tokenizer with transformers' `AutoTokenizer(...).save_pretrained`",
     })?;
-    header::recognise("tokenizer.json", &bytes)?;
+    header::recognise("tokenizer.json", "JSON", &bytes)?;
     let (tokenizer, said) = Tokenizer::from_json(&bytes)?;
     notes.extend(said);
     Ok(tokenizer)
@@ -197,7 +197,7 @@ fn default_template(field: &Value) -> Option<&str> {
 
 fn json_file(source: &Source<'_>, name: &str) -> Result<Option<Value>, IoError> {
     let Some(bytes) = source.text(name)? else { return Ok(None) };
-    header::recognise(name, &bytes)?;
+    header::recognise(name, "JSON", &bytes)?;
     let wrong = |wrong| IoError::damaged(name, format!("not valid JSON: {wrong}"));
     serde_json::from_slice(&bytes).map(Some).map_err(wrong)
 }

@@ -68,7 +68,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Header, IoError> {
 fn version(reader: &mut Reader<'_>) -> Result<(), IoError> {
     let length = reader.length();
     let start = reader.data(0, length.min(64))?;
-    header::recognise(reader.file(), &start)?;
+    header::recognise(reader.file(), "GGUF", &start)?;
     if !start.starts_with(MAGIC) {
         let got: String = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(reader.damaged(format!("got bytes {got} at its start, expected `GGUF`")));

@@ -19,9 +19,8 @@ pub(super) fn by_score(
     for id in best {
         let token = tokens[id].as_str();
         let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
-        let mut ways: Vec<(usize, usize)> = cuts
-            .filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?)))
-            .collect();
+        let mut ways: Vec<(usize, usize)> =
+            cuts.filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?))).collect();
         ways.sort_unstable();
         pairs.extend(ways);
     }

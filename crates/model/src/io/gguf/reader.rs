@@ -74,7 +74,9 @@ impl<'a> Reader<'a> {
         let length = self.u64(what)?;
         self.room(what, length, 1)?;
         if length > most {
-            return Err(self.damaged(format!("{what}: got {length} bytes, expected at most {most}")));
+            return Err(
+                self.damaged(format!("{what}: got {length} bytes, expected at most {most}"))
+            );
         }
         let mut bytes = vec![0; length as usize];
         self.fill(&mut bytes)?;

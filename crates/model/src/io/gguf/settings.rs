@@ -64,8 +64,7 @@ impl Fields<'_> {
         let hidden = self.size("embedding_length", None);
         let heads = self.size("attention.head_count", None);
         let whole = heads > 0 && hidden.is_multiple_of(heads.max(1));
-        let head_dim =
-            self.size("attention.key_length", whole.then(|| hidden / heads.max(1)));
+        let head_dim = self.size("attention.key_length", whole.then(|| hidden / heads.max(1)));
         let rope_base = self.number("rope.freq_base").unwrap_or(10_000.0);
         let context = self.size("context_length", None);
         let norm_epsilon = self.number("attention.layer_norm_rms_epsilon").unwrap_or_else(|| {

@@ -22,8 +22,7 @@ const QWEN2: &str = concat!(
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 /// How llama.cpp cuts where a file does not name its rule.
-const DEFAULT: [&str; 4] =
-    [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];
+const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];
 
 /// `tokenizer.ggml.token_type`.
 const NORMAL: i64 = 1;
@@ -146,9 +145,8 @@ impl<'m> List<'m> {
     }
 
     fn added(&self) -> Vec<Json> {
-        let listed = self.used().filter(|(_, _, kind)| {
-            matches!(*kind, CONTROL | USER_DEFINED | UNKNOWN)
-        });
+        let listed =
+            self.used().filter(|(_, _, kind)| matches!(*kind, CONTROL | USER_DEFINED | UNKNOWN));
         listed
             .map(|(id, token, kind)| {
                 json!({
@@ -273,9 +271,7 @@ fn sentence_piece(metadata: &Metadata, list: &List<'_>) -> Result<Json, String> 
         .map(|(left, right)| json!([list.tokens[left], list.tokens[right]]))
         .collect();
     let prefix = metadata.get("tokenizer.ggml.add_space_prefix") != Some(&Value::Flag(false));
-    let blank = |from: &str, to: &str| {
-        json!({ "type": "Replace", "pattern": { "String": from }, "content": to })
-    };
+    let blank = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
     let (mut normalizers, mut decoders) = (Vec::new(), vec![blank("▁", " ")]);
     decoders.extend([json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" })]);
     if prefix {

@@ -106,7 +106,8 @@ fn scalar(reader: &mut Reader<'_>, kind: u32, what: &str) -> Result<Value, IoErr
         11 => Value::Whole(i128::from(i64::from_le_bytes(reader.array(what)?))),
         12 => Value::Number(f64::from_le_bytes(reader.array(what)?)),
         other => {
-            let problem = format!("{what} has an unknown value type: got {other}, expected 0 to 12");
+            let problem =
+                format!("{what} has an unknown value type: got {other}, expected 0 to 12");
             return Err(reader.damaged(problem));
         }
     })
@@ -159,8 +160,7 @@ fn array(reader: &mut Reader<'_>, key: &str, what: &str) -> Result<Value, IoErro
             }
             Ok(Value::Numbers(numbers))
         }
-        (other, None) => Err(reader.damaged(format!(
-            "{what} has an unknown value type: got {other}, expected 0 to 12"
-        ))),
+        (other, None) => Err(reader
+            .damaged(format!("{what} has an unknown value type: got {other}, expected 0 to 12"))),
     }
 }
