@@ -94,11 +94,11 @@ impl Problem {
     /// The model of the recipe with a codec, at version 0.
     ///
     /// # Errors
-    /// Where the model's folder is wrong or its template cannot be used.
+    /// Where the model's folder or file is wrong or its template cannot be used.
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
         let (model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
-                let loaded = io::load_folder(Path::new(path)).map_err(input)?;
+                let loaded = io::load(Path::new(path)).map_err(input)?;
                 (loaded.model, loaded.tokenizer, loaded.template)
             }
             recipe::Model::Scratch(scratch) => {

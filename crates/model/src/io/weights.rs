@@ -104,7 +104,7 @@ fn index_names(bytes: &[u8]) -> Result<Vec<String>, IoError> {
 }
 
 /// The name and shape of every parameter, without allocating any.
-fn expected(config: &Config) -> BTreeMap<String, Vec<u64>> {
+pub(super) fn expected(config: &Config) -> BTreeMap<String, Vec<u64>> {
     let layout = parameters::Layout::new(config);
     let sides = |slot: &parameters::Slot| slot.shape().iter().map(|side| *side as u64).collect();
     layout.slots.iter().map(|slot| (slot.name.clone(), sides(slot))).collect()
@@ -184,7 +184,7 @@ fn fill(mut model: Model, shards: Vec<Shard<'_>>) -> Result<Model, IoError> {
     if problems.is_empty() { Ok(model) } else { Err(IoError::problems("the weights", problems)) }
 }
 
-fn non_finite(name: &str, values: &[f32]) -> Option<String> {
+pub(super) fn non_finite(name: &str, values: &[f32]) -> Option<String> {
     let first = values.iter().position(|value| !value.is_finite())?;
     let count = values.iter().filter(|value| !value.is_finite()).count();
     Some(format!("`{name}` holds {count} non-finite values (first at {first})"))
