@@ -13,7 +13,7 @@ use super::markup::{self, Action};
 use super::number::Number;
 
 /// Names of the parts, in the order reports show them.
-pub(super) const PARTS: [&str; 4] = ["format", "called", "steps", "grounded"];
+pub const PARTS: [&str; 4] = ["format", "called", "steps", "grounded"];
 
 /// The state of an attempt at one task.
 #[derive(Clone)]

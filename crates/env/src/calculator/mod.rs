@@ -44,9 +44,11 @@ use episode::Attempt;
 use number::Number;
 
 pub use config::Config;
+pub use episode::PARTS;
 pub use tasks::{Evaluation, Fault, Finding, Step, check, load, schema};
 
 /// The environment. Cheap to share: attempts hold its settings together with it.
+#[derive(Clone)]
 pub struct CalculatorEnvironment {
     shared: Arc<Shared>,
 }
