@@ -13,7 +13,7 @@ settings! {
         careful_otherwise: f64 = 0.25, Limit::Real(0.0, 1.0);
         /// Among the careless: answers at once. The three careless shares sum to 1.
         blind: f64 = 0.30, Limit::Real(0.0, 1.0);
-        /// Among the careless: takes another operation in one of the steps.
+        /// Among the careless: adds where a step does not, or subtracts where it adds.
         wrong_operation: f64 = 0.60, Limit::Real(0.0, 1.0);
         /// Among the careless: calculates as the careful script does, then answers something else.
         slip: f64 = 0.10, Limit::Real(0.0, 1.0);

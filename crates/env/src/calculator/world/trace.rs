@@ -21,7 +21,8 @@ pub struct TraceMix {
     pub careful_otherwise: f64,
     /// Among the careless: answers at once. The three careless shares sum to 1.
     pub blind: f64,
-    /// Among the careless: takes another operation in one of the steps.
+    /// Among the careless: adds where a step does not, or subtracts where it adds. Always the same
+    /// mistake, so that greedy decoding makes it too.
     pub wrong_operation: f64,
     /// Among the careless: calculates as the careful script does, then answers something else.
     pub slip: f64,
@@ -46,7 +47,7 @@ pub(super) enum Script {
     Careful,
     /// A number, at once.
     Blind,
-    /// One step with another operation, followed through.
+    /// One step with the wrong operation, followed through.
     WrongOperation,
     /// Every step right, then another number.
     Slip,
@@ -60,7 +61,6 @@ enum Place {
     Careless,
     Number,
     Step,
-    Operator,
 }
 
 impl TraceMix {
@@ -120,10 +120,10 @@ pub(super) fn demonstrate(
     let mut value = number.clone();
     let steps = if script == Script::Blind { &[][..] } else { &problem.steps[..] };
     for (place, step) in steps.iter().enumerate() {
-        let others: Vec<char> = "+-*/".chars().filter(|c| *c != step.operator).collect();
-        let operator = match wrong == Some(place) {
-            true => others[draw(Place::Operator, others.len())],
-            false => step.operator,
+        let operator = match (wrong == Some(place), step.operator) {
+            (false, right) => right,
+            (true, '+') => '-',
+            (true, _) => '+',
         };
         let operand = |operand: Operand| match operand {
             Operand::Given(number) => number.to_string(),
