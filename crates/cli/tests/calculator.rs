@@ -108,7 +108,7 @@ fn the_words_of_a_check_fit_its_environment() {
         assert_eq!(said.code, Some(2), "{words:?}: {}", said.out);
         assert!(said.err.contains(expected), "{words:?}: {}", said.err);
     };
-    refused(&["tasks", "check", "s.jsonl"], "--databases <FOLDER>");
+    refused(&["tasks", "check", "s.jsonl"], "add `--databases FOLDER`; for word problems");
     let both = ["--environment", "calculator", "--databases", "."];
     refused(&[&["tasks", "check", "s.jsonl"][..], &both].concat(), "leave `--databases` out");
     refused(&["tasks", "check", "s.jsonl", "--environment", "python"], "possible values");
@@ -116,11 +116,13 @@ fn the_words_of_a_check_fit_its_environment() {
 
 /// The recipe over files of one's own.
 fn over_files(here: &Path) -> String {
-    let world = &WORLD[WORLD.find("[environment.world]").unwrap()..WORLD.find("[[stage]]").unwrap()];
+    let world =
+        &WORLD[WORLD.find("[environment.world]").unwrap()..WORLD.find("[[stage]]").unwrap()];
     let files = "[environment.files]\ntrain = \"g.jsonl\"\nheld_out = \"s.jsonl\"\n\n";
     let recipe = WORLD.replace(world, files);
     let recipe = recipe.replace("demonstrations = \"scripted\"", "data = \"talks.jsonl\"");
-    let recipe = recipe.replace("evaluate_every = 4\n", "").replace("context = 96", "context = 200");
+    let recipe =
+        recipe.replace("evaluate_every = 4\n", "").replace("context = 96", "context = 200");
     let talk = "{\"messages\": [{\"role\": \"user\", \"content\": \"Question: 2 and 2?\"}, \
                 {\"role\": \"assistant\", \"content\": \"<calc>2 + 2</calc>\"}, \
                 {\"role\": \"tool\", \"content\": \" <result>4</result>\"}, \
@@ -146,7 +148,8 @@ fn own_files_are_trained_on() {
 
 #[test]
 fn faulty_task_files_are_refused_before_anything_is_written() {
-    let task = |answer: &str| format!("{{\"id\": \"a\", \"question\": \"q\", \"answer\": {answer}}}\n");
+    let task =
+        |answer: &str| format!("{{\"id\": \"a\", \"question\": \"q\", \"answer\": {answer}}}\n");
     let steps = |steps: &str| {
         let good = task("1");
         good.replace('}', &format!(", \"steps\": {steps}}}"))
@@ -155,7 +158,7 @@ fn faulty_task_files_are_refused_before_anything_is_written() {
         ("20", "\n".to_owned(), "s.jsonl: holds no tasks"),
         ("22", task("null"), "s.jsonl:1: `answer` must be a number, got: null"),
         ("28", task("\"NaN\""), "`answer` is not a number the grader accepts: `NaN`"),
-        ("28 huge", task("1e300"), "`answer` is not a number the grader accepts: `1e300`"),
+        ("28 huge", task("1e300"), "`answer` is not a number the grader accepts: `1e+300`"),
         ("24", task("1").replace("\"answer\"", "\"anser\""), "did you mean `answer`?"),
         ("sql", task("1").replace('}', ", \"gold\": \"SELECT 1\"}"), "unknown field `gold`"),
         ("steps", steps("[\"1+1\"]"), "`steps` must list objects with the texts `expression`"),

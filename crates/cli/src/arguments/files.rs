@@ -80,7 +80,7 @@ pub(crate) struct TasksCheck {
     #[arg(long, value_enum, value_name = "NAME", default_value = "sql")]
     pub(crate) environment: EnvironmentName,
     /// Folder of the databases that tasks of `sql` name
-    #[arg(long, value_name = "FOLDER", required_if_eq("environment", "sql"))]
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) databases: Option<PathBuf>,
     /// A field that is allowed and ignored; may be given again
     #[arg(long, value_name = "FIELD")]

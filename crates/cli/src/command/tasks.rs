@@ -1,7 +1,6 @@
 //! `tasks check`: what is wrong with a task file before anything trains on it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::ExitCode;
 
 use stepwell_env::calculator;
@@ -63,7 +62,12 @@ type Found = (Loaded, Vec<Finding>, String);
 
 /// Runs every gold query on its database and twin.
 fn sql(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
-    let folder = words.databases.as_deref().unwrap_or(Path::new(""));
+    let Some(folder) = &words.databases else {
+        return Err(input(
+            "`sql` tasks name databases: add `--databases FOLDER`; for word problems add \
+             `--environment calculator`",
+        ));
+    };
     let (environment, loaded) = sql::load(&words.file, folder, options, Config::default())?;
     let fatal = |fault: &Fault| matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_));
     let findings = environment.check(&loaded.tasks).into_iter().map(|finding| Finding {

@@ -98,8 +98,8 @@ impl Environment for CalculatorEnvironment {
     }
 
     fn opening(&self, task: &Task) -> Opening {
-        let system = prompt::system(&self.shared.config);
-        Opening { system, user: prompt::user(&task.question) }
+        let user = prompt::user(&task.question, &self.shared.config);
+        Opening { system: String::new(), user }
     }
 
     fn stop_strings(&self) -> Vec<String> {

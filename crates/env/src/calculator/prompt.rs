@@ -1,4 +1,9 @@
 //! What the policy reads first.
+//!
+//! All of it stands in the user's message, and the question is followed by a cue: of 16 generated
+//! problems a chat model of 135M parameters (SmolLM2-135M-Instruct) began 0 with a call where
+//! instructions and examples stood in the system's message, with the cue or without, 0 where they
+//! stood in the user's without the cue, and 10 as it is here.
 
 use super::config::Config;
 use super::expression::evaluate;
@@ -9,6 +14,9 @@ const INSTRUCTIONS: &str = "\
 Solve the problem step by step. To calculate, write an expression between <calc> and </calc>. Its \
 value follows between <result> and </result>, which you never write yourself. When you know the \
 answer, write it as a number between <answer> and </answer>.";
+
+/// What a model that was never trained on the markup needs to be told last.
+const CUE: &str = "Answer in the same form, beginning with <calc>.";
 
 /// A problem worked as an attempt would be.
 pub(super) struct Example {
@@ -35,23 +43,25 @@ pub(super) const EXAMPLES: [Example; 4] = [
     },
 ];
 
-/// The text that is the same for every task; empty where neither instructions nor examples are
-/// asked for.
-pub(super) fn system(config: &Config) -> String {
-    let rules = config.instructions.then(|| format!("{INSTRUCTIONS}\n"));
-    let worked = EXAMPLES[..config.examples].iter().map(Example::text);
-    rules.into_iter().chain(worked).collect::<Vec<String>>().join("\n")
+/// A task as the policy reads it. With neither instructions nor examples: the question alone, for
+/// models that learn the markup from demonstrations.
+pub(super) fn user(question: &str, config: &Config) -> String {
+    let rules = config.instructions.then(|| format!("{INSTRUCTIONS}\n\n"));
+    let worked = EXAMPLES[..config.examples].iter().map(|example| example.text() + "\n");
+    let cue = if config.instructions || config.examples > 0 { CUE } else { "" };
+    let asked = [asked(question), cue.to_owned()];
+    rules.into_iter().chain(worked).chain(asked).collect()
 }
 
-/// A task as the policy reads it.
-pub(super) fn user(question: &str) -> String {
+/// A question as it stands in examples and tasks.
+pub(super) fn asked(question: &str) -> String {
     format!("Question: {question}\n")
 }
 
 impl Example {
     /// Byte for byte what the same attempt would leave behind.
     fn text(&self) -> String {
-        let mut text = user(self.question);
+        let mut text = asked(self.question);
         let mut last = String::new();
         for call in self.calls {
             last = match evaluate(call) {
@@ -72,12 +82,13 @@ mod tests {
     fn the_prompt_is_instructions_and_worked_examples() {
         let config =
             |instructions, examples| Config { instructions, examples, ..Config::default() };
-        assert_eq!(system(&config(false, 0)), "");
+        assert_eq!(user("q", &config(false, 0)), "Question: q\n");
         let one = "Question: A box holds 12 pens. How many pens do 5 boxes hold?\n\
                    <calc>12 * 5</calc> <result>60</result>\n<answer>60</answer>\n";
-        assert_eq!(system(&config(false, 1)), one);
-        assert_eq!(system(&config(true, 1)), format!("{INSTRUCTIONS}\n\n{one}"));
-        let all = system(&config(true, 4));
+        let asked = "Question: q\nAnswer in the same form, beginning with <calc>.";
+        assert_eq!(user("q", &config(false, 1)), format!("{one}\n{asked}"));
+        assert_eq!(user("q", &config(true, 1)), format!("{INSTRUCTIONS}\n\n{one}\n{asked}"));
+        let all = user("q", &config(true, 4));
         let values: Vec<&str> = all.split("<answer>").skip(2).map(|t| &t[..2]).collect();
         assert_eq!(values, ["60", "35", "13", "60"]);
         assert!(!all.contains("error"), "{all}");

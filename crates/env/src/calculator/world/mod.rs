@@ -113,6 +113,6 @@ impl World {
 pub fn texts() -> Vec<String> {
     let templates = [1, 2].into_iter().flat_map(templates).map(|t| t.text.replace(['{', '}'], " "));
     let words = templates::NAMES.iter().chain(&templates::THINGS).map(|word| (*word).to_owned());
-    let own = ["+ - * / ( ) . % error : division by zero".to_owned(), prompt::user("")];
+    let own = ["+ - * / ( ) . % error : division by zero".to_owned(), prompt::asked("")];
     templates.chain(words).chain(markup::tags()).chain(own).collect()
 }
