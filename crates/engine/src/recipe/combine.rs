@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::document::locate;
-use super::environment::{Environment, Sql};
+use super::environment::Environment;
 use super::model::{Model, Scratch};
 use super::section::Notes;
 use super::stage::Stage;
@@ -17,9 +17,8 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
     if let (Model::Scratch(scratch), true) = (&draft.model, checker.sound("model")) {
         shape(scratch, &checker);
     }
-    let Environment::Sql(sql) = &draft.environment;
     if checker.sound("environment") {
-        combine_world::check(sql, &draft.model, &checker);
+        combine_world::check(&draft.environment, &draft.model, &checker);
     }
     for (index, stage) in draft.stage.iter().enumerate() {
         let path = format!("stage[{index}]");
@@ -29,7 +28,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
             Model::Scratch(scratch) if checker.sound("model") => Some(scratch.context),
             _ => None,
         };
-        let world = checker.sound("environment").then_some(sql);
+        let world = checker.sound("environment").then_some(&draft.environment);
         combine_stage::check(stage, &place, context, world);
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
         let before = &draft.stage[..index];
@@ -117,4 +116,4 @@ fn shape(scratch: &Scratch, checker: &Checker<'_, '_>) {
 }
 
 /// The world as stages need it; `None` where it could not be read.
-pub(super) type World<'s> = Option<&'s Sql>;
+pub(super) type World<'s> = Option<&'s Environment>;
