@@ -1,8 +1,10 @@
-//! The products of a linear layer by themselves, for benchmarks only.
+//! The products of a linear layer by themselves, and what the machine could do at most; for
+//! benchmarks only.
 
 use crate::{
     kernel::{
-        Buffer, GradientScratch, PANEL, Panels, product, product_grad_input, product_grad_weight,
+        Buffer, GradientScratch, Limit, PANEL, Panels, product, product_grad_input,
+        product_grad_weight,
     },
     parameters::{Kind, Slot},
 };
@@ -47,5 +49,42 @@ impl Linear {
     pub fn grad_weight(&mut self, dy: &[f32], x: &[f32]) {
         let (dy, x) = ((dy, self.n), (x, self.k));
         product_grad_weight(dy, x, 0, &mut self.gradient, &mut self.scratch);
+    }
+}
+
+/// What this machine reaches at most; `None` where the processor lacks the unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// `f32` multiply-adds on 16 lanes, in operations per second.
+    pub avx512: Option<f64>,
+    /// `f32` multiply-adds on 8 lanes, in operations per second.
+    pub avx2: Option<f64>,
+    /// `bf16` products summed in `f32`, in operations per second.
+    pub bf16: Option<f64>,
+    /// `f32` as the target's baseline compiles it, in operations per second.
+    pub portable: f64,
+    /// Reading memory, in bytes per second.
+    pub read: f64,
+}
+
+impl Peak {
+    /// `f32` operations per second of the fastest unit.
+    #[must_use]
+    pub fn f32(&self) -> f64 {
+        [self.avx512, self.avx2].into_iter().flatten().fold(self.portable, f64::max)
+    }
+}
+
+/// Measures the peaks of `threads` threads together, at least 1; takes about two seconds.
+#[must_use]
+pub fn peak(threads: usize) -> Peak {
+    let threads = threads.max(1);
+    let rate = |limit: Limit| limit.rate(threads, 50);
+    Peak {
+        avx512: rate(Limit::Avx512),
+        avx2: rate(Limit::Avx2),
+        bf16: rate(Limit::Bf16),
+        portable: rate(Limit::Portable).unwrap_or(0.0),
+        read: Limit::Read.rate(threads, 20).unwrap_or(0.0),
     }
 }

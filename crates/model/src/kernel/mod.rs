@@ -9,6 +9,7 @@ mod buffer;
 mod elementwise;
 mod level;
 mod math;
+mod peak;
 mod product;
 #[cfg(test)]
 mod product_tests;
@@ -21,6 +22,7 @@ pub(crate) use buffer::{Buffer, LANES};
 pub(crate) use elementwise::*;
 pub(crate) use level::vector_unit;
 pub(crate) use math::*;
+pub(crate) use peak::Limit;
 pub(crate) use product::*;
 pub(crate) use tile::{PANEL, Tile};
 pub(crate) use transpose::*;
