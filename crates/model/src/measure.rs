@@ -85,6 +85,6 @@ pub fn peak(threads: usize) -> Peak {
         avx2: rate(Limit::Avx2),
         bf16: rate(Limit::Bf16),
         portable: rate(Limit::Portable).unwrap_or(0.0),
-        read: Limit::Read.rate(threads, 20).unwrap_or(0.0),
+        read: Limit::Read.rate(threads, 30).unwrap_or(0.0),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn step(learner: &mut Learner, workload: &Workload, key: Key) -> Outc
     let credit = CreditConfig::GroupMean(config).credit(&forest, &rewards);
     let aggregation = Aggregation::TokenMean;
     let clipped = clipped::Config { aggregation, ..clipped::Config::default() };
-    let rate = learning_rate(&workload.model);
+    let rate = learning_rate(workload);
     let settings = settings(Objective::Clipped(clipped), rate, true);
     let report = learner.update(&forest, &credit, &settings, key)?;
     let attempts = |tree: &StepTree| -> Vec<Vec<u32>> {

@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! bench_step export FOLDER               writes the models as Hugging Face folders
-//! bench_step data FOLDER WORKLOAD        prints the tokens that every side computes
+//! bench_step facts WORKLOAD              prints its U, F and number of parameters
+//! bench_step data FOLDER WORKLOAD        prints the tokens that every side computes, and the facts
 //! bench_step serve FOLDER WORKLOAD       answers `run` and `check`
+//! bench_step precisions                  prints what the engine can compute in
 //! bench_step serve FOLDER products       the products of the training shapes beside the peak
 //! ```
 //!
@@ -47,6 +49,14 @@ fn main() -> Outcome<()> {
             println!("{}", data(&Workload::parse(workload)?, Path::new(folder))?);
             Ok(())
         }
+        ["facts", workload] => {
+            println!("{}", facts(&Workload::parse(workload)?, json!({}))?);
+            Ok(())
+        }
+        ["precisions"] => {
+            println!("{}", json!(PRECISIONS));
+            Ok(())
+        }
         ["serve", _, "products"] => answer(|_| Ok(products::measure())),
         ["serve", folder, workload] => serve(&Workload::parse(workload)?, Path::new(folder)),
         _ => Err("usage: bench_step export FOLDER | data|serve FOLDER WORKLOAD".into()),
@@ -55,7 +65,7 @@ fn main() -> Outcome<()> {
 
 fn data(workload: &Workload, folder: &Path) -> Outcome<Value> {
     let model = shapes::load(&workload.model, folder)?;
-    let mut value = match workload.kind {
+    let value = match workload.kind {
         Kind::Sft | Kind::Rl => {
             let mut learner = learner(model, workload.precision)?;
             let training = training::training(workload, &mut learner)?;
@@ -63,10 +73,16 @@ fn data(workload: &Workload, folder: &Path) -> Outcome<Value> {
         }
         Kind::Sample | Kind::Grpo => rows::sampling(workload, model.config().vocabulary),
     };
-    let config = shapes::config(&workload.model)?;
-    value["unique"] = json!(workload.tree.unique());
-    value["flat"] = json!(workload.tree.flat());
-    value["leaves"] = json!(workload.tree.leaves());
+    facts(workload, value)
+}
+
+/// Adds to `value` what every table needs.
+fn facts(workload: &Workload, mut value: Value) -> Outcome<Value> {
+    let (config, tree) = (shapes::config(&workload.model)?, &workload.tree);
+    value["unique"] = json!(tree.unique());
+    value["flat"] = json!(tree.flat());
+    value["leaves"] = json!(tree.leaves());
+    value["sampled"] = json!(tree.sampled());
     value["parameters"] = json!(shapes::parameters(&config));
     value["vocabulary"] = json!(config.vocabulary);
     Ok(value)
@@ -124,6 +140,9 @@ fn learner(model: Model, precision: Precision) -> Outcome<Learner> {
     let codec = Codec::new(tokenizer, Some(ChatTemplate::plain()))?;
     Ok(Learner::new(with_precision(model, precision)?, codec, THREADS))
 }
+
+/// What [`with_precision`] knows; the driver leaves out what is not here.
+const PRECISIONS: [&str; 1] = ["f32"];
 
 /// The one place where a workload's precision reaches the engine.
 fn with_precision(model: Model, precision: Precision) -> Outcome<Model> {

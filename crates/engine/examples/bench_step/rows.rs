@@ -73,6 +73,6 @@ pub(crate) fn sampling(workload: &Workload, vocabulary: usize) -> Value {
     }
     json!({
         "prompts": prompts, "levels": levels, "rows": tree.leaves(),
-        "grpo": workload.kind == Kind::Grpo, "learning_rate": learning_rate(&workload.model),
+        "grpo": workload.kind == Kind::Grpo, "learning_rate": learning_rate(workload),
     })
 }

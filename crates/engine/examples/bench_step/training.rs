@@ -40,7 +40,7 @@ pub(crate) fn training(workload: &Workload, learner: &mut Learner) -> Outcome<Tr
     } else {
         Objective::Clipped(clipped::Config { aggregation, ..clipped::Config::default() })
     };
-    let rate = learning_rate(&workload.model);
+    let rate = learning_rate(workload);
     Ok(Training { forest, credit, settings: settings(objective, rate, false) })
 }
 
@@ -60,9 +60,13 @@ fn set_behaviour(forest: &mut [StepTree], learner: &mut Learner) -> Outcome<()> 
     Ok(())
 }
 
-/// Small models take larger steps.
-pub(crate) fn learning_rate(model: &str) -> f64 {
-    if model == "job" || model == "tiny" { 1e-3 } else { 1e-4 }
+/// Small models take larger steps; a GRPO step takes a small one, so that the rewards stay apart.
+pub(crate) fn learning_rate(workload: &Workload) -> f64 {
+    match (workload.kind, workload.model.as_str()) {
+        (Kind::Grpo, _) => 1e-6,
+        (_, "job" | "tiny") => 1e-3,
+        _ => 1e-4,
+    }
 }
 
 /// What both sides train with.

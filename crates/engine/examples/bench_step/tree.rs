@@ -35,12 +35,22 @@ impl Regular {
 
     /// U: every token once.
     pub(crate) fn unique(&self) -> u64 {
-        let (mut nodes, mut tokens) = (1, self.prompt as u64);
+        self.trees * self.prompt as u64 + self.below(|_| true)
+    }
+
+    /// Tokens that the policy writes.
+    pub(crate) fn sampled(&self) -> u64 {
+        self.below(|level| !level.observed)
+    }
+
+    /// Unique tokens below the prompts, of the levels that `count` names.
+    fn below(&self, count: impl Fn(&Level) -> bool) -> u64 {
+        let (mut nodes, mut tokens) = (self.trees, 0);
         for level in &self.levels {
             nodes *= level.children;
-            tokens += nodes * level.tokens as u64;
+            tokens += if count(level) { nodes * level.tokens as u64 } else { 0 };
         }
-        self.trees * tokens
+        tokens
     }
 
     /// F: the tokens of all root-to-leaf rows.
