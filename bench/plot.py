@@ -61,7 +61,7 @@ def compare(results):
     place = lambda value: left + (math.log2(max(value, 0.25)) - low) / (high - low) * (right - left)
     bottom = top + step * len(rows)
     parts = [text(16, 26, "CPU time of the other side, in units of stepwell's", 16, weight="bold"),
-             text(16, 45, "Right of 1 we need less; a tick marks F/U, what sharing can save.", 12)]
+             text(16, 45, "Right of 1 we need less; every line doubles. A tick marks F/U, what sharing can save.", 12)]
     for power in range(low, high + 1):
         x = place(2.0**power)
         parts += [line(x, top - 4, x, bottom, INK if power == 0 else FAINT),

@@ -31,6 +31,7 @@ pub(crate) fn training(workload: &Workload, learner: &mut Learner) -> Outcome<Tr
     let vocabulary = shapes::config(&workload.model)?.vocabulary;
     let forest = workload.tree.forest(vocabulary, sft, workload.flat);
     let (mut forest, credit): (Vec<StepTree>, Vec<Credit>) = forest.into_iter().unzip();
+    check_counts(workload, &forest)?;
     if !sft {
         set_behaviour(&mut forest, learner)?;
     }
@@ -42,6 +43,18 @@ pub(crate) fn training(workload: &Workload, learner: &mut Learner) -> Outcome<Tr
     };
     let rate = learning_rate(workload);
     Ok(Training { forest, credit, settings: settings(objective, rate, false) })
+}
+
+/// The U and F that every table prints are those of the trees themselves.
+fn check_counts(workload: &Workload, forest: &[StepTree]) -> Outcome<()> {
+    let unique: usize = forest.iter().map(StepTree::unique_tokens).sum();
+    let flat: usize = forest.iter().map(StepTree::flat_tokens).sum();
+    let (got, tree) = ((unique as u64, flat as u64), &workload.tree);
+    let expected = (if workload.flat { tree.flat() } else { tree.unique() }, tree.flat());
+    if got != expected {
+        return Err(format!("U and F of the forest: got {got:?}, expected {expected:?}").into());
+    }
+    Ok(())
 }
 
 /// Behaviour near the policy: every ratio has a value of its own.
