@@ -30,6 +30,7 @@ def describe():
         "date": time.strftime("%Y-%m-%d"), "cpu": field(cpu, "model name"),
         "family": f"family {field(cpu, 'cpu family')}, model {field(cpu, 'model')}",
         "cores": os.cpu_count(), "memory": memory, "flags": wanted,
+        "waiting": os.environ.get("OMP_WAIT_POLICY", "the library's default"),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "xllamacpp")},
     }

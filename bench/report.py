@@ -138,7 +138,7 @@ def machine(results, _):
         f"Measured {m['date']} on {m['cores']} cores of {m['cpu']} ({m['family']}; "
         f"{', '.join(m['flags'])}) with {m['memory']:.0f} GiB, {m['system']}; load "
         f"{min(loads):.1f} to {max(loads):.1f}. Medians of {' or '.join(map(str, rounds))}. "
-        f"Peers: {versions}.")
+        f"Peers: {versions}; their OpenMP threads wait by: {m['waiting'].lower()}.")
 
 
 PLACES = {"targets": targets, "sides": sides, "memory": memory, "products": products,

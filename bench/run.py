@@ -26,7 +26,7 @@ def close(a, b, relative):
 
 def agree_training(ours, other, half):
     """Losses of the first steps and the norm of the first gradient."""
-    loose = 20 if half else 1
+    loose = 5 if half else 1
     for a, b in zip(ours.first, other.first):
         if not close(a["loss"], b["loss"], loose * 2e-3):
             raise RuntimeError(f"{other.label} disagrees: {a} against {b}")

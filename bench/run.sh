@@ -7,6 +7,8 @@
 #                             one is made under WORK
 # BINARY=path                 a built `bench_step`; else it is built
 # ROUNDS=7                    repetitions, at least 5
+# OMP_WAIT_POLICY=PASSIVE     on a shared machine: else PyTorch's waiting threads spin, and its CPU
+#                             time grows with the load; on a quiet one leave it unset
 # WORK=target/bench           models, data, logs, results.json
 # PAGE=docs/PERFORMANCE.md    where the page is written, its plots beside it
 set -eu

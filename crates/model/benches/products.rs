@@ -1,13 +1,10 @@
 //! The engine's products beside those of the `gemm` crate and beside the machine's measured peak,
 //! one thread; criterion's `Gelem/s` are GFLOP/s, because the throughput is declared in operations.
-#![expect(clippy::print_stdout, reason = "the peak stands beside criterion's own lines")]
 
-use std::time::Instant;
+mod beside;
 
-use criterion::measurement::WallTime;
-use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use beside::{Limit, beside};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use stepwell_model::measure::{self, Linear};
 
 /// Outputs and inputs of SmolLM2-135M's layers and of a tiny model's.
@@ -48,35 +45,6 @@ fn by_gemm(shape: (usize, usize, usize), left: &[f32], right: &[f32], out: &mut 
     }
 }
 
-/// Times `work` for criterion, and prints its best rate in `unit`s of a thousand million beside
-/// what the machine reaches at most.
-fn beside(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    (name, m): (&str, usize),
-    (amount, unit, peak): (u64, &str, f64),
-    mut work: impl FnMut(),
-) {
-    let mut best = f64::INFINITY;
-    group.bench_function(BenchmarkId::new(name, m), |bencher| {
-        bencher.iter_custom(|count| {
-            let start = Instant::now();
-            for _ in 0..count {
-                work();
-            }
-            let took = start.elapsed();
-            best = best.min(took.as_secs_f64() / count as f64);
-            took
-        });
-    });
-    // A filter on the command line leaves most of them out.
-    if best.is_infinite() {
-        return;
-    }
-    let rate = amount as f64 / best;
-    let (share, rate, peak) = (100.0 * rate / peak, rate / 1e9, peak / 1e9);
-    println!("    best {rate:.1} {unit}: {share:.0} % of the measured peak of {peak:.1}\n");
-}
-
 /// Arithmetic: weights that the caches hold, `m` rows.
 fn products(criterion: &mut Criterion, peak: f64) {
     for (n, k) in SHAPES {
@@ -87,13 +55,21 @@ fn products(criterion: &mut Criterion, peak: f64) {
             let (x, dy) = (noise(m * k), noise(m * n));
             let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
             let amount = 2 * (m * n * k) as u64;
-            let limit = (amount, "GFLOP/s", peak);
+            let limit = Limit { amount, unit: "GFLOP/s", peak };
             group.throughput(Throughput::Elements(amount));
-            beside(&mut group, ("forward", m), limit, || linear.forward(&x, &mut y));
-            beside(&mut group, ("gemm", m), limit, || by_gemm((m, n, k), &x, &weight, &mut y));
+            beside(&mut group, BenchmarkId::new("forward", m), limit, || {
+                linear.forward(&x, &mut y)
+            });
+            beside(&mut group, BenchmarkId::new("gemm", m), limit, || {
+                by_gemm((m, n, k), &x, &weight, &mut y)
+            });
             if m >= 64 {
-                beside(&mut group, ("grad_input", m), limit, || linear.grad_input(&dy, &mut dx));
-                beside(&mut group, ("grad_weight", m), limit, || linear.grad_weight(&dy, &x));
+                beside(&mut group, BenchmarkId::new("grad_input", m), limit, || {
+                    linear.grad_input(&dy, &mut dx)
+                });
+                beside(&mut group, BenchmarkId::new("grad_weight", m), limit, || {
+                    linear.grad_weight(&dy, &x)
+                });
             }
         }
         group.finish();
@@ -110,9 +86,11 @@ fn reading(criterion: &mut Criterion, peak: f64) {
         let (x, mut y) = (noise(m * k), vec![0.0; m * n]);
         let bytes = size_of_val(&weight[..]) as u64;
         group.throughput(Throughput::Bytes(bytes));
-        let limit = (bytes, "GB/s", peak);
-        beside(&mut group, ("forward", m), limit, || linear.forward(&x, &mut y));
-        beside(&mut group, ("gemm", m), limit, || by_gemm((m, n, k), &x, &weight, &mut y));
+        let limit = Limit { amount: bytes, unit: "GB/s", peak };
+        beside(&mut group, BenchmarkId::new("forward", m), limit, || linear.forward(&x, &mut y));
+        beside(&mut group, BenchmarkId::new("gemm", m), limit, || {
+            by_gemm((m, n, k), &x, &weight, &mut y)
+        });
     }
     group.finish();
 }

@@ -10,7 +10,7 @@ const SHAPES: [(usize, usize); 5] = [(576, 576), (192, 576), (1536, 576), (576, 
 /// Rows of one product: a training step's tokens.
 const ROWS: usize = 512;
 /// Each product runs for about this long.
-const SECONDS: f64 = 0.03;
+const SECONDS: f64 = 0.1;
 
 /// Operations per second of every product, and the peaks of the same moment.
 pub(crate) fn measure() -> Value {

@@ -22,10 +22,18 @@ pub(crate) fn export(folder: &Path) -> Outcome<()> {
 
 /// The model from its folder, or made here where no peer needs it.
 pub(crate) fn load(name: &str, folder: &Path) -> Outcome<Model> {
-    if EXPORTED.contains(&name) {
-        return Ok(io::load_weights(&folder.join(name))?.0);
+    let config = config(name)?;
+    let expected = parameters(&config);
+    let model = if EXPORTED.contains(&name) {
+        io::load_weights(&folder.join(name))?.0
+    } else {
+        Model::random(config, 1)
+    };
+    let got = model.parameter_count();
+    if got != expected {
+        return Err(format!("parameters of {name}: got {got}, expected {expected}").into());
     }
-    Ok(Model::random(config(name)?, 1))
+    Ok(model)
 }
 
 /// Numbers in all weights.
