@@ -8,17 +8,17 @@ use criterion::{BenchmarkGroup, BenchmarkId};
 
 /// What one repetition does, and how fast it could be done.
 #[derive(Clone, Copy)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// Operations or bytes of one repetition.
-    pub amount: u64,
+    pub(crate) amount: u64,
     /// Of a thousand million per second.
-    pub unit: &'static str,
+    pub(crate) unit: &'static str,
     /// Operations or bytes per second.
-    pub peak: f64,
+    pub(crate) peak: f64,
 }
 
 /// Times `work` for criterion, and prints its best rate beside the limit.
-pub fn beside(
+pub(crate) fn beside(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
     limit: Limit,
