@@ -27,6 +27,12 @@ class Decoding:
         params.cpuparams.n_threads = peer.THREADS
         params.cpuparams_batch.n_threads = peer.THREADS
         params.cache_ram_mib = 0
+        if ".f32." in path:
+            # Else keys and values are f16, and so are the sums of its flash attention: the greedy
+            # tokens then leave those of every f32 engine within thirty tokens.
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            kinds = xllamacpp.llama_flash_attn_type
+            params.flash_attn_type = kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.warmup = True
         params.verbosity = 0
         self.server = xllamacpp.Server(params)
