@@ -112,9 +112,9 @@ class Lines(TrainerCallback):
         if not self.trials:
             best = min(self.found, key=self.found.get)
             self.choose(*best)
-            told = ", ".join(f"{c} cache on {t} {v:.2f} s" for (c, t), v in self.found.items())
+            told = ", ".join(f"{c or 'dynamic'} cache on {t} {v:.2f} s" for (c, t), v in self.found.items())
             peer.trim()
-            peer.say({"note": f"{best[0]} cache, {best[1]} threads ({self.judge}: {told})"})
+            peer.say({"note": f"{best[0] or 'dynamic'} cache, {best[1]} threads ({self.judge}: {told})"})
 
 
 def main():
