@@ -5,6 +5,7 @@ mod beside;
 
 use beside::{Limit, beside};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use stepwell_model::Precision;
 use stepwell_model::measure::{self, Linear};
 
 /// Outputs and inputs of SmolLM2-135M's layers and of a tiny model's.
@@ -46,11 +47,12 @@ fn by_gemm(shape: (usize, usize, usize), left: &[f32], right: &[f32], out: &mut 
 }
 
 /// Arithmetic: weights that the caches hold, `m` rows.
-fn products(criterion: &mut Criterion, peak: f64) {
+fn products(criterion: &mut Criterion, (peak, bf16): (f64, f64)) {
     for (n, k) in SHAPES {
         let mut group = criterion.benchmark_group(format!("{n}x{k}"));
         let weight = noise(n * k);
-        let mut linear = Linear::new(&weight, n, k);
+        let mut linear = Linear::new(&weight, n, k, Precision::F32);
+        let mut paired = Linear::new(&weight, n, k, Precision::Bf16);
         for m in [1, 8, 64, 512] {
             let (x, dy) = (noise(m * k), noise(m * n));
             let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
@@ -63,7 +65,17 @@ fn products(criterion: &mut Criterion, peak: f64) {
             beside(&mut group, BenchmarkId::new("gemm", m), limit, || {
                 by_gemm((m, n, k), &x, &weight, &mut y)
             });
+            let pairs = Limit { peak: bf16, ..limit };
+            beside(&mut group, BenchmarkId::new("bf16 forward", m), pairs, || {
+                paired.forward(&x, &mut y)
+            });
             if m >= 64 {
+                beside(&mut group, BenchmarkId::new("bf16 grad_input", m), pairs, || {
+                    paired.grad_input(&dy, &mut dx)
+                });
+                beside(&mut group, BenchmarkId::new("bf16 grad_weight", m), pairs, || {
+                    paired.grad_weight(&dy, &x)
+                });
                 beside(&mut group, BenchmarkId::new("grad_input", m), limit, || {
                     linear.grad_input(&dy, &mut dx)
                 });
@@ -81,7 +93,7 @@ fn reading(criterion: &mut Criterion, peak: f64) {
     let (n, k) = (49_152, 576);
     let mut group = criterion.benchmark_group(format!("{n}x{k}"));
     let weight = noise(n * k);
-    let linear = Linear::new(&weight, n, k);
+    let mut linear = Linear::new(&weight, n, k, Precision::F32);
     for m in [1, 8] {
         let (x, mut y) = (noise(m * k), vec![0.0; m * n]);
         let bytes = size_of_val(&weight[..]) as u64;
@@ -97,7 +109,8 @@ fn reading(criterion: &mut Criterion, peak: f64) {
 
 fn all(criterion: &mut Criterion) {
     let peak = measure::peak(1);
-    products(criterion, peak.f32());
+    // Without the unit, pairs are computed as `f32`.
+    products(criterion, (peak.f32(), peak.bf16.unwrap_or(peak.f32())));
     reading(criterion, peak.read);
 }
 

@@ -102,7 +102,7 @@ fn serve(workload: &Workload, folder: &Path) -> Outcome<()> {
             })
         }
         Kind::Sample => {
-            let model = with_precision(model, workload.precision)?;
+            let model = with_precision(model, workload.precision);
             answer(|command| {
                 let start = Instant::now();
                 let (tokens, opened) = sampling::sample(&model, workload, command == "check");
@@ -138,18 +138,19 @@ fn serve(workload: &Workload, folder: &Path) -> Outcome<()> {
 fn learner(model: Model, precision: Precision) -> Outcome<Learner> {
     let tokenizer = Tokenizer::from_words(world::words())?;
     let codec = Codec::new(tokenizer, Some(ChatTemplate::plain()))?;
-    Ok(Learner::new(with_precision(model, precision)?, codec, THREADS))
+    Ok(Learner::new(with_precision(model, precision), codec, THREADS))
 }
 
 /// What [`with_precision`] knows; the driver leaves out what is not here.
-const PRECISIONS: [&str; 1] = ["f32"];
+const PRECISIONS: [&str; 2] = ["f32", "bf16"];
 
 /// The one place where a workload's precision reaches the engine.
-fn with_precision(model: Model, precision: Precision) -> Outcome<Model> {
-    match precision {
-        Precision::F32 => Ok(model),
-        Precision::Bf16 => Err("the engine has no bf16 yet".into()),
-    }
+fn with_precision(mut model: Model, precision: Precision) -> Model {
+    model.set_precision(match precision {
+        Precision::F32 => stepwell_model::Precision::F32,
+        Precision::Bf16 => stepwell_model::Precision::Bf16,
+    });
+    model
 }
 
 fn answer(mut work: impl FnMut(&str) -> Outcome<Value>) -> Outcome<()> {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use stepwell_model::Precision;
 use stepwell_model::measure::{Linear, peak};
 
 /// Outputs and inputs of SmolLM2-135M's products; the head's is cut to a chunk of the vocabulary.
@@ -15,17 +16,6 @@ const SECONDS: f64 = 0.1;
 /// Operations per second of every product, and the peaks of the same moment.
 pub(crate) fn measure() -> Value {
     let start = Instant::now();
-    let mut rates = Vec::new();
-    for threads in [1, 2] {
-        for (n, k) in SHAPES {
-            for which in ["forward", "grad_input", "grad_weight"] {
-                let rate = rate(n, k, which, threads);
-                let peak = format!("f32_{threads}");
-                let (of, name) = (peak, format!("{n} x {k} {which}"));
-                rates.push(json!({ "name": name, "threads": threads, "rate": rate, "of": of }));
-            }
-        }
-    }
     let mut peaks = json!({});
     for threads in [1, 2] {
         let found = peak(threads);
@@ -35,17 +25,33 @@ pub(crate) fn measure() -> Value {
         peaks[format!("bf16_{threads}")] = json!(found.bf16);
         peaks[format!("read_{threads}")] = json!(found.read);
     }
+    let mut rates = Vec::new();
+    for threads in [1, 2] {
+        for (n, k) in SHAPES {
+            for which in ["forward", "grad_input", "grad_weight"] {
+                for (precision, word) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
+                    let rate = rate((n, k), which, threads, precision);
+                    // Without the unit, pairs are computed as `f32`.
+                    let unit =
+                        if peaks[format!("{word}_{threads}")].is_null() { "f32" } else { word };
+                    let (of, name) =
+                        (format!("{unit}_{threads}"), format!("{n} x {k} {word} {which}"));
+                    rates.push(json!({ "name": name, "threads": threads, "rate": rate, "of": of }));
+                }
+            }
+        }
+    }
     json!({ "wall": start.elapsed().as_secs_f64(), "rates": rates, "peaks": peaks })
 }
 
 /// Threads share the rows; each has a copy of the weight, as large as its cache share allows.
-fn rate(n: usize, k: usize, which: &'static str, threads: usize) -> f64 {
+fn rate((n, k): (usize, usize), which: &'static str, threads: usize, precision: Precision) -> f64 {
     let rows = ROWS / threads;
     let one = move || {
         let noise = |count: usize| -> Vec<f32> {
             (0..count).map(|at| ((at * 7919) % 1024) as f32 / 512.0 - 1.0).collect()
         };
-        let mut linear = Linear::new(&noise(n * k), n, k);
+        let mut linear = Linear::new(&noise(n * k), n, k, precision);
         let (x, dy) = (noise(rows * k), noise(rows * n));
         let (mut y, mut dx) = (vec![0.0; rows * n], vec![0.0; rows * k]);
         let mut once = || match which {

@@ -3,8 +3,6 @@
 //! Every value is computed by the same products and sums, in the same order, as the reference
 //! (the Python package `gguf`) computes it, so the result is the same bit for bit.
 
-use rayon::prelude::*;
-
 use crate::io::dtype::half_to_f32;
 
 /// How a tensor is stored.
@@ -93,15 +91,9 @@ impl Kind {
         let (values, size) = self.block();
         let (values, size) = (values as usize, size as usize);
         let mut out = vec![0.0; bytes.len() / size * values];
-        // Enough blocks per task that handing them out costs nothing.
-        let blocks = 16_384 / values;
-        out.par_chunks_mut(values * blocks).zip(bytes.par_chunks(size * blocks)).for_each(
-            |(out, bytes)| {
-                for (out, block) in out.chunks_exact_mut(values).zip(bytes.chunks_exact(size)) {
-                    self.decode(block, out);
-                }
-            },
-        );
+        for (out, block) in out.chunks_exact_mut(values).zip(bytes.chunks_exact(size)) {
+            self.decode(block, out);
+        }
         out
     }
 
