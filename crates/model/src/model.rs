@@ -29,7 +29,11 @@ pub struct ParameterView<'a> {
     arena: &'a [f32],
 }
 
-impl ParameterView<'_> {
+impl<'a> ParameterView<'a> {
+    pub(crate) fn new(slot: &'a Slot, arena: &'a [f32]) -> Self {
+        Self { slot, arena }
+    }
+
     /// The Hugging Face name, such as `model.layers.0.self_attn.q_proj.weight`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -7,6 +7,7 @@
 mod dtype;
 mod error;
 mod header;
+mod peft;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use self::error::IoError;
+pub use self::peft::{LoadedAdapter, adapter_bytes, adapter_from_bytes, load_adapter};
 use self::source::Source;
 use crate::{
     model::Model,
