@@ -7,7 +7,7 @@ use crate::{
     gradients::Gradients,
     kernel::{Buffer, adamw_update},
     model::Model,
-    parameters::{Kind, Layout},
+    parameters::{Kind, Slot},
     team::Team,
 };
 
@@ -27,10 +27,10 @@ pub struct AdamWSettings {
     pub weight_decay: f64,
 }
 
-/// First and second moments in the layout of the weights, and the number of updates made.
+/// First and second moments in the layout of the weights that train, and the number of updates made.
 #[derive(Clone)]
 pub struct AdamW {
-    layout: Layout,
+    slots: Vec<Slot>,
     first: Buffer,
     second: Buffer,
     step: u64,
@@ -43,9 +43,15 @@ impl AdamW {
     /// Moments of zero.
     #[must_use]
     pub fn new(model: &Model) -> Self {
-        let layout = model.layout.clone();
-        let first = Buffer::zeros(layout.stored);
-        Self { second: first.clone(), first, layout, step: 0 }
+        let slots = model.trained_slots().to_vec();
+        let first = Buffer::zeros(Slot::stored_in(&slots));
+        Self { second: first.clone(), first, slots, step: 0 }
+    }
+
+    /// Numbers in memory, both moments and padding included.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.first.len() + self.second.len()
     }
 
     /// Updates made so far.
@@ -54,7 +60,7 @@ impl AdamW {
         self.step
     }
 
-    /// One update of every weight; `threads` changes no bit.
+    /// One update of every weight that trains; `threads` changes no bit.
     ///
     /// # Panics
     /// If `model` or `gradients` are of another shape.
@@ -65,15 +71,19 @@ impl AdamW {
         settings: &AdamWSettings,
         threads: usize,
     ) {
-        assert_eq!(model.arena.len(), self.first.len(), "the moments are of another model");
+        let arena = match &mut model.adapter {
+            Some(adapter) => &mut adapter.arena,
+            None => &mut model.arena,
+        };
+        assert_eq!(arena.len(), self.first.len(), "the moments are of another model");
         assert_eq!(gradients.arena.len(), self.first.len(), "the gradients are of another model");
         self.step += 1;
         let team = Team::new(threads);
-        for slot in &self.layout.slots {
+        for slot in &self.slots {
             let decays = matches!(slot.kind, Kind::Matrix { .. });
             let update = Update::new(settings, self.step, decays);
             let range = slot.range();
-            let chunks = model.arena[range.clone()]
+            let chunks = arena[range.clone()]
                 .par_chunks_mut(CHUNK)
                 .zip(self.first[range.clone()].par_chunks_mut(CHUNK))
                 .zip(self.second[range.clone()].par_chunks_mut(CHUNK))
@@ -91,7 +101,7 @@ impl AdamW {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let moments = [("m", &self.first), ("v", &self.second)];
         let tensor = |prefix: &str, arena: &Buffer| -> Vec<_> {
-            let slots = self.layout.slots.iter();
+            let slots = self.slots.iter();
             slots
                 .map(|slot| (format!("{prefix}.{}", slot.name), slot.shape(), slot.read(arena)))
                 .collect()
@@ -110,7 +120,7 @@ impl AdamW {
     ) -> Result<(), ModelError> {
         let mut restored = [Buffer::zeros(self.first.len()), Buffer::zeros(self.first.len())];
         for (prefix, arena) in ["m", "v"].into_iter().zip(&mut restored) {
-            for slot in &self.layout.slots {
+            for slot in &self.slots {
                 let name = format!("{prefix}.{}", slot.name);
                 let Some((_, _, values)) = tensors.iter().find(|(known, ..)| *known == name) else {
                     return Err(ModelError::MissingTensor { name });

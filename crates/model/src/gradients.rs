@@ -1,23 +1,24 @@
-//! Gradients in the layout of the weights.
+//! Gradients in the layout of the weights that train.
 
 use crate::{
     kernel::Buffer,
     model::{Model, first_non_finite},
-    parameters::Layout,
+    parameters::Slot,
 };
 
-/// One number per weight, accumulated in place.
+/// One number per weight that trains, accumulated in place. Frozen weights have none.
 #[derive(Clone)]
 pub struct Gradients {
-    pub(crate) layout: Layout,
+    pub(crate) slots: Vec<Slot>,
     pub(crate) arena: Buffer,
 }
 
 impl Gradients {
-    /// Zeros, one per weight of `model`.
+    /// Zeros, one per weight of `model` that trains.
     #[must_use]
     pub fn zeros_like(model: &Model) -> Self {
-        Self { layout: model.layout.clone(), arena: Buffer::zeros(model.layout.stored) }
+        let slots = model.trained_slots().to_vec();
+        Self { arena: Buffer::zeros(Slot::stored_in(&slots)), slots }
     }
 
     /// Sets every gradient to zero.
@@ -41,20 +42,26 @@ impl Gradients {
     /// The name of the first parameter whose gradient holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.layout, &self.arena)
+        first_non_finite(&self.slots, &self.arena)
     }
 
-    /// One parameter's gradient in row-major order; `None` for an unknown name.
+    /// Numbers in memory, padding included.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// One parameter's gradient in row-major order; `None` for an unknown name or a frozen one.
     #[must_use]
     pub fn to_row_major(&self, name: &str) -> Option<Vec<f32>> {
-        self.layout.find(name).map(|slot| slot.read(&self.arena))
+        self.slots.iter().find(|slot| slot.name == name).map(|slot| slot.read(&self.arena))
     }
 
     /// Every slot's stored values, by slot number.
     pub(crate) fn slots_mut(&mut self) -> Vec<&mut [f32]> {
         let mut rest = &mut self.arena[..];
-        let mut slots = Vec::with_capacity(self.layout.slots.len());
-        for slot in &self.layout.slots {
+        let mut slots = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
             let (own, after) = rest.split_at_mut(slot.stored());
             slots.push(own);
             rest = after;
@@ -64,7 +71,7 @@ impl Gradients {
 
     /// The values of a norm or bias.
     pub(crate) fn vector_mut(&mut self, slot: usize) -> &mut [f32] {
-        let slot = &self.layout.slots[slot];
+        let slot = &self.slots[slot];
         &mut self.arena[slot.offset..slot.offset + slot.count()]
     }
 }

@@ -1,6 +1,7 @@
 //! The row-wise parts of one layer: the sampler and the trainer both run these (INV-6).
 
 use crate::{
+    adapter::{DeltaScratch, Target},
     kernel::{Panels, add, product, rms_norm, rotate, swiglu},
     model::Model,
     rotary::Rotary,
@@ -39,22 +40,36 @@ pub(crate) fn embed(model: &Model, token: &[u32], out: &mut [f32]) {
     }
 }
 
+/// One projection: the product with the matrix, and what an adapter adds to it.
+fn project(
+    model: &Model,
+    (layer, target): (usize, Target),
+    x: &[f32],
+    y: &mut [f32],
+    scratch: &mut DeltaScratch,
+) {
+    product(x, model.matrix(model.layout.layers[layer].of(target)), y);
+    if let Some(pair) = model.pair(layer, target) {
+        pair.forward(x, y, scratch);
+    }
+}
+
 /// Norm, projections, biases, head norms and rotation.
 pub(crate) fn before_attention(
     model: &Model,
     layer: usize,
     rotary: &Rotary,
     (input, position): (&[f32], &[u32]),
-    normed: &mut [f32],
+    (normed, scratch): (&mut [f32], &mut DeltaScratch),
     out: &mut Projected,
 ) {
     let config = model.config();
     let slots = model.layout.layers[layer];
     let epsilon = config.norm_epsilon as f32;
     rms_norm(input, model.vector(slots.input_norm), epsilon, normed);
-    product(normed, model.matrix(slots.query), out.query);
-    product(normed, model.matrix(slots.key), out.key);
-    product(normed, model.matrix(slots.value), out.value);
+    project(model, (layer, Target::Query), normed, out.query, scratch);
+    project(model, (layer, Target::Key), normed, out.key, scratch);
+    project(model, (layer, Target::Value), normed, out.value, scratch);
     if let Some([query, key, value]) = slots.bias {
         for (rows, bias) in
             [(&mut *out.query, query), (&mut *out.key, key), (&mut *out.value, value)]
@@ -86,17 +101,17 @@ pub(crate) fn after_attention(
     model: &Model,
     layer: usize,
     (attended, input): (&[f32], &[f32]),
-    (normed, hidden): (&mut [f32], &mut [f32]),
+    (normed, hidden, scratch): (&mut [f32], &mut [f32], &mut DeltaScratch),
     out: &mut FeedForward,
 ) {
     let slots = model.layout.layers[layer];
-    product(attended, model.matrix(slots.output), out.middle);
+    project(model, (layer, Target::Output), attended, out.middle, scratch);
     add(out.middle, input);
     let epsilon = model.config().norm_epsilon as f32;
     rms_norm(out.middle, model.vector(slots.ffn_norm), epsilon, normed);
-    product(normed, model.matrix(slots.gate), out.gate);
-    product(normed, model.matrix(slots.up), out.up);
+    project(model, (layer, Target::Gate), normed, out.gate, scratch);
+    project(model, (layer, Target::Up), normed, out.up, scratch);
     swiglu(out.gate, out.up, hidden);
-    product(hidden, model.matrix(slots.down), out.output);
+    project(model, (layer, Target::Down), hidden, out.output, scratch);
     add(out.output, out.middle);
 }

@@ -1,6 +1,7 @@
 //! A model: its shape and its weights.
 
 use crate::{
+    adapter::{Adapter, Pair, Target},
     config::Config,
     error::ModelError,
     initial,
@@ -9,11 +10,14 @@ use crate::{
 };
 
 /// Configuration and parameters, all `f32`.
+///
+/// With an adapter attached, its parameters train and all others are frozen.
 #[derive(Clone)]
 pub struct Model {
     config: Config,
     pub(crate) layout: Layout,
     pub(crate) arena: Buffer,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 impl std::fmt::Debug for Model {
@@ -76,7 +80,7 @@ impl Model {
         }
         let layout = Layout::new(&config);
         let arena = Buffer::zeros(layout.stored);
-        Self { config, layout, arena }
+        Self { config, layout, arena, adapter: None }
     }
 
     /// The shape.
@@ -85,11 +89,56 @@ impl Model {
         &self.config
     }
 
-    /// Every parameter, in a fixed order.
+    /// Freezes every weight and puts an adapter beside them, in place of one that was there.
+    ///
+    /// # Errors
+    /// If the adapter is for a model of another shape; nothing has then changed.
+    pub fn attach(&mut self, adapter: Adapter) -> Result<(), ModelError> {
+        adapter.require_fit(&self.config)?;
+        self.adapter = Some(adapter);
+        Ok(())
+    }
+
+    /// Takes the adapter away: what is left computes what the model did before it was attached,
+    /// and all of it trains.
+    pub fn detach(&mut self) -> Option<Adapter> {
+        self.adapter.take()
+    }
+
+    /// The adapter, if there is one.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// A model without an adapter that computes the same, to rounding.
+    #[must_use]
+    pub fn merged(&self) -> Model {
+        let mut merged = self.clone();
+        if let Some(adapter) = merged.detach() {
+            adapter.merge_into(&mut merged).expect("it fitted when it was attached");
+        }
+        merged
+    }
+
+    /// Every parameter, in a fixed order; those of an adapter come last.
     #[must_use]
     pub fn parameters(&self) -> Vec<ParameterView<'_>> {
+        let mut views = self.base_parameters();
+        views.extend(self.adapter.iter().flat_map(Adapter::parameters));
+        views
+    }
+
+    /// Every parameter that is not an adapter's, in a fixed order.
+    #[must_use]
+    pub fn base_parameters(&self) -> Vec<ParameterView<'_>> {
         let view = |slot| ParameterView { slot, arena: &self.arena };
         self.layout.slots.iter().map(view).collect()
+    }
+
+    /// The slots that train: an adapter's, or all.
+    pub(crate) fn trained_slots(&self) -> &[Slot] {
+        self.adapter.as_ref().map_or(&self.layout.slots, |adapter| &adapter.slots)
     }
 
     /// Replaces one parameter by row-major values.
@@ -97,10 +146,10 @@ impl Model {
     /// # Errors
     /// If the name is unknown or the number of values is not that of the shape.
     pub fn set_parameter(&mut self, name: &str, row_major: &[f32]) -> Result<(), ModelError> {
-        let slot = self
-            .layout
-            .find(name)
-            .ok_or_else(|| ModelError::UnknownParameter { name: name.to_owned() })?;
+        let Some(slot) = self.layout.find(name) else {
+            let unknown = || ModelError::UnknownParameter { name: name.to_owned() };
+            return self.adapter.as_mut().ok_or_else(unknown)?.set_parameter(name, row_major);
+        };
         if row_major.len() != slot.count() {
             return Err(ModelError::WrongSize {
                 name: name.to_owned(),
@@ -112,31 +161,50 @@ impl Model {
         Ok(())
     }
 
-    /// Values of all parameters together; a tied head counts once.
+    /// Values of all parameters together, those of an adapter included; a tied head counts once.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.layout.slots.iter().map(Slot::count).sum()
+        let base: usize = self.layout.slots.iter().map(Slot::count).sum();
+        base + self.adapter.as_ref().map_or(0, Adapter::parameter_count)
+    }
+
+    /// Values that train: those of the adapter, or all.
+    #[must_use]
+    pub fn trained_count(&self) -> usize {
+        self.trained_slots().iter().map(Slot::count).sum()
     }
 
     /// The name of the first parameter that holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.layout, &self.arena)
+        first_non_finite(&self.layout.slots, &self.arena).or_else(|| {
+            let adapter = self.adapter.as_ref()?;
+            first_non_finite(&adapter.slots, &adapter.arena)
+        })
     }
 
-    /// A hash of every weight's bits in order: equal weights, equal number, on every machine.
+    /// A hash of every weight's bits in order, an adapter's included: equal weights, equal number,
+    /// on every machine.
     ///
     /// It notices accidents, not adversaries.
     #[must_use]
     pub fn checksum(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for slot in &self.layout.slots {
-            for value in &self.arena[slot.range()] {
-                hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
-                hash ^= hash >> 29;
-            }
-        }
-        hash
+        let base = self.base_checksum();
+        self.adapter.as_ref().map_or(base, |adapter| hashed(base, &adapter.arena))
+    }
+
+    /// As [`Model::checksum`], of the weights that are not an adapter's.
+    #[must_use]
+    pub fn base_checksum(&self) -> u64 {
+        self.layout
+            .slots
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, slot| hashed(hash, &self.arena[slot.range()]))
+    }
+
+    /// What the adapter has beside one projection.
+    pub(crate) fn pair(&self, layer: usize, target: Target) -> Option<Pair<'_>> {
+        self.adapter.as_ref()?.pair(layer, target)
     }
 
     pub(crate) fn matrix(&self, slot: usize) -> Panels<'_> {
@@ -155,9 +223,18 @@ impl Model {
     }
 }
 
-pub(crate) fn first_non_finite(layout: &Layout, arena: &[f32]) -> Option<String> {
+/// Takes more values into a hash.
+fn hashed(mut hash: u64, values: &[f32]) -> u64 {
+    for value in values {
+        hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
+        hash ^= hash >> 29;
+    }
+    hash
+}
+
+pub(crate) fn first_non_finite(slots: &[Slot], arena: &[f32]) -> Option<String> {
     let broken = |slot: &&Slot| arena[slot.range()].iter().any(|value| !value.is_finite());
-    layout.slots.iter().find(broken).map(|slot| slot.name.clone())
+    slots.iter().find(broken).map(|slot| slot.name.clone())
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use stepwell_model::{Adapter, LoraSettings, Model, Packed, Scored, Target, Workspace, io};
+use stepwell_model::{
+    Adapter, Gradients, LoraSettings, Model, Packed, Scored, Target, Workspace, io,
+};
 
 const TOLERANCE: f64 = 1e-4;
 const FIXTURES: [&str; 3] = ["lora_llama", "lora_qwen2", "lora_qwen3"];
@@ -39,6 +41,11 @@ fn reference(name: &str) -> Reference {
 
 /// Log-probability of every next token of one row.
 fn logprob(model: &Model, ids: &[u32]) -> Vec<f32> {
+    train(model, ids).0
+}
+
+/// The same, and the gradients of their negated mean.
+fn train(model: &Model, ids: &[u32]) -> (Vec<f32>, Gradients) {
     let length = ids.len() as u32;
     let packed = Packed {
         token: ids,
@@ -48,7 +55,12 @@ fn logprob(model: &Model, ids: &[u32]) -> Vec<f32> {
     };
     let row: Vec<u32> = (0..length - 1).collect();
     let scored = Scored { row: &row, target: &ids[1..], temperature: 1.0 };
-    Workspace::new(2).forward(model, &packed, &scored).logprob
+    let mut workspace = Workspace::new(2);
+    let scores = workspace.forward(model, &packed, &scored);
+    let mut gradients = Gradients::zeros_like(model);
+    let (seed, zeros) = (vec![-1.0 / row.len() as f32; row.len()], vec![0.0; row.len()]);
+    workspace.backward(model, &packed, &scored, &seed, &zeros, &mut gradients);
+    (scores.logprob, gradients)
 }
 
 /// Largest absolute difference.
@@ -70,6 +82,38 @@ fn a_merged_model_computes_what_peft_computes_with_the_adapter() {
         assert!(error < TOLERANCE && ((mean - loss) / loss).abs() < TOLERANCE, "{name}: {error}");
         let alone = largest(&logprob(&base, &ids), &theirs);
         assert!(alone > 0.1, "{name}: the adapter says nothing: {alone}");
+    }
+}
+
+#[test]
+fn losses_log_probabilities_and_every_gradient_of_the_adapter_are_those_of_peft() {
+    for name in FIXTURES {
+        let Reference { mut base, adapter, ids, loss, logprob: theirs } = reference(name);
+        base.attach(adapter).unwrap();
+        let (ours, gradients) = train(&base, &ids);
+        let mean = -ours.iter().map(|x| f64::from(*x)).sum::<f64>() / ours.len() as f64;
+        let error = largest(&ours, &theirs);
+        let bytes = std::fs::read(folder(name).join("parity.safetensors")).unwrap();
+        let stored = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(stored.len(), base.adapter().unwrap().parameters().len(), "{name}");
+        let mut worst = (0.0, String::new());
+        for (parameter, view) in stored.tensors() {
+            let words = view.data().chunks_exact(4);
+            let expected: Vec<f64> =
+                words.map(|w| f64::from(f32::from_le_bytes([w[0], w[1], w[2], w[3]]))).collect();
+            let got = gradients.to_row_major(&parameter).unwrap();
+            let size: f64 = expected.iter().map(|b| b * b).sum();
+            assert!(size > 0.0, "a gradient of zeros compares with nothing");
+            let pairs = got.iter().zip(&expected);
+            let difference: f64 = pairs.map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+            let error = (difference / size).sqrt();
+            if error > worst.0 {
+                worst = (error, parameter);
+            }
+        }
+        println!("{name}: log-prob {error:.1e}, gradient {worst:?}");
+        assert!(error < TOLERANCE && ((mean - loss) / loss).abs() < TOLERANCE, "{name}: {error}");
+        assert!(worst.0 < TOLERANCE, "{name}: gradients differ: {worst:?}");
     }
 }
 

@@ -37,25 +37,24 @@ impl Pair<'_> {
         add(y, delta);
     }
 
-    /// `inner = scale (x Aᵀ)`, `[rows][rank]`.
-    fn inner(&self, x: &[f32], inner: &mut [f32]) {
+    /// `inner = scale (x Aᵀ)`, `[rows][rank]`: with it, `dB += dyᵀ inner`.
+    ///
+    /// The backward computes it again: it costs `rank / out` of the projection and need not be
+    /// kept.
+    pub(crate) fn inner(&self, x: &[f32], inner: &mut [f32]) {
         product(x, self.a, inner);
         scale(inner, self.scale);
     }
 
-    /// The row-wise part of the backward. With `dy` `[rows][out]` it adds the pair's share to `dx`
-    /// `[rows][in]` and leaves in `inner` and `d_inner` (`[rows][rank]` each) what the gradients
-    /// of the matrices are made of: `dB += dyᵀ inner` and `dA += d_innerᵀ x`.
-    ///
-    /// `inner` is computed again and was not kept: it costs `rank / out` of the projection.
-    pub(crate) fn backward_rows(
+    /// Adds the pair's share to the gradient by the input, `dx += scale (dy B) A`, and leaves
+    /// `d_inner = scale (dy B)`, `[rows][rank]`: with it, `dA += d_innerᵀ x`.
+    pub(crate) fn grad_input(
         &self,
-        (x, dy): (&[f32], &[f32]),
+        dy: &[f32],
         dx: &mut [f32],
-        (inner, d_inner): (&mut [f32], &mut [f32]),
+        d_inner: &mut [f32],
         scratch: &mut GradientScratch,
     ) {
-        self.inner(x, inner);
         d_inner.fill(0.0);
         product_grad_input(dy, self.b, d_inner, scratch);
         scale(d_inner, self.scale);

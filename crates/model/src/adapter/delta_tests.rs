@@ -122,8 +122,8 @@ fn the_gradients_are_differences_of_the_definition() {
         let mut scratch = GradientScratch::default();
         let mut dx = vec![0.5; ROWS * input];
         let (mut inner, mut d_inner) = (vec![0.0; ROWS * rank], vec![9.0; ROWS * rank]);
-        let parts = (&mut inner[..], &mut d_inner[..]);
-        case.pair().backward_rows((&case.x, &case.dy), &mut dx, parts, &mut scratch);
+        case.pair().inner(&case.x, &mut inner);
+        case.pair().grad_input(&case.dy, &mut dx, &mut d_inner, &mut scratch);
         let mut da = Buffer::zeros(rank.next_multiple_of(PANEL) * input);
         let mut db = Buffer::zeros(output.next_multiple_of(PANEL) * rank);
         product_grad_weight((&d_inner, rank), (&case.x, input), 0, &mut da, &mut scratch);

@@ -5,10 +5,6 @@
 //! whatever the base is stored in, and lie in an arena of their own, in the panels of
 //! [`crate::parameters`]: the products of the base serve the adapter too, so one row, a batch and
 //! a prefill give the same bits here as well (INV-6).
-#![cfg_attr(
-    not(test),
-    allow(dead_code, unused_imports, reason = "no layer calls it before a model can carry one")
-)]
 
 mod delta;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     prefix::Node,
 };
 use crate::{
+    adapter::DeltaScratch,
     attention::Heads,
     kernel::Buffer,
     layer::{FeedForward, Projected, after_attention, before_attention, embed},
@@ -41,6 +42,7 @@ pub(crate) struct RowScratch {
     gate: Buffer,
     up: Buffer,
     inside: Buffer,
+    delta: DeltaScratch,
     attention: AttentionScratch,
     position: Vec<u32>,
     token: Vec<u32>,
@@ -198,7 +200,14 @@ impl RowScratch {
             raw: Some((&mut self.raw_query, &mut self.raw_key)),
         };
         let input = (&self.stream[0][..], &self.position[..]);
-        before_attention(model, layer, rotary, input, &mut self.normed, &mut out);
+        before_attention(
+            model,
+            layer,
+            rotary,
+            input,
+            (&mut self.normed, &mut self.delta),
+            &mut out,
+        );
     }
 
     fn write(&self, heads: &Heads, layer: usize, rows: &mut [&mut Growing], batch: &[Piece]) {
@@ -222,7 +231,7 @@ impl RowScratch {
             output,
         };
         let rows = (&self.attended[..], &input[..]);
-        let scratch = (&mut self.normed[..], &mut self.inside[..]);
+        let scratch = (&mut self.normed[..], &mut self.inside[..], &mut self.delta);
         after_attention(model, layer, rows, scratch, &mut out);
         self.stream.swap(0, 1);
     }

@@ -195,9 +195,9 @@ pub(super) fn non_finite(name: &str, values: &[f32]) -> Option<String> {
     Some(format!("`{name}` holds {count} non-finite values (first at {first})"))
 }
 
-/// The whole `model.safetensors`, in f32.
+/// The whole `model.safetensors`, in f32, without an adapter.
 pub(crate) fn write(model: &Model) -> Result<Vec<u8>, IoError> {
-    serialize(SINGLE, &model.parameters())
+    serialize(SINGLE, &model.base_parameters())
 }
 
 /// The bytes of a safetensors file with these parameters, in f32.

@@ -51,8 +51,8 @@ fn project(workspace: &mut Workspace, model: &Model, layer: usize, position: &[u
         .collect();
     let rotary = &workspace.rotary;
     workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, (rows, mut out)| {
-        let normed = &mut worker.normed[..rows.0.len()];
-        before_attention(model, layer, rotary, rows, normed, &mut out);
+        let scratch = (&mut worker.normed[..rows.0.len()], &mut worker.delta);
+        before_attention(model, layer, rotary, rows, scratch, &mut out);
     });
 }
 
@@ -104,6 +104,6 @@ fn feed_forward(workspace: &mut Workspace, model: &Model, layer: usize) {
     workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, (rows, mut out)| {
         let normed = &mut worker.normed[..rows.1.len()];
         let inside = &mut worker.hidden[..out.gate.len()];
-        after_attention(model, layer, rows, (normed, inside), &mut out);
+        after_attention(model, layer, rows, (normed, inside, &mut worker.delta), &mut out);
     });
 }

@@ -95,8 +95,8 @@ struct GradTask<'a> {
     d_norm: &'a mut [f32],
 }
 
-/// Adds the gradient by the last residual stream to `workspace.d_stream` and the gradients of the
-/// head and the final norm to `gradients`.
+/// Adds the gradient by the last residual stream to `workspace.d_stream` and, unless they are
+/// frozen, the gradients of the head and the final norm to `gradients`.
 pub(super) fn backward(
     workspace: &mut Workspace,
     model: &Model,
@@ -135,6 +135,9 @@ pub(super) fn backward(
             positions_grad(model, scored, seeds, worker, task);
         });
         scatter(workspace, &scored.row[range], hidden);
+        if model.adapter.is_some() {
+            continue;
+        }
         let d_norm = gradients.vector_mut(model.layout.final_norm);
         for part in workspace.score.d_norm.chunks_exact(hidden) {
             add(d_norm, part);
@@ -187,5 +190,7 @@ fn positions_grad(
     product_grad_input(task.logits, head, d_normed, &mut worker.product);
     let weight = model.vector(model.layout.final_norm);
     let epsilon = config.norm_epsilon as f32;
-    rms_norm_grad(task.stream, weight, epsilon, d_normed, task.d_stream, task.d_norm);
+    // A frozen norm has no gradient: an empty one costs nothing.
+    let d_norm = if model.adapter.is_some() { &mut [][..] } else { task.d_norm };
+    rms_norm_grad(task.stream, weight, epsilon, d_normed, task.d_stream, d_norm);
 }

@@ -11,9 +11,11 @@ use super::{
     score::{self, ScoreBuffers},
 };
 use crate::{
+    adapter::DeltaScratch,
     gradients::Gradients,
     kernel::{Buffer, GradientScratch},
     model::Model,
+    parameters::Slot,
     rotary::Rotary,
     team::Team,
 };
@@ -50,6 +52,7 @@ pub(super) struct Worker {
     pub(super) path: PathScratch,
     pub(super) path_grad: PathGradScratch,
     pub(super) product: GradientScratch,
+    pub(super) delta: DeltaScratch,
     /// `[CHUNK][hidden]`
     pub(super) normed: Buffer,
     /// `[CHUNK][ffn]`
@@ -92,6 +95,7 @@ impl Workspace {
         self.state = State::Forwarded { rows: packed.token.len(), scored: scored.row.len() };
         score::forward(self, model, scored)
     }
+
     /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
     /// of each scored position of the last forward (`[S]` each).
     ///
@@ -111,7 +115,8 @@ impl Workspace {
         let expected = State::Forwarded { rows, scored: count };
         assert_eq!(self.state, expected, "backward needs the forward of the same forest");
         assert_eq!((d_logprob.len(), d_entropy.len()), (count, count), "one seed per position");
-        assert_eq!(gradients.arena.len(), model.arena.len(), "gradients of another model");
+        let trained = Slot::stored_in(model.trained_slots());
+        assert_eq!(gradients.arena.len(), trained, "gradients of another model");
         self.state = State::Empty;
         self.d_stream.resize(rows * model.config().hidden);
         self.d_stream.fill(0.0);

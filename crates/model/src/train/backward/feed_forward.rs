@@ -1,13 +1,17 @@
 //! The feed-forward part of a layer, backwards: from the layer's output to the attention's.
 
-use super::partial_widths;
+use super::{
+    low_rank::{InnerChunk, Part, weight_tasks},
+    partial_width, partial_widths, split,
+};
 use crate::{
+    adapter::Target,
     gradients::Gradients,
-    kernel::{product_grad_input, rms_norm, rms_norm_grad, swiglu_grad},
+    kernel::{rms_norm, rms_norm_grad, swiglu_grad},
     model::Model,
     train::{
         activations::{LayerActivations, chunks, chunks_mut},
-        weights::{WeightTask, run_weights},
+        weights::run_weights,
         workspace::{Worker, Workspace},
     },
 };
@@ -21,14 +25,16 @@ struct FeedForwardTask<'a> {
     hidden: &'a mut [f32],
     normed: &'a mut [f32],
     d_middle: &'a mut [f32],
+    attended: &'a [f32],
     d_attended: &'a mut [f32],
     partial: &'a mut [f32],
+    low: InnerChunk<'a>,
 }
 
 pub(super) fn feed_forward_rows(workspace: &mut Workspace, model: &Model, layer: usize) {
     let config = model.config();
-    let partial: usize = partial_widths(config).iter().sum();
-    let LayerActivations { middle, gate, up, .. } = &mut workspace.layers[layer];
+    let partial = partial_width(model);
+    let LayerActivations { attended, middle, gate, up, .. } = &mut workspace.layers[layer];
     let flow = &mut workspace.flow;
     let mut tasks = Vec::new();
     let mut gates = chunks_mut(gate, config.ffn).zip(chunks_mut(up, config.ffn));
@@ -37,8 +43,11 @@ pub(super) fn feed_forward_rows(workspace: &mut Workspace, model: &Model, layer:
     let mut outs = chunks_mut(&mut flow.middle, config.hidden)
         .zip(chunks_mut(&mut flow.attended, config.query_width()))
         .zip(flow.partial.chunks_mut(partial));
-    let rows = chunks(&workspace.d_stream, config.hidden).zip(chunks(middle, config.hidden));
-    for (d_output, middle) in rows {
+    let count = middle.len() / config.hidden;
+    let rows = chunks(&workspace.d_stream, config.hidden)
+        .zip(chunks(middle, config.hidden))
+        .zip(chunks(attended, config.query_width()).zip(flow.low.chunks(model, count)));
+    for ((d_output, middle), (attended, low)) in rows {
         let (Some((gate, up)), Some((hidden, normed)), Some(((d_middle, d_attended), partial))) =
             (gates.next(), inside.next(), outs.next())
         else {
@@ -52,8 +61,10 @@ pub(super) fn feed_forward_rows(workspace: &mut Workspace, model: &Model, layer:
             hidden,
             normed,
             d_middle,
+            attended,
             d_attended,
             partial,
+            low,
         });
     }
     workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, task| {
@@ -61,24 +72,30 @@ pub(super) fn feed_forward_rows(workspace: &mut Workspace, model: &Model, layer:
     });
 }
 
-fn feed_forward_chunk(model: &Model, layer: usize, worker: &mut Worker, task: FeedForwardTask) {
+fn feed_forward_chunk(model: &Model, layer: usize, worker: &mut Worker, mut task: FeedForwardTask) {
     let slots = model.layout.layers[layer];
-    let scratch = &mut worker.product;
+    let (scratch, low) = (&mut worker.product, &mut task.low);
+    let at = |target: Target| (model, layer, target);
     task.hidden.fill(0.0);
-    product_grad_input(task.d_output, model.matrix(slots.down), task.hidden, scratch);
+    low.grad_input(at(Target::Down), task.d_output, task.hidden, scratch);
     swiglu_grad(task.gate, task.up, task.hidden);
+    low.inner(at(Target::Down), task.hidden);
     let d_normed = &mut worker.normed[..task.middle.len()];
     d_normed.fill(0.0);
-    product_grad_input(task.gate, model.matrix(slots.gate), d_normed, scratch);
-    product_grad_input(task.up, model.matrix(slots.up), d_normed, scratch);
+    low.grad_input(at(Target::Gate), task.gate, d_normed, scratch);
+    low.grad_input(at(Target::Up), task.up, d_normed, scratch);
     let weight = model.vector(slots.ffn_norm);
     let epsilon = model.config().norm_epsilon as f32;
     rms_norm(task.middle, weight, epsilon, task.normed);
+    low.inner(at(Target::Gate), task.normed);
+    low.inner(at(Target::Up), task.normed);
     task.d_middle.copy_from_slice(task.d_output);
-    let d_weight = &mut task.partial[weight.len()..2 * weight.len()];
+    let mut partial = &mut *task.partial;
+    let [_, d_weight, ..] = partial_widths(model).map(|width| split(&mut partial, width));
     rms_norm_grad(task.middle, weight, epsilon, d_normed, task.d_middle, d_weight);
     task.d_attended.fill(0.0);
-    product_grad_input(task.d_middle, model.matrix(slots.output), task.d_attended, scratch);
+    low.grad_input(at(Target::Output), task.d_middle, task.d_attended, scratch);
+    low.inner(at(Target::Output), task.attended);
 }
 
 pub(super) fn feed_forward_weights(
@@ -91,24 +108,13 @@ pub(super) fn feed_forward_weights(
     let query = model.config().query_width();
     let LayerActivations { attended, gate, up, .. } = &workspace.layers[layer];
     let flow = &workspace.flow;
-    let slots = model.layout.layers[layer];
     let parts = [
-        (slots.down, &workspace.d_stream, hidden, &flow.hidden, ffn),
-        (slots.gate, gate, ffn, &flow.normed, hidden),
-        (slots.up, up, ffn, &flow.normed, hidden),
-        (slots.output, &flow.middle, hidden, attended, query),
+        (Target::Down, &workspace.d_stream, hidden, &flow.hidden, ffn),
+        (Target::Gate, gate, ffn, &flow.normed, hidden),
+        (Target::Up, up, ffn, &flow.normed, hidden),
+        (Target::Output, &flow.middle, hidden, attended, query),
     ];
-    let mut taken = gradients.slots_mut();
-    let tasks = parts
-        .into_iter()
-        .map(|(slot, dy, n, x, k)| WeightTask {
-            dy,
-            n,
-            x,
-            k,
-            first: 0,
-            dw: std::mem::take(&mut taken[slot]),
-        })
-        .collect();
+    let parts = parts.map(|(target, dy, n, x, k)| Part { target, dy, n, x, k });
+    let tasks = weight_tasks((model, layer), parts, &flow.low, gradients.slots_mut());
     run_weights(&workspace.team, &mut workspace.worker, tasks);
 }

@@ -1,10 +1,12 @@
 //! The gradient of the layers, from the last to the first.
 
 mod feed_forward;
+mod low_rank;
 mod projection;
 
 use self::{
     feed_forward::{feed_forward_rows, feed_forward_weights},
+    low_rank::Inner,
     projection::{projection_rows, projection_weights},
 };
 use super::{
@@ -17,7 +19,6 @@ use super::{
 };
 use crate::{
     attention::Heads,
-    config::Config,
     gradients::Gradients,
     kernel::{Buffer, PANEL, add},
     model::Model,
@@ -40,13 +41,24 @@ pub(in crate::train) struct Flow {
     pub(super) value: Buffer,
     /// `[chunks][partial width]` sums for norms and biases.
     pub(super) partial: Buffer,
+    low: Inner,
 }
 
-/// Widths of one chunk's partial sums: norms of the stream, of the heads, biases.
-pub(super) fn partial_widths(config: &Config) -> [usize; 7] {
+/// Widths of one chunk's partial sums: norms of the stream, of the heads, biases. None where they
+/// are frozen.
+pub(super) fn partial_widths(model: &Model) -> [usize; 7] {
+    if model.adapter().is_some() {
+        return [0; 7];
+    }
+    let config = model.config();
     let (hidden, head) = (config.hidden, config.head_dim);
     let (query, kv) = (config.query_width(), config.kv_width());
     [hidden, hidden, head, head, query, kv, kv]
+}
+
+/// Width of one chunk's partial sums together; at least 1, so that chunks can be cut.
+pub(super) fn partial_width(model: &Model) -> usize {
+    partial_widths(model).iter().sum::<usize>().max(1)
 }
 
 /// Runs every layer backwards; `workspace.d_stream` holds the gradient of the last stream.
@@ -67,8 +79,8 @@ pub(in crate::train) fn trunk(
     flow.query.resize(rows * query);
     flow.key.resize(rows * kv);
     flow.value.resize(rows * kv);
-    let partial: usize = partial_widths(config).iter().sum();
-    flow.partial.resize(rows.div_ceil(CHUNK) * partial);
+    flow.partial.resize(rows.div_ceil(CHUNK) * partial_width(model));
+    flow.low.resize(model, rows);
     for layer in (0..config.layers).rev() {
         workspace.flow.partial.fill(0.0);
         feed_forward_rows(workspace, model, layer);
@@ -76,9 +88,13 @@ pub(in crate::train) fn trunk(
         attention_heads(workspace, model, layer);
         projection_rows(workspace, model, layer, packed.position);
         projection_weights(workspace, model, layer, gradients);
-        add_partials(workspace, model, layer, gradients);
+        if model.adapter().is_none() {
+            add_partials(workspace, model, layer, gradients);
+        }
     }
-    embedding(workspace, model, packed.token, gradients);
+    if model.adapter().is_none() {
+        embedding(workspace, model, packed.token, gradients);
+    }
 }
 
 fn attention_heads(workspace: &mut Workspace, model: &Model, layer: usize) {
@@ -134,7 +150,7 @@ fn add_partials(workspace: &Workspace, model: &Model, layer: usize, gradients: &
     let [query, key, value] = slots.bias.map_or([None; 3], |biases| biases.map(Some));
     let norms = [Some(slots.input_norm), Some(slots.ffn_norm), query_norm, key_norm];
     let targets = norms.into_iter().chain([query, key, value]);
-    let widths = partial_widths(model.config());
+    let widths = partial_widths(model);
     let total: usize = widths.iter().sum();
     let mut from = 0;
     for (slot, width) in targets.zip(widths) {

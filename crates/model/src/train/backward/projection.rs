@@ -1,14 +1,18 @@
 //! The projections of a layer, backwards: from queries, keys and values to the layer's input.
 
-use super::{partial_widths, split};
+use super::{
+    low_rank::{InnerChunk, Part, weight_tasks},
+    partial_width, partial_widths, split,
+};
 use crate::{
+    adapter::Target,
     gradients::Gradients,
-    kernel::{add, product_grad_input, rms_norm, rms_norm_grad},
+    kernel::{add, rms_norm, rms_norm_grad},
     layer::turn,
     model::Model,
     train::{
         activations::{CHUNK, LayerActivations, chunks, chunks_mut},
-        weights::{WeightTask, run_weights},
+        weights::run_weights,
         workspace::{Worker, Workspace},
     },
 };
@@ -25,6 +29,7 @@ struct ProjectionTask<'a> {
     d_middle: &'a [f32],
     d_input: &'a mut [f32],
     partial: &'a mut [f32],
+    low: InnerChunk<'a>,
 }
 
 pub(super) fn projection_rows(
@@ -35,7 +40,7 @@ pub(super) fn projection_rows(
 ) {
     let config = model.config();
     let (hidden, query_width, kv_width) = (config.hidden, config.query_width(), config.kv_width());
-    let partial: usize = partial_widths(config).iter().sum();
+    let partial = partial_width(model);
     let LayerActivations { input, query, key, value, raw_query, raw_key, .. } =
         &mut workspace.layers[layer];
     let flow = &mut workspace.flow;
@@ -49,8 +54,8 @@ pub(super) fn projection_rows(
         .chunks(CHUNK)
         .zip(chunks(input, hidden).zip(chunks_mut(&mut flow.normed, hidden)))
         .zip(projected)
-        .zip(streams)
-        .map(|(((position, (input, normed)), (query, (key, value))), streams)| {
+        .zip(streams.zip(flow.low.chunks(model, position.len())))
+        .map(|(((position, (input, normed)), (query, (key, value))), (streams, low))| {
             let ((d_middle, d_input), partial) = streams;
             let raw = raw.next();
             ProjectionTask {
@@ -64,6 +69,7 @@ pub(super) fn projection_rows(
                 d_middle,
                 d_input,
                 partial,
+                low,
             }
         })
         .collect();
@@ -81,7 +87,7 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     let epsilon = config.norm_epsilon as f32;
     let mut partial = &mut *task.partial;
     let [input_norm, _, query_norm, key_norm, query_bias, key_bias, value_bias] =
-        partial_widths(config).map(|width| split(&mut partial, width));
+        partial_widths(model).map(|width| split(&mut partial, width));
     if let (Some([query, key]), Some((raw_query, raw_key))) = (slots.head_norm, task.raw) {
         for (rows, raw, slot, d_weight) in [
             (&mut *task.query, raw_query, query, query_norm),
@@ -94,7 +100,7 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
             rms_norm_grad(raw, model.vector(slot), epsilon, d_normed, rows, d_weight);
         }
     }
-    if slots.bias.is_some() {
+    if slots.bias.is_some() && model.adapter().is_none() {
         for (rows, bias) in
             [(&*task.query, query_bias), (&*task.key, key_bias), (&*task.value, value_bias)]
         {
@@ -103,13 +109,16 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     }
     let d_normed = &mut worker.normed[..task.input.len()];
     d_normed.fill(0.0);
-    for (rows, slot) in
-        [(&*task.query, slots.query), (&*task.key, slots.key), (&*task.value, slots.value)]
-    {
-        product_grad_input(rows, model.matrix(slot), d_normed, &mut worker.product);
+    let parts =
+        [(Target::Query, &*task.query), (Target::Key, &*task.key), (Target::Value, &*task.value)];
+    for (target, rows) in parts {
+        task.low.grad_input((model, layer, target), rows, d_normed, &mut worker.product);
     }
     let weight = model.vector(slots.input_norm);
     rms_norm(task.input, weight, epsilon, task.normed);
+    for (target, _) in parts {
+        task.low.inner((model, layer, target), task.normed);
+    }
     task.d_input.copy_from_slice(task.d_middle);
     rms_norm_grad(task.input, weight, epsilon, d_normed, task.d_input, input_norm);
 }
@@ -123,24 +132,13 @@ pub(super) fn projection_weights(
     let config = model.config();
     let (query_width, kv_width) = (config.query_width(), config.kv_width());
     let LayerActivations { query, key, value, .. } = &workspace.layers[layer];
-    let slots = model.layout.layers[layer];
-    let mut taken = gradients.slots_mut();
-    let parts = [
-        (slots.query, query, query_width),
-        (slots.key, key, kv_width),
-        (slots.value, value, kv_width),
-    ];
     let (x, k) = (&workspace.flow.normed[..], config.hidden);
-    let tasks = parts
-        .into_iter()
-        .map(|(slot, dy, n)| WeightTask {
-            dy,
-            n,
-            x,
-            k,
-            first: 0,
-            dw: std::mem::take(&mut taken[slot]),
-        })
-        .collect();
+    let parts = [
+        Part { target: Target::Query, dy: query, n: query_width, x, k },
+        Part { target: Target::Key, dy: key, n: kv_width, x, k },
+        Part { target: Target::Value, dy: value, n: kv_width, x, k },
+    ];
+    let slots = gradients.slots_mut();
+    let tasks = weight_tasks((model, layer), parts, &workspace.flow.low, slots);
     run_weights(&workspace.team, &mut workspace.worker, tasks);
 }
