@@ -191,8 +191,8 @@ fn training(workload: &str, learner: &mut Learner) -> Outcome<Training> {
     };
     if job {
         // Behaviour near the policy: every ratio has a value of its own.
-        let model = learner.model().clone();
-        learner.fill_reference(&mut forest, &model, 1.0, 32_768);
+        let frozen = stepwell_train::Reference::of(learner.model());
+        learner.fill_reference(&mut forest, &frozen, 1.0, 32_768);
         for tree in &mut forest {
             let now = tree.token_column.remove("reference_logprob").ok_or("no column")?;
             for s in (0..tree.len()).filter(|&s| tree.origin[s].is_policy()) {

@@ -13,9 +13,11 @@ use crate::recipe::{Environment, Evaluate, Recipe, Rl, Split, Stage};
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Estimate {
-    /// Numbers in the model.
+    /// Numbers in the model, an adapter's included.
     pub parameters: usize,
-    /// Weights, gradients and two moments, and the reference where a stage compares with one.
+    /// Numbers that train.
+    pub trained: usize,
+    /// Weights, gradients and two moments of what trains, and the reference where a stage compares with one.
     pub state_bytes: f64,
     /// What the largest micro-batch keeps for its backward.
     pub activation_bytes: f64,
@@ -54,7 +56,7 @@ const EVALUATED_AT_ONCE: usize = 256;
 pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estimate {
     let model = learner.model();
     let config = model.config();
-    let parameters = model.parameter_count();
+    let (parameters, trained_parameters) = (model.parameter_count(), model.trained_count());
     let prompt = prompt_tokens(problem, learner);
     let mut micro_batch = 0usize;
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
@@ -71,7 +73,7 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 micro_batch = micro_batch.max(rl.microbatch_tokens);
                 let Needs { token_columns, .. } = rl.objective.needs();
                 if token_columns.contains(&"reference_logprob") {
-                    reference = 4.0 * parameters as f64;
+                    reference = 4.0 * trained_parameters as f64;
                 }
                 rl_work(rl, recipe, prompt, config.context)
             }
@@ -89,7 +91,8 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let speed = tokens_per_second(learner);
     Estimate {
         parameters,
-        state_bytes: 16.0 * parameters as f64 + reference,
+        trained: trained_parameters,
+        state_bytes: 4.0 * parameters as f64 + 12.0 * trained_parameters as f64 + reference,
         activation_bytes: (4 * micro_batch * layer * config.layers) as f64,
         cache_bytes: 4.0 * kv as f64 * cached,
         checkpoint_bytes: 3.0 * checkpoint::bytes(model) as f64,

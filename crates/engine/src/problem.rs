@@ -7,10 +7,10 @@ use stepwell_env::sql::world;
 use stepwell_env::sql::{self, Config, SqlEnvironment};
 use stepwell_env::tasks::{self, Overlap};
 use stepwell_env::{EnvError, demonstrations};
-use stepwell_model::Model;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
 use stepwell_model::tokenizer::{Tokenizer, words_of};
+use stepwell_model::{Adapter, Model};
 use stepwell_train::{Codec, Learner};
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
@@ -91,12 +91,13 @@ impl Problem {
         Ok(loaded.demonstrations)
     }
 
-    /// The model of the recipe with a codec, at version 0.
+    /// The model of the recipe with a codec, at version 0; with a fresh adapter where the recipe
+    /// has one.
     ///
     /// # Errors
     /// Where the model's folder is wrong or its template cannot be used.
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
-        let (model, tokenizer, template) = match &recipe.model {
+        let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
                 let loaded = io::load_folder(Path::new(path)).map_err(input)?;
                 (loaded.model, loaded.tokenizer, loaded.template)
@@ -112,6 +113,10 @@ impl Problem {
                 (Model::random(config, recipe.seed), tokenizer, Some(ChatTemplate::plain()))
             }
         };
+        if let Some(lora) = &recipe.lora {
+            let adapter = Adapter::new(model.config(), lora.settings(), recipe.seed);
+            model.attach(adapter).map_err(input)?;
+        }
         let codec = Codec::new(tokenizer, template).map_err(input)?;
         Ok(Learner::new(model, codec, threads))
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use stepwell_methods::Needs;
 use stepwell_store::{Closing, RunFolder};
+use stepwell_train::Reference;
 
 use crate::checkpoint::{self, Occasion};
 use crate::error::EngineError;
@@ -113,7 +114,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
     if let (Stage::Rl(config), None) = (stage, &session.reference) {
         let Needs { token_columns, .. } = config.objective.needs();
         if token_columns.contains(&"reference_logprob") {
-            session.reference = Some(session.learner.model().clone());
+            session.reference = Some(Reference::of(session.learner.model()));
         }
     }
     let (stage, done) = (session.place.stage, session.place.done);

@@ -39,6 +39,7 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         .collect();
     let Estimate {
         parameters,
+        trained,
         state_bytes,
         activation_bytes,
         cache_bytes,
@@ -54,7 +55,11 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         file.recipe.display(),
         stages.join(", "),
         counts.join(", "),
-        grouped(parameters as u64),
+        if trained == parameters {
+            grouped(parameters as u64)
+        } else {
+            format!("{}, of which {} train", grouped(parameters as u64), grouped(trained as u64))
+        },
         bytes(memory),
         bytes(state_bytes),
         bytes(activation_bytes),

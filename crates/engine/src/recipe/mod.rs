@@ -41,7 +41,7 @@ pub use environment::{
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};
 pub use macros::Entry;
-pub use model::{Family, Model, Scratch, Tokenizer};
+pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use rl::Rl;
 pub use sft::{Demonstrations, Sft};
@@ -58,6 +58,8 @@ pub struct Recipe {
     pub seed: u64,
     /// What the policy is made of.
     pub model: Model,
+    /// What trains in place of the model's weights (`model.lora`); without it they all train.
+    pub lora: Option<Lora>,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -115,6 +117,7 @@ impl Recipe {
             recipe.stage.into_iter().collect::<Option<Vec<Stage>>>().map(|stage| Recipe {
                 seed: recipe.seed,
                 model: recipe.model,
+                lora: recipe.lora,
                 environment: recipe.environment,
                 stage,
             })
@@ -134,6 +137,7 @@ impl Recipe {
 struct Draft {
     seed: u64,
     model: Model,
+    lora: Option<Lora>,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -144,6 +148,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
     let draft = Draft {
         seed: top.setting("seed", 0, write::SEED_LIMIT),
         model: Model::read(&top, Model::default()),
+        lora: Lora::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };
