@@ -1,14 +1,13 @@
 //! AdamW (Loshchilov and Hutter 2019), elementwise over the arena of the weights.
 
-use rayon::prelude::*;
-
 use crate::{
     error::ModelError,
     gradients::Gradients,
-    kernel::{Buffer, adamw_update},
+    kernel::{Buffer, PANEL, adamw_update, adamw_update_split, pairs},
     model::Model,
-    parameters::{Kind, Slot},
+    parameters::Slot,
     team::Team,
+    weights::{Split, Weights},
 };
 
 /// The constants of one update.
@@ -34,6 +33,8 @@ pub struct AdamW {
     first: Buffer,
     second: Buffer,
     step: u64,
+    /// The threads of the last update.
+    team: Team,
 }
 
 /// Floats that one unit of work updates.
@@ -45,7 +46,7 @@ impl AdamW {
     pub fn new(model: &Model) -> Self {
         let slots = model.trained_slots().to_vec();
         let first = Buffer::zeros(Slot::stored_in(&slots));
-        Self { second: first.clone(), first, slots, step: 0 }
+        Self { second: first.clone(), first, slots, step: 0, team: Team::new(1) }
     }
 
     /// Numbers in memory, both moments and padding included.
@@ -71,28 +72,37 @@ impl AdamW {
         settings: &AdamWSettings,
         threads: usize,
     ) {
-        let arena = match &mut model.adapter {
-            Some(adapter) => &mut adapter.arena,
-            None => &mut model.arena,
-        };
-        assert_eq!(arena.len(), self.first.len(), "the moments are of another model");
+        let trained = Slot::stored_in(model.trained_slots());
+        assert_eq!(trained, self.first.len(), "the moments are of another model");
         assert_eq!(gradients.arena.len(), self.first.len(), "the gradients are of another model");
         self.step += 1;
-        let team = Team::new(threads);
+        if self.team.threads() != threads.max(1) {
+            self.team = Team::new(threads);
+        }
+        let weights = match &mut model.adapter {
+            Some(adapter) => &mut adapter.weights,
+            None => &mut model.weights,
+        };
+        // A vector of nothing takes no memory.
+        let mut nothing = vec![(); self.team.threads()];
         for slot in &self.slots {
-            let decays = matches!(slot.kind, Kind::Matrix { .. });
-            let update = Update::new(settings, self.step, decays);
+            let update = Update::new(settings, self.step, slot.is_matrix());
             let range = slot.range();
-            let chunks = arena[range.clone()]
-                .par_chunks_mut(CHUNK)
-                .zip(self.first[range.clone()].par_chunks_mut(CHUNK))
-                .zip(self.second[range.clone()].par_chunks_mut(CHUNK))
-                .zip(gradients.arena[range].par_chunks(CHUNK));
-            team.install(|| {
-                chunks.for_each(|(((weight, first), second), gradient)| {
-                    adamw_update(&update, weight, first, second, gradient);
-                });
-            });
+            let moments = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
+            let gradient = &gradients.arena[range];
+            match &mut *weights {
+                Weights::F32(arena) => {
+                    let weight = &mut arena[slot.range()];
+                    plain(&self.team, &mut nothing, &update, (weight, moments, gradient));
+                }
+                Weights::Split(split) if slot.is_matrix() => {
+                    paired(&self.team, &mut nothing, &update, slot, (split, moments, gradient));
+                }
+                Weights::Split(split) => {
+                    let weight = &mut split.vectors[slot.split_range()];
+                    plain(&self.team, &mut nothing, &update, (weight, moments, gradient));
+                }
+            }
         }
     }
 
@@ -136,6 +146,43 @@ impl AdamW {
         self.step = step;
         Ok(())
     }
+}
+
+type Moments<'a> = (&'a mut [f32], &'a mut [f32]);
+
+/// Updates `f32` weights.
+fn plain(
+    team: &Team,
+    nothing: &mut [()],
+    update: &Update,
+    (weight, (first, second), gradient): (&mut [f32], Moments<'_>, &[f32]),
+) {
+    let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+    let tasks = weight.chunks_mut(CHUNK).zip(moments).zip(gradient.chunks(CHUNK));
+    team.each(tasks, nothing, |(), ((weight, (first, second)), gradient)| {
+        adamw_update(update, weight, first, second, gradient);
+    });
+}
+
+/// Updates a split matrix, panel by panel.
+fn paired(
+    team: &Team,
+    nothing: &mut [()],
+    update: &Update,
+    slot: &Slot,
+    (split, (first, second), gradient): (&mut Split, Moments<'_>, &[f32]),
+) {
+    let columns = slot.columns();
+    let (words, numbers) = (pairs(columns) * PANEL, columns * PANEL);
+    let range = slot.split_range();
+    let high = split.high[range.clone()].chunks_exact_mut(words);
+    let tasks = high
+        .zip(split.low[range].chunks_exact_mut(words))
+        .zip(first.chunks_exact_mut(numbers).zip(second.chunks_exact_mut(numbers)))
+        .zip(gradient.chunks_exact(numbers));
+    team.each(tasks, nothing, |(), (((high, low), (first, second)), gradient)| {
+        adamw_update_split(update, high, low, first, second, gradient);
+    });
 }
 
 /// The scalars of one update, in the precision of the weights.
@@ -210,9 +257,14 @@ mod tests {
         let mut copy = AdamW::new(&model);
         copy.restore(optimizer.step_count(), &optimizer.tensors()).unwrap();
         let mut twin = model.clone();
+        let mut split = model.clone();
+        split.set_precision(crate::Precision::Bf16);
+        let mut third = copy.clone();
+        third.step(&mut split, &gradients, &SETTINGS, 2);
         optimizer.step(&mut model, &gradients, &SETTINGS, 1);
         copy.step(&mut twin, &gradients, &SETTINGS, 3);
         assert_eq!(model.checksum(), twin.checksum());
+        assert_eq!(model.checksum(), split.checksum(), "split masters move like whole ones");
         let lacking = &optimizer.tensors()[1..];
         assert!(matches!(copy.restore(1, lacking), Err(ModelError::MissingTensor { .. })));
     }

@@ -1,10 +1,8 @@
 //! Gradients in the layout of the weights that train.
 
-use crate::{
-    kernel::Buffer,
-    model::{Model, first_non_finite},
-    parameters::Slot,
-};
+use std::ops::Range;
+
+use crate::{kernel::Buffer, model::Model, parameters::Slot};
 
 /// One number per weight that trains, accumulated in place. Frozen weights have none.
 #[derive(Clone)]
@@ -42,7 +40,8 @@ impl Gradients {
     /// The name of the first parameter whose gradient holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.slots, &self.arena)
+        let broken = |slot: &&Slot| self.arena[slot.range()].iter().any(|value| !value.is_finite());
+        self.slots.iter().find(broken).map(|slot| slot.name.clone())
     }
 
     /// Numbers in memory, padding included.
@@ -57,16 +56,20 @@ impl Gradients {
         self.slots.iter().find(|slot| slot.name == name).map(|slot| slot.read(&self.arena))
     }
 
-    /// Every slot's stored values, by slot number.
-    pub(crate) fn slots_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut rest = &mut self.arena[..];
-        let mut slots = Vec::with_capacity(self.slots.len());
-        for slot in &self.slots {
-            let (own, after) = rest.split_at_mut(slot.stored());
-            slots.push(own);
-            rest = after;
-        }
-        slots
+    /// The stored values of some slots, all of them different.
+    pub(crate) fn stored_mut<const SLOTS: usize>(
+        &mut self,
+        slots: [usize; SLOTS],
+    ) -> [&mut [f32]; SLOTS] {
+        self.ranges_mut(slots.map(|slot| self.slots[slot].range()))
+    }
+
+    /// The stored values in some ranges, whole slots each; empty ranges are empty.
+    pub(crate) fn ranges_mut<const RANGES: usize>(
+        &mut self,
+        ranges: [Range<usize>; RANGES],
+    ) -> [&mut [f32]; RANGES] {
+        self.arena.get_disjoint_mut(ranges).expect("slots do not overlap")
     }
 
     /// The values of a norm or bias.

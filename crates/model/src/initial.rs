@@ -37,7 +37,7 @@ pub(crate) fn fill(model: &mut Model, seed: u64) {
             }
         };
         let values: Vec<f32> = (0..slot.count()).map(value).collect();
-        slot.write(&mut model.arena, &values);
+        model.weights.write(slot, &values);
     }
 }
 

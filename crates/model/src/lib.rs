@@ -28,6 +28,7 @@ pub mod template;
 mod testing;
 pub mod tokenizer;
 mod train;
+mod weights;
 
 pub use adamw::{AdamW, AdamWSettings};
 pub use adapter::{Adapter, LoraSettings, Target};
@@ -36,7 +37,8 @@ pub use decode::{Decoder, Finished, Halt, Prefix, SampleRequest, Sampling, StopC
 pub use error::ModelError;
 pub use gradients::Gradients;
 pub use model::{Model, ParameterView};
-pub use train::{Packed, Scored, TokenScores, Workspace};
+pub use train::{ActivationPlan, Packed, Scored, TokenScores, Workspace};
+pub use weights::Precision;
 
 /// The vector unit that the kernels use on this machine; it changes speed and no bit.
 #[must_use]

@@ -1,22 +1,25 @@
 //! A model: its shape and its weights.
 
+use std::ops::Range;
+
 use crate::{
     adapter::{Adapter, Pair, Target},
     config::Config,
     error::ModelError,
     initial,
-    kernel::{Buffer, Panels},
-    parameters::{Kind, Layout, Slot},
+    kernel::Panels,
+    parameters::{Layout, Slot},
+    weights::{Precision, Weights},
 };
 
-/// Configuration and parameters, all `f32`.
+/// Configuration and parameters; each parameter is an `f32`, whatever precision products read.
 ///
 /// With an adapter attached, its parameters train and all others are frozen.
 #[derive(Clone)]
 pub struct Model {
     config: Config,
     pub(crate) layout: Layout,
-    pub(crate) arena: Buffer,
+    pub(crate) weights: Weights,
     pub(crate) adapter: Option<Adapter>,
 }
 
@@ -30,12 +33,12 @@ impl std::fmt::Debug for Model {
 /// One parameter as the field's tools see it.
 pub struct ParameterView<'a> {
     slot: &'a Slot,
-    arena: &'a [f32],
+    weights: &'a Weights,
 }
 
 impl<'a> ParameterView<'a> {
-    pub(crate) fn new(slot: &'a Slot, arena: &'a [f32]) -> Self {
-        Self { slot, arena }
+    pub(crate) fn new(slot: &'a Slot, weights: &'a Weights) -> Self {
+        Self { slot, weights }
     }
 
     /// The Hugging Face name, such as `model.layers.0.self_attn.q_proj.weight`.
@@ -53,7 +56,7 @@ impl<'a> ParameterView<'a> {
     /// The values in row-major order.
     #[must_use]
     pub fn to_row_major(&self) -> Vec<f32> {
-        self.slot.read(self.arena)
+        self.weights.read(self.slot)
     }
 }
 
@@ -79,14 +82,33 @@ impl Model {
             panic!("no model has this shape: {}", wrong.join("; "));
         }
         let layout = Layout::new(&config);
-        let arena = Buffer::zeros(layout.stored);
-        Self { config, layout, arena, adapter: None }
+        let weights = Weights::zeros(&layout, Precision::F32);
+        Self { config, layout, weights, adapter: None }
     }
 
     /// The shape.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// In which precision products read the weights.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.weights.precision()
+    }
+
+    /// Changes how the weights are stored; no parameter changes. While it works, both forms of
+    /// the weights are in memory.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if self.precision() == precision {
+            return;
+        }
+        let mut weights = Weights::zeros(&self.layout, precision);
+        for slot in &self.layout.slots {
+            weights.write(slot, &self.weights.read(slot));
+        }
+        self.weights = weights;
     }
 
     /// Freezes every weight and puts an adapter beside them, in place of one that was there.
@@ -132,13 +154,25 @@ impl Model {
     /// Every parameter that is not an adapter's, in a fixed order.
     #[must_use]
     pub fn base_parameters(&self) -> Vec<ParameterView<'_>> {
-        let view = |slot| ParameterView { slot, arena: &self.arena };
+        let view = |slot| ParameterView::new(slot, &self.weights);
         self.layout.slots.iter().map(view).collect()
     }
 
     /// The slots that train: an adapter's, or all.
     pub(crate) fn trained_slots(&self) -> &[Slot] {
         self.adapter.as_ref().map_or(&self.layout.slots, |adapter| &adapter.slots)
+    }
+
+    /// Where the gradients of one projection lie among those of all slots that train: of its
+    /// matrix, or of its pair; empty where it has none.
+    pub(crate) fn trained_range(&self, layer: usize, target: Target) -> Range<usize> {
+        let slots = self.trained_slots();
+        match &self.adapter {
+            None => slots[self.layout.layers[layer].of(target)].range(),
+            Some(adapter) => adapter
+                .slots_of(layer, target)
+                .map_or(0..0, |[a, b]| slots[a].range().start..slots[b].range().end),
+        }
     }
 
     /// Replaces one parameter by row-major values.
@@ -157,7 +191,7 @@ impl Model {
                 expected: slot.count(),
             });
         }
-        slot.write(&mut self.arena, row_major);
+        self.weights.write(slot, row_major);
         Ok(())
     }
 
@@ -177,29 +211,26 @@ impl Model {
     /// The name of the first parameter that holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        first_non_finite(&self.layout.slots, &self.arena).or_else(|| {
-            let adapter = self.adapter.as_ref()?;
-            first_non_finite(&adapter.slots, &adapter.arena)
-        })
+        let adapter = || self.adapter.as_ref().map(|own| (&own.slots[..], &own.weights));
+        let (slots, weights) = (&self.layout.slots, &self.weights);
+        first_non_finite(slots, weights)
+            .or_else(|| adapter().and_then(|(slots, weights)| first_non_finite(slots, weights)))
     }
 
     /// A hash of every weight's bits in order, an adapter's included: equal weights, equal number,
-    /// on every machine.
+    /// on every machine and in every precision.
     ///
     /// It notices accidents, not adversaries.
     #[must_use]
     pub fn checksum(&self) -> u64 {
         let base = self.base_checksum();
-        self.adapter.as_ref().map_or(base, |adapter| hashed(base, &adapter.arena))
+        self.adapter.as_ref().map_or(base, |own| hashed(base, &own.slots, &own.weights))
     }
 
     /// As [`Model::checksum`], of the weights that are not an adapter's.
     #[must_use]
     pub fn base_checksum(&self) -> u64 {
-        self.layout
-            .slots
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, slot| hashed(hash, &self.arena[slot.range()]))
+        hashed(0xcbf2_9ce4_8422_2325, &self.layout.slots, &self.weights)
     }
 
     /// What the adapter has beside one projection.
@@ -208,32 +239,36 @@ impl Model {
     }
 
     pub(crate) fn matrix(&self, slot: usize) -> Panels<'_> {
-        let slot = &self.layout.slots[slot];
-        match slot.kind {
-            Kind::Matrix { rows, columns } => {
-                Panels { data: &self.arena[slot.range()], rows, columns }
-            }
-            Kind::Vector { .. } => panic!("{} is not a matrix", slot.name),
-        }
+        self.weights.matrix(&self.layout.slots[slot])
     }
 
     pub(crate) fn vector(&self, slot: usize) -> &[f32] {
-        let slot = &self.layout.slots[slot];
-        &self.arena[slot.offset..slot.offset + slot.count()]
+        self.weights.vector(&self.layout.slots[slot])
+    }
+
+    /// Whether products read pairs of `bf16`.
+    pub(crate) fn paired(&self) -> bool {
+        self.precision() == Precision::Bf16
     }
 }
 
-/// Takes more values into a hash.
-fn hashed(mut hash: u64, values: &[f32]) -> u64 {
-    for value in values {
-        hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
-        hash ^= hash >> 29;
+/// Takes the values of more slots into a hash.
+fn hashed(mut hash: u64, slots: &[Slot], weights: &Weights) -> u64 {
+    for slot in slots {
+        weights.each_stored(slot, |value| {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
+            hash ^= hash >> 29;
+        });
     }
     hash
 }
 
-pub(crate) fn first_non_finite(slots: &[Slot], arena: &[f32]) -> Option<String> {
-    let broken = |slot: &&Slot| arena[slot.range()].iter().any(|value| !value.is_finite());
+fn first_non_finite(slots: &[Slot], weights: &Weights) -> Option<String> {
+    let broken = |slot: &&Slot| {
+        let mut found = false;
+        weights.each_stored(slot, |value| found |= !value.is_finite());
+        found
+    };
     slots.iter().find(broken).map(|slot| slot.name.clone())
 }
 

@@ -7,7 +7,7 @@
 use crate::{
     adapter::Target,
     config::{Config, Family},
-    kernel::{LANES, PANEL},
+    kernel::{LANES, PANEL, pairs},
 };
 
 /// What a parameter is, which decides its storage and its weight decay.
@@ -25,6 +25,9 @@ pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) offset: usize,
+    /// Where the parameter lies in a split storage: a matrix among the pairs, a vector among the
+    /// vectors.
+    pub(crate) split_offset: usize,
 }
 
 impl Slot {
@@ -44,6 +47,18 @@ impl Slot {
         }
     }
 
+    pub(crate) fn is_matrix(&self) -> bool {
+        matches!(self.kind, Kind::Matrix { .. })
+    }
+
+    /// Values of one row; 1 of a vector.
+    pub(crate) fn columns(&self) -> usize {
+        match self.kind {
+            Kind::Matrix { columns, .. } => columns,
+            Kind::Vector { .. } => 1,
+        }
+    }
+
     pub(crate) fn shape(&self) -> Vec<usize> {
         match self.kind {
             Kind::Matrix { rows, columns } => vec![rows, columns],
@@ -58,6 +73,14 @@ impl Slot {
 
     pub(crate) fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.stored()
+    }
+
+    pub(crate) fn split_range(&self) -> std::ops::Range<usize> {
+        let length = match self.kind {
+            Kind::Matrix { rows, columns } => rows.div_ceil(PANEL) * PANEL * pairs(columns),
+            Kind::Vector { .. } => self.stored(),
+        };
+        self.split_offset..self.split_offset + length
     }
 
     /// The row-major values of this parameter in `arena`.
@@ -140,6 +163,9 @@ pub(crate) struct Layout {
     pub(crate) head: usize,
     /// Floats of the whole arena.
     pub(crate) stored: usize,
+    /// Words of pairs and floats of vectors of a split storage.
+    pub(crate) split_pairs: usize,
+    pub(crate) split_vectors: usize,
 }
 
 impl Layout {
@@ -155,8 +181,8 @@ impl Layout {
         } else {
             builder.matrix("lm_head.weight", config.vocabulary, config.hidden)
         };
-        let Builder { slots, stored } = builder;
-        Self { slots, layers, embedding, final_norm, head, stored }
+        let Builder { slots, stored, split_pairs, split_vectors } = builder;
+        Self { slots, layers, embedding, final_norm, head, stored, split_pairs, split_vectors }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Slot> {
@@ -203,6 +229,8 @@ fn layer_slots(builder: &mut Builder, config: &Config, layer: usize) -> LayerSlo
 struct Builder {
     slots: Vec<Slot>,
     stored: usize,
+    split_pairs: usize,
+    split_vectors: usize,
 }
 
 impl Builder {
@@ -215,7 +243,12 @@ impl Builder {
     }
 
     fn push(&mut self, name: &str, kind: Kind) -> usize {
-        let slot = Slot { name: name.to_owned(), kind, offset: self.stored };
+        let split = match kind {
+            Kind::Matrix { .. } => &mut self.split_pairs,
+            Kind::Vector { .. } => &mut self.split_vectors,
+        };
+        let slot = Slot { name: name.to_owned(), kind, offset: self.stored, split_offset: *split };
+        *split = slot.split_range().end;
         self.stored += slot.stored();
         self.slots.push(slot);
         self.slots.len() - 1
@@ -229,8 +262,12 @@ mod tests {
 
     #[test]
     fn rows_survive_the_panels_and_padding_stays_zero() {
-        let slot =
-            Slot { name: "m".into(), kind: Kind::Matrix { rows: 35, columns: 3 }, offset: 16 };
+        let slot = Slot {
+            name: "m".into(),
+            kind: Kind::Matrix { rows: 35, columns: 3 },
+            offset: 16,
+            split_offset: 0,
+        };
         let values: Vec<f32> = (0..105_u8).map(|value| f32::from(value) + 1.0).collect();
         let mut arena = vec![0.0; 16 + slot.stored()];
         slot.write(&mut arena, &values);

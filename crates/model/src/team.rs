@@ -1,65 +1,81 @@
 //! A fixed number of threads and few, large parallel regions.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+
+use crate::kernel::Crew;
 
 /// Worker threads of one owner. A team of one has no threads and runs in the caller.
 pub(crate) struct Team {
-    pool: Option<rayon::ThreadPool>,
-    threads: usize,
+    crew: Option<Crew>,
 }
 
 impl Team {
-    /// `threads` workers (0 counts as 1). If the system refuses to start threads, the team works
-    /// alone: the results are the same bits.
+    /// `threads` workers, the caller among them (0 counts as 1). If the system refuses to start
+    /// threads, the team is smaller: the results are the same bits.
     pub(crate) fn new(threads: usize) -> Self {
-        let threads = threads.max(1);
-        let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok();
-        let pool = if threads == 1 { None } else { build() };
-        Self { threads: if pool.is_some() { threads } else { 1 }, pool }
+        let crew = (threads > 1).then(|| Crew::new(threads - 1));
+        Self { crew: crew.filter(|crew| crew.helpers() > 0) }
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.threads
+        1 + self.crew.as_ref().map_or(0, Crew::helpers)
     }
 
-    /// Runs `work` where this team's threads serve its parallel iterators.
-    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
-    /// Runs `work` on every task, each worker with its own scratch; tasks are taken in order.
+    /// Runs `work` on every task, each worker with its own scratch; tasks are taken in order, one
+    /// at a time, so that none needs to be stored.
     ///
     /// # Panics
     /// If `scratch` has fewer entries than the team has threads.
-    pub(crate) fn each<T: Send, S: Send>(
+    pub(crate) fn each<T, S: Send>(
         &self,
-        tasks: Vec<T>,
+        tasks: impl IntoIterator<IntoIter: Send, Item = T>,
         scratch: &mut [S],
         work: impl Fn(&mut S, T) + Sync,
     ) {
-        assert!(scratch.len() >= self.threads, "one scratch per thread");
-        let Some(pool) = self.pool.as_ref().filter(|_| tasks.len() > 1) else {
-            for task in tasks {
-                work(&mut scratch[0], task);
-            }
-            return;
+        assert!(scratch.len() >= self.threads(), "one scratch per thread");
+        let Some(crew) = &self.crew else {
+            return tasks.into_iter().for_each(|task| work(&mut scratch[0], task));
         };
-        let workers = self.threads.min(tasks.len());
-        let queue = Mutex::new(tasks.into_iter());
-        let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-        let (next, work) = (&next, &work);
-        pool.scope(|scope| {
-            for own in &mut scratch[..workers] {
-                scope.spawn(move |_| {
-                    while let Some(task) = next() {
-                        work(own, task);
-                    }
-                });
+        let tasks = Mutex::new(tasks.into_iter());
+        let scratch = Mutex::new(scratch.iter_mut());
+        crew.run(&|| {
+            let Some(own) = take(&scratch) else { return };
+            while let Some(task) = take(&tasks) {
+                work(own, task);
             }
         });
+    }
+}
+
+impl Team {
+    /// As [`Team::each`] for work that needs no scratch.
+    pub(crate) fn run<T>(
+        &self,
+        tasks: impl IntoIterator<IntoIter: Send, Item = T>,
+        work: impl Fn(T) + Sync,
+    ) {
+        let tasks = tasks.into_iter();
+        let alone = tasks.size_hint().1.is_some_and(|most| most <= 1);
+        let Some(crew) = self.crew.as_ref().filter(|_| !alone) else {
+            return tasks.for_each(work);
+        };
+        let tasks = Mutex::new(tasks);
+        crew.run(&|| {
+            while let Some(task) = take(&tasks) {
+                work(task);
+            }
+        });
+    }
+}
+
+fn take<T>(rest: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    rest.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+impl Clone for Team {
+    /// As many threads, of its own.
+    fn clone(&self) -> Self {
+        Self::new(self.threads())
     }
 }
 
@@ -73,8 +89,7 @@ mod tests {
             let team = Team::new(threads);
             let mut done = vec![0; 100];
             let mut scratch = vec![0; team.threads()];
-            let tasks: Vec<(usize, &mut usize)> = done.iter_mut().enumerate().collect();
-            team.each(tasks, &mut scratch, |count, (index, slot)| {
+            team.each(done.iter_mut().enumerate(), &mut scratch, |count, (index, slot)| {
                 *count += 1;
                 *slot = index + 1;
             });

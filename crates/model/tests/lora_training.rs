@@ -4,7 +4,7 @@ mod support;
 
 use stepwell_model::{
     AdamW, AdamWSettings, Adapter, Config, Decoder, Family, Gradients, Halt, LoraSettings, Model,
-    SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
+    Precision, SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
 };
 use support::{Forest, Weights, config, model, reference, sample_forest, unit, weights};
 
@@ -147,17 +147,66 @@ fn no_number_depends_on_the_number_of_threads() {
     assert!(one == run(2) && one == run(7), "bits differ between 1, 2 and 7 threads");
 }
 
+/// Gradients of every parameter of the adapter, in its order.
+fn all(model: &Model, gradients: &Gradients) -> Vec<Vec<f32>> {
+    let views = model.adapter().unwrap().parameters();
+    views.iter().map(|view| gradients.to_row_major(view.name()).unwrap()).collect()
+}
+
+#[test]
+fn layers_that_compute_again_give_the_same_bits() {
+    let forest = sample_forest(75);
+    let model = adapted(config(Family::Qwen3), &Target::ALL);
+    let (scores, gradients) = train(&model, &forest, 2);
+    let (row, target) = forest.predictions();
+    let scored = Scored { row: &row, target: &target, temperature: 0.8 };
+    let (d_logprob, d_entropy) = seeds(row.len());
+    let mut workspace = Workspace::new(2);
+    workspace.set_activation_budget(Some(0));
+    let mut again = Gradients::zeros_like(&model);
+    let packed = forest.packed();
+    assert_eq!(workspace.forward(&model, &packed, &scored), scores);
+    workspace.backward(&model, &packed, &scored, &d_logprob, &d_entropy, &mut again);
+    assert_eq!(all(&model, &again), all(&model, &gradients));
+}
+
+#[test]
+fn beside_a_base_in_bf16_the_gradients_are_near_those_in_f32() {
+    let forest = sample_forest(75);
+    let mut model = adapted(config(Family::Qwen2), &Target::ALL);
+    let exact = all(&model, &train(&model, &forest, 2).1);
+    let (base, sum) = (model.base_checksum(), model.checksum());
+    model.set_precision(Precision::Bf16);
+    assert_eq!((model.base_checksum(), model.checksum()), (base, sum), "masters are kept");
+    let (_, gradients) = train(&model, &forest, 2);
+    for (rough, exact) in all(&model, &gradients).iter().zip(&exact) {
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let size: f64 = exact.iter().map(|x| square(*x)).sum();
+        let error: f64 = rough.iter().zip(exact).map(|(a, b)| square(a - b)).sum();
+        let relative = (error / size).sqrt();
+        assert!(relative < 0.05 && relative > 0.0, "{relative}");
+    }
+    // The frozen pairs stay bit for bit while the adapter's f32 moves.
+    AdamW::new(&model).step(&mut model, &gradients, &SETTINGS, 2);
+    assert_eq!(model.base_checksum(), base);
+    assert_ne!(model.checksum(), sum);
+}
+
 #[test]
 fn a_fresh_adapter_changes_no_bit_and_a_trained_one_is_its_merged_model() {
     let forest = sample_forest(75);
     for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
-        let base = model(config(family), 5);
-        let mut fresh = base.clone();
-        fresh.attach(Adapter::new(base.config(), settings(&Target::ALL), 3)).unwrap();
+        let mut base = model(config(family), 5);
+        for precision in [Precision::Bf16, Precision::F32] {
+            base.set_precision(precision);
+            let mut fresh = base.clone();
+            fresh.attach(Adapter::new(base.config(), settings(&Target::ALL), 3)).unwrap();
+            let (alone, _) = train(&base, &forest, 2);
+            let (with, _) = train(&fresh, &forest, 2);
+            assert_eq!(bits(&with.logprob), bits(&alone.logprob), "{family:?} {precision:?}");
+            assert_eq!(bits(&with.entropy), bits(&alone.entropy), "{family:?} {precision:?}");
+        }
         let (alone, _) = train(&base, &forest, 2);
-        let (with, _) = train(&fresh, &forest, 2);
-        assert_eq!(bits(&with.logprob), bits(&alone.logprob));
-        assert_eq!(bits(&with.entropy), bits(&alone.entropy));
         let trained = adapted(config(family), &Target::ALL);
         let (beside, _) = train(&trained, &forest, 2);
         let (inside, _) = train(&trained.merged(), &forest, 2);
@@ -172,8 +221,15 @@ fn a_fresh_adapter_changes_no_bit_and_a_trained_one_is_its_merged_model() {
 /// INV-6: a prompt, three sampled steps behind it, and the trainer's forward over the tree.
 #[test]
 fn sampled_and_trained_logprobs_are_the_same_bits() {
-    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
-        let model = adapted(config(family), &Target::ALL);
+    let shapes = [
+        (Family::Llama, Precision::F32),
+        (Family::Qwen2, Precision::Bf16),
+        (Family::Qwen3, Precision::F32),
+        (Family::Llama, Precision::Bf16),
+    ];
+    for (family, precision) in shapes {
+        let mut model = adapted(config(family), &Target::ALL);
+        model.set_precision(precision);
         for threads in [1, 2, 7] {
             let mut decoder = Decoder::new(threads);
             let prompt: Vec<u32> = (0..37).map(|i| (unit(3, i) * 75.0) as u32).collect();
@@ -202,7 +258,7 @@ fn sampled_and_trained_logprobs_are_the_same_bits() {
             let sampled: Vec<f32> = finished.iter().flat_map(|s| s.logprobs.clone()).collect();
             // The prompt's own tokens are scored first.
             let trained = &scores.logprob[scores.logprob.len() - sampled.len()..];
-            assert_eq!(bits(&sampled), bits(trained), "{family:?}, {threads} threads");
+            assert_eq!(bits(&sampled), bits(trained), "{family:?} {precision:?} {threads}");
         }
     }
 }

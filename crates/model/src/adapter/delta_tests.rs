@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
-    kernel::{Buffer, GradientScratch, PANEL, Panels, product_grad_weight},
+    kernel::{Buffer, Numbers, PANEL, Panels, ProductScratch, product_grad_weight},
     parameters::{Kind, Slot},
+    team::Team,
     testing::noise,
 };
 
@@ -27,14 +28,20 @@ struct Case {
 
 fn matrix(stream: u64, rows: usize, columns: usize) -> (Vec<f32>, Buffer) {
     let values: Vec<f32> = (0..rows * columns).map(|i| noise(stream, i)).collect();
-    let slot = Slot { name: String::new(), kind: Kind::Matrix { rows, columns }, offset: 0 };
+    let slot = Slot {
+        name: String::new(),
+        kind: Kind::Matrix { rows, columns },
+        offset: 0,
+        split_offset: 0,
+    };
     let mut panels = Buffer::zeros(slot.stored());
     slot.write(&mut panels, &values);
     (values, panels)
 }
 
 fn row_major(panels: &Buffer, rows: usize, columns: usize) -> Vec<f32> {
-    Slot { name: String::new(), kind: Kind::Matrix { rows, columns }, offset: 0 }.read(panels)
+    Slot { name: String::new(), kind: Kind::Matrix { rows, columns }, offset: 0, split_offset: 0 }
+        .read(panels)
 }
 
 impl Case {
@@ -50,17 +57,22 @@ impl Case {
     fn pair(&self) -> Pair<'_> {
         let [a, b] = &self.panels;
         Pair {
-            a: Panels { data: a, rows: self.rank, columns: self.input },
-            b: Panels { data: b, rows: self.output, columns: self.rank },
+            a: Panels { data: Numbers::F32(a), rows: self.rank, columns: self.input },
+            b: Panels { data: Numbers::F32(b), rows: self.output, columns: self.rank },
             scale: SCALE,
         }
     }
 
     /// The pair's output for rows `first..first + count`.
     fn forward(&self, first: usize, count: usize) -> Vec<f32> {
+        self.forward_with(&Team::new(1), first, count)
+    }
+
+    fn forward_with(&self, team: &Team, first: usize, count: usize) -> Vec<f32> {
         let mut y = self.y[first * self.output..(first + count) * self.output].to_vec();
         let x = &self.x[first * self.input..(first + count) * self.input];
-        self.pair().forward(x, &mut y, &mut DeltaScratch::default());
+        let outputs = [(Some(self.pair()), &mut y[..]), (None, &mut [][..])];
+        add_deltas(team, x, outputs, &mut DeltaScratch::default());
         y
     }
 
@@ -95,6 +107,9 @@ fn the_forward_is_its_definition_and_a_row_has_the_same_bits_in_any_company() {
         let ours: f64 =
             all.iter().zip(&case.dy).map(|(y, dy)| f64::from(*y) * f64::from(*dy)).sum();
         assert!((ours - mean).abs() < 1e-3 * mean.abs().max(1.0), "{shape:?}: {ours} {mean}");
+        for threads in [2, 7] {
+            assert!(case.forward_with(&Team::new(threads), 0, ROWS) == all, "{threads} threads");
+        }
         // INV-6: alone, in small batches, and in a prefill.
         for count in [1, 2, 5, 6, 7, 12, 13] {
             for first in [0, 3, ROWS - count] {
@@ -119,15 +134,27 @@ fn the_gradients_are_differences_of_the_definition() {
     for shape in SHAPES {
         let case = Case::new(*shape);
         let (rank, input, output) = *shape;
-        let mut scratch = GradientScratch::default();
+        let mut scratch = ProductScratch::default();
         let mut dx = vec![0.5; ROWS * input];
         let (mut inner, mut d_inner) = (vec![0.0; ROWS * rank], vec![9.0; ROWS * rank]);
         case.pair().inner(&case.x, &mut inner);
         case.pair().grad_input(&case.dy, &mut dx, &mut d_inner, &mut scratch);
         let mut da = Buffer::zeros(rank.next_multiple_of(PANEL) * input);
         let mut db = Buffer::zeros(output.next_multiple_of(PANEL) * rank);
-        product_grad_weight((&d_inner, rank), (&case.x, input), 0, &mut da, &mut scratch);
-        product_grad_weight((&case.dy, output), (&inner, rank), 0, &mut db, &mut scratch);
+        product_grad_weight(
+            (&d_inner, rank),
+            (Numbers::F32(&case.x), input),
+            0,
+            &mut da,
+            &mut scratch,
+        );
+        product_grad_weight(
+            (&case.dy, output),
+            (Numbers::F32(&inner), rank),
+            0,
+            &mut db,
+            &mut scratch,
+        );
         let (da, db) = (row_major(&da, rank, input), row_major(&db, output, rank));
         let (mut x, mut a, mut b) = (wide(&case.x), wide(&case.a), wide(&case.b));
         // The loss is linear in each of the three, so any step is exact.

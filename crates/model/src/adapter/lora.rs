@@ -8,9 +8,10 @@ use crate::{
     config::Config,
     error::ModelError,
     initial,
-    kernel::{Buffer, Panels},
+    kernel::Buffer,
     model::{Model, ParameterView},
     parameters::{Kind, Slot},
+    weights::Weights,
 };
 
 /// Low-rank matrices beside the projections of a model of one shape, all `f32`.
@@ -18,7 +19,7 @@ use crate::{
 pub struct Adapter {
     settings: LoraSettings,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) arena: Buffer,
+    pub(crate) weights: Weights,
     /// `[layers][target]` the slot of `A`; that of `B` is the next.
     places: Vec<[Option<usize>; Target::ALL.len()]>,
 }
@@ -39,7 +40,7 @@ impl Adapter {
     #[must_use]
     pub fn new(config: &Config, settings: LoraSettings, seed: u64) -> Self {
         let mut adapter = Self::zeros(config, settings);
-        let Adapter { slots, arena, .. } = &mut adapter;
+        let Adapter { slots, weights, .. } = &mut adapter;
         for (index, slot) in slots.iter().enumerate().step_by(2) {
             let Kind::Matrix { columns, .. } = slot.kind else { continue };
             let bound = 1.0 / (columns as f64).sqrt();
@@ -47,7 +48,7 @@ impl Adapter {
                 (bound * initial::symmetric(seed, index as u64, element as u64)) as f32
             };
             let values: Vec<f32> = (0..slot.count()).map(draw).collect();
-            slot.write(arena, &values);
+            weights.write(slot, &values);
         }
         adapter
     }
@@ -71,13 +72,14 @@ impl Adapter {
                 let shapes = [("A", settings.rank, columns), ("B", rows, settings.rank)];
                 for (side, rows, columns) in shapes {
                     let name = name(layer, target, side);
-                    let slot = Slot { name, kind: Kind::Matrix { rows, columns }, offset: stored };
+                    let kind = Kind::Matrix { rows, columns };
+                    let slot = Slot { name, kind, offset: stored, split_offset: 0 };
                     stored += slot.stored();
                     slots.push(slot);
                 }
             }
         }
-        Self { settings, slots, arena: Buffer::zeros(stored), places }
+        Self { settings, slots, weights: Weights::F32(Buffer::zeros(stored)), places }
     }
 
     /// Rank, alpha and targets.
@@ -90,7 +92,7 @@ impl Adapter {
     /// `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
     #[must_use]
     pub fn parameters(&self) -> Vec<ParameterView<'_>> {
-        self.slots.iter().map(|slot| ParameterView::new(slot, &self.arena)).collect()
+        self.slots.iter().map(|slot| ParameterView::new(slot, &self.weights)).collect()
     }
 
     /// Values of all parameters together.
@@ -113,7 +115,7 @@ impl Adapter {
                 expected: slot.count(),
             });
         }
-        slot.write(&mut self.arena, row_major);
+        self.weights.write(slot, row_major);
         Ok(())
     }
 
@@ -146,19 +148,14 @@ impl Adapter {
     /// The pair on one projection; `None` where there is none.
     pub(crate) fn pair(&self, layer: usize, target: Target) -> Option<Pair<'_>> {
         let first = self.places.get(layer)?[target as usize]?;
-        let (a, b) = (self.panels(first), self.panels(first + 1));
+        let panels = |slot: usize| self.weights.matrix(&self.slots[slot]);
+        let (a, b) = (panels(first), panels(first + 1));
         Some(Pair { a, b, scale: self.settings.scale() })
     }
 
     /// The slots of `A` and `B` on one projection; `None` where there is no pair.
     pub(crate) fn slots_of(&self, layer: usize, target: Target) -> Option<[usize; 2]> {
         self.places.get(layer)?[target as usize].map(|first| [first, first + 1])
-    }
-
-    fn panels(&self, slot: usize) -> Panels<'_> {
-        let slot = &self.slots[slot];
-        let shape = slot.shape();
-        Panels { data: &self.arena[slot.range()], rows: shape[0], columns: shape[1] }
     }
 
     /// Adds `scale B A` to the matrices of `model`, so that it computes alone what it computed
@@ -186,7 +183,8 @@ impl Adapter {
     fn add_product(&self, (a, b): (usize, usize), weight: &mut [f32]) {
         let (rank, columns) = (self.settings.rank, self.slots[a].shape()[1]);
         let scale = f64::from(self.settings.scale());
-        let (a, b) = (self.slots[a].read(&self.arena), self.slots[b].read(&self.arena));
+        let read = |slot: usize| self.weights.read(&self.slots[slot]);
+        let (a, b) = (read(a), read(b));
         let mut sum = vec![0.0; columns];
         for (row, factors) in weight.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
             sum.fill(0.0);
@@ -222,7 +220,10 @@ mod tests {
         let adapter = Adapter::new(&config, settings(), 4);
         let same = Adapter::new(&config, settings(), 4);
         let other = Adapter::new(&config, settings(), 5);
-        assert!(adapter.arena[..] == same.arena[..] && adapter.arena[..] != other.arena[..]);
+        let all = |adapter: &Adapter| -> Vec<Vec<f32>> {
+            adapter.parameters().iter().map(ParameterView::to_row_major).collect()
+        };
+        assert!(all(&adapter) == all(&same) && all(&adapter) != all(&other));
         let mut drawn = 0.0_f64;
         for view in adapter.parameters() {
             let values = view.to_row_major();

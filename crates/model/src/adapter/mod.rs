@@ -12,6 +12,6 @@ mod delta_tests;
 mod lora;
 mod settings;
 
-pub(crate) use delta::{DeltaScratch, Pair};
+pub(crate) use delta::{DeltaScratch, Pair, add_deltas};
 pub use lora::Adapter;
 pub use settings::{LoraSettings, Target};

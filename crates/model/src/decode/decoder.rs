@@ -4,14 +4,15 @@ use super::{
     Finished, Halt, Prefix, SampleRequest, StopCause,
     block::Block,
     prefix::Node,
-    row::{self, Growing, RowScratch},
+    row::{self, Growing, Machine, RowScratch},
     sample::draw as draw_token,
 };
 use crate::{
-    kernel::{normalise, temper},
+    kernel::{Buffer, normalise, temper},
+    layer::Inputs,
     model::Model,
     rotary::Rotary,
-    scores::{LOGIT_ROWS, effective, tempered_logits},
+    scores::{LOGIT_ROWS, effective, final_norm, logits as all_logits},
     team::Team,
 };
 use std::sync::Arc;
@@ -21,7 +22,20 @@ pub struct Decoder {
     team: Team,
     rotary: Rotary,
     live: Vec<Live>,
-    scratch: Vec<RowScratch>,
+    rows: RowScratch,
+    logits: LogitScratch,
+}
+
+/// Buffers of the rows that choose together.
+#[derive(Default)]
+struct LogitScratch {
+    /// `[rows][hidden]`
+    stream: Buffer,
+    norm: Inputs,
+    /// `[rows][vocabulary]`
+    logits: Buffer,
+    /// `[vocabulary]` of each thread.
+    numerators: Vec<Buffer>,
 }
 
 /// A step that is being sampled.
@@ -45,9 +59,10 @@ impl Decoder {
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let team = Team::new(threads);
-        let mut scratch = Vec::new();
-        scratch.resize_with(team.threads(), RowScratch::default);
-        Self { team, rotary: Rotary::new(), live: Vec::new(), scratch }
+        let mut logits = LogitScratch::default();
+        logits.numerators.resize_with(team.threads(), Buffer::default);
+        let rows = RowScratch::default();
+        Self { team, rotary: Rotary::new(), live: Vec::new(), rows, logits }
     }
 
     /// Runs known tokens behind `parent`.
@@ -73,20 +88,10 @@ impl Decoder {
             steps.iter().map(|(parent, _)| grow(model, parent.as_ref())).collect();
         let ends = growing.iter().zip(steps).map(|(row, (_, tokens))| row.above + tokens.len());
         self.cover(model, ends.max().unwrap_or(0));
-        let mut work: Vec<(&mut Growing, &[u32])> = growing
-            .iter_mut()
-            .zip(steps)
-            .filter(|(_, (_, tokens))| !tokens.is_empty())
-            .map(|(row, (_, tokens))| (row, tokens.as_slice()))
-            .collect();
-        let each = work.len().div_ceil(self.team.threads()).clamp(1, PREFILL_ROWS);
-        let tasks: Vec<_> = work.chunks_mut(each).collect();
-        let rotary = &self.rotary;
-        self.team.each(tasks, &mut self.scratch, |scratch, task| {
-            let tokens: Vec<&[u32]> = task.iter().map(|(_, tokens)| *tokens).collect();
-            let mut rows: Vec<&mut Growing> = task.iter_mut().map(|(row, _)| &mut **row).collect();
-            row::run(model, rotary, &mut rows, &tokens, scratch);
-        });
+        let tokens: Vec<&[u32]> = steps.iter().map(|(_, tokens)| tokens.as_slice()).collect();
+        let mut rows: Vec<&mut Growing> = growing.iter_mut().collect();
+        let machine = Machine { team: &self.team, model, rotary: &self.rotary };
+        row::run(machine, &mut rows, &tokens, &mut self.rows);
         growing.into_iter().zip(steps).map(|(row, (parent, _))| freeze(row, parent)).collect()
     }
 
@@ -116,24 +121,21 @@ impl Decoder {
     pub fn advance(&mut self, model: &Model, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
         let ends = self.live.iter().map(|row| row.growing.above + row.tokens.len() + 1);
         self.cover(model, ends.max().unwrap_or(0).min(model.config().context));
-        let each = self.live.len().div_ceil(self.team.threads()).max(1);
-        let tasks: Vec<&mut [Live]> = self.live.chunks_mut(each).collect();
-        let rotary = &self.rotary;
-        self.team.each(tasks, &mut self.scratch, |scratch, rows| {
-            for part in rows.chunks_mut(LOGIT_ROWS) {
-                choose(model, part, scratch, draw, decide);
-            }
-            // A token that ended a step is run too: children read its keys and values.
-            let mut grown: Vec<(&mut Growing, [u32; 1])> = rows
-                .iter_mut()
-                .filter_map(|row| row.tokens.last().map(|token| (&mut row.growing, [*token])))
-                .collect();
-            let tokens: Vec<[u32; 1]> = grown.iter().map(|(_, token)| *token).collect();
-            let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
-            let mut growing: Vec<&mut Growing> =
-                grown.iter_mut().map(|(growing, _)| &mut **growing).collect();
-            row::run(model, rotary, &mut growing, &tokens, scratch);
-        });
+        for part in self.live.chunks_mut(LOGIT_ROWS) {
+            choose(&self.team, model, part, &mut self.logits, draw, decide);
+        }
+        // A token that ended a step is run too: children read its keys and values.
+        let mut grown: Vec<(&mut Growing, [u32; 1])> = self
+            .live
+            .iter_mut()
+            .filter_map(|row| row.tokens.last().map(|token| (&mut row.growing, [*token])))
+            .collect();
+        let tokens: Vec<[u32; 1]> = grown.iter().map(|(_, token)| *token).collect();
+        let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
+        let mut growing: Vec<&mut Growing> =
+            grown.iter_mut().map(|(growing, _)| &mut **growing).collect();
+        let machine = Machine { team: &self.team, model, rotary: &self.rotary };
+        row::run(machine, &mut growing, &tokens, &mut self.rows);
         let (ended, live) = std::mem::take(&mut self.live)
             .into_iter()
             .partition::<Vec<Live>, _>(|row| row.stop.is_some());
@@ -147,9 +149,6 @@ impl Decoder {
         self.rotary.cover(model.config(), tokens);
     }
 }
-
-/// Steps of one task of a prefill: bounds the scratch of a thread.
-const PREFILL_ROWS: usize = 32;
 
 fn grow(model: &Model, parent: Option<&Prefix>) -> Growing {
     Growing {
@@ -174,39 +173,50 @@ fn freeze(row: Growing, parent: &Option<Prefix>) -> Prefix {
 
 /// Draws the next token of each row and tells whether it ends the step.
 fn choose(
+    team: &Team,
     model: &Model,
     rows: &mut [Live],
-    scratch: &mut RowScratch,
+    scratch: &mut LogitScratch,
     draw: Draw<'_>,
     decide: Decide<'_>,
 ) {
     let config = model.config();
-    let RowScratch { logits, numerators, logit_stream, logit_normed, .. } = scratch;
+    let LogitScratch { stream, norm, logits, numerators } = scratch;
+    stream.resize(rows.len() * config.hidden);
     logits.resize(rows.len() * config.vocabulary);
-    numerators.resize(config.vocabulary);
-    logit_stream.resize(rows.len() * config.hidden);
-    logit_normed.resize(rows.len() * config.hidden);
-    for (row, to) in rows.iter().zip(logit_stream.chunks_exact_mut(config.hidden)) {
+    for (row, to) in rows.iter().zip(stream.chunks_exact_mut(config.hidden)) {
         to.copy_from_slice(&row.growing.stream);
     }
-    // One product for all rows; each row then divides by a temperature of its own.
-    tempered_logits(model, logit_stream, 1.0, logit_normed, logits);
-    for (row, logits) in rows.iter_mut().zip(logits.chunks_exact_mut(config.vocabulary)) {
-        if row.growing.above + row.tokens.len() >= config.context {
-            row.stop = Some(StopCause::Context);
-            continue;
-        }
-        temper(logits, effective(row.request.sampling.temperature));
-        let normaliser = normalise(logits, numerators);
-        let uniform = draw(row.id, row.tokens.len() as u32);
-        let drawn = draw_token(&row.request.sampling, logits, numerators, &normaliser, uniform);
-        row.tokens.push(drawn.token);
-        row.logprobs.push(drawn.logprob);
-        row.stop = row.stop_after(drawn.token, config.context, decide);
-    }
+    final_norm(team, model, stream, norm);
+    all_logits(team, norm.numbers(), model.matrix(model.layout.head), logits);
+    let tasks = rows.iter_mut().zip(logits.chunks_exact_mut(config.vocabulary));
+    team.each(tasks, numerators, |numerators, (row, logits)| {
+        numerators.resize(config.vocabulary);
+        row.choose(config.context, (logits, numerators), draw, decide);
+    });
 }
 
 impl Live {
+    fn choose(
+        &mut self,
+        context: usize,
+        (logits, numerators): (&mut [f32], &mut [f32]),
+        draw: Draw<'_>,
+        decide: Decide<'_>,
+    ) {
+        if self.growing.above + self.tokens.len() >= context {
+            self.stop = Some(StopCause::Context);
+            return;
+        }
+        temper(logits, effective(self.request.sampling.temperature));
+        let normaliser = normalise(logits, numerators);
+        let uniform = draw(self.id, self.tokens.len() as u32);
+        let drawn = draw_token(&self.request.sampling, logits, numerators, &normaliser, uniform);
+        self.tokens.push(drawn.token);
+        self.logprobs.push(drawn.logprob);
+        self.stop = self.stop_after(drawn.token, context, decide);
+    }
+
     /// Why the step ends with `token`, its last one; `None` if it goes on.
     fn stop_after(&self, token: u32, context: usize, decide: Decide<'_>) -> Option<StopCause> {
         if self.request.end_tokens.contains(&token) {

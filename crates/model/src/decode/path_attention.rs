@@ -18,7 +18,7 @@ pub(super) const QUERY_BLOCK: usize = 48;
 /// Consecutive tokens of one growing step that query together.
 #[derive(Clone, Copy)]
 pub(super) struct Member<'a> {
-    /// First row of the batch.
+    /// First row among those of the cluster.
     pub(super) row: usize,
     pub(super) tokens: usize,
     /// The step's own keys, and where the first row's token lies in them.
@@ -45,6 +45,13 @@ pub(super) struct Cluster<'a> {
     pub(super) members: Vec<Member<'a>>,
 }
 
+impl Cluster<'_> {
+    /// Rows of all members.
+    pub(super) fn rows(&self) -> usize {
+        self.members.iter().map(|member| member.tokens).sum()
+    }
+}
+
 /// Buffers of one worker.
 #[derive(Default)]
 pub(super) struct AttentionScratch {
@@ -58,7 +65,7 @@ pub(super) struct AttentionScratch {
     inverse: Vec<f32>,
 }
 
-/// Attention of one cluster in one layer; `query` and `attended` are `[rows][width]` of the batch.
+/// Attention of one cluster in one layer; `query` and `attended` are its rows, `[rows][width]`.
 pub(super) fn attend(
     heads: &Heads,
     layer: usize,
@@ -69,7 +76,7 @@ pub(super) fn attend(
     let own = cluster.members.iter().map(Member::visible).max().unwrap_or(0);
     // A step's last panel may write past its last token; the next step overwrites that.
     let stride = (cluster.above + own).next_multiple_of(PANEL) + PANEL;
-    let rows = cluster.members.iter().map(|member| member.tokens).sum::<usize>() * heads.group;
+    let rows = cluster.rows() * heads.group;
     scratch.query.reserve(rows * heads.padded());
     scratch.out.reserve(rows * heads.padded());
     scratch.scores.reserve(rows * stride);

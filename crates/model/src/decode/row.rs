@@ -8,12 +8,12 @@ use super::{
     prefix::Node,
 };
 use crate::{
-    adapter::DeltaScratch,
     attention::Heads,
     kernel::Buffer,
-    layer::{FeedForward, Projected, after_attention, before_attention, embed},
+    layer::{FeedForward, LayerScratch, Projected, after_attention, before_attention, embed},
     model::Model,
     rotary::Rotary,
+    team::Team,
 };
 
 /// A step that receives tokens: known ones or sampled ones.
@@ -27,11 +27,10 @@ pub(crate) struct Growing {
     pub(crate) stream: Vec<f32>,
 }
 
-/// Scratch of one thread.
+/// Activations of a batch, each `[rows][width]`, and every thread's own scratch.
 #[derive(Default)]
 pub(crate) struct RowScratch {
     stream: [Buffer; 2],
-    normed: Buffer,
     query: Buffer,
     key: Buffer,
     value: Buffer,
@@ -41,18 +40,13 @@ pub(crate) struct RowScratch {
     middle: Buffer,
     gate: Buffer,
     up: Buffer,
-    inside: Buffer,
-    delta: DeltaScratch,
-    attention: AttentionScratch,
+    layer: LayerScratch,
     position: Vec<u32>,
     token: Vec<u32>,
-    pub(super) logits: Buffer,
-    pub(super) numerators: Buffer,
-    pub(super) logit_stream: Buffer,
-    pub(super) logit_normed: Buffer,
+    attention: Vec<AttentionScratch>,
 }
 
-/// Rows that pass through the layers together: bounds a thread's scratch.
+/// Rows that pass through the layers together: bounds the scratch.
 const BATCH: usize = 256;
 
 /// A run of one growing step's tokens inside a batch.
@@ -64,11 +58,18 @@ struct Piece<'a> {
     first: usize,
 }
 
+/// What a batch is computed with.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    pub(crate) team: &'a Team,
+    pub(crate) model: &'a Model,
+    pub(crate) rotary: &'a Rotary,
+}
+
 /// Runs `tokens[i]` behind `rows[i]`: keys and values are appended to the rows' blocks, and their
 /// streams become those after the last token.
 pub(crate) fn run(
-    model: &Model,
-    rotary: &Rotary,
+    machine: Machine,
     rows: &mut [&mut Growing],
     tokens: &[&[u32]],
     scratch: &mut RowScratch,
@@ -84,27 +85,26 @@ pub(crate) fn run(
             first += now.len();
             rest = later;
             if room == 0 {
-                run_batch(model, rotary, rows, &batch, scratch);
+                run_batch(machine, rows, &batch, scratch);
                 batch.clear();
                 room = BATCH;
             }
         }
     }
     if !batch.is_empty() {
-        run_batch(model, rotary, rows, &batch, scratch);
+        run_batch(machine, rows, &batch, scratch);
     }
 }
 
 fn run_batch(
-    model: &Model,
-    rotary: &Rotary,
+    machine: Machine,
     rows: &mut [&mut Growing],
     batch: &[Piece],
     scratch: &mut RowScratch,
 ) {
-    let config = model.config();
+    let config = machine.model.config();
     let heads = Heads::new(config);
-    scratch.reserve(model, batch.iter().map(|piece| piece.tokens.len()).sum());
+    scratch.reserve(machine, batch.iter().map(|piece| piece.tokens.len()).sum());
     scratch.token.clear();
     scratch.position.clear();
     for piece in batch {
@@ -114,15 +114,12 @@ fn run_batch(
         scratch.position.extend((position..).take(piece.tokens.len()));
         row.block.grow(&heads, piece.tokens.len());
     }
-    embed(model, &scratch.token, &mut scratch.stream[0]);
+    embed(machine.model, &scratch.token, &mut scratch.stream[0]);
     for layer in 0..config.layers {
-        scratch.project(model, rotary, layer);
+        scratch.project(machine, layer);
         scratch.write(&heads, layer, rows, batch);
-        for cluster in clusters(&heads, rows, batch) {
-            let rows = (&scratch.query[..], &mut scratch.attended[..]);
-            attend(&heads, layer, &cluster, &mut scratch.attention, rows);
-        }
-        scratch.feed_forward(model, layer);
+        scratch.attend(machine, &heads, layer, &clusters(&heads, rows, batch));
+        scratch.feed_forward(machine, layer);
     }
     let mut last = 0;
     for piece in batch {
@@ -138,20 +135,19 @@ fn run_batch(
 fn clusters<'a>(heads: &Heads, rows: &'a [&mut Growing], batch: &[Piece]) -> Vec<Cluster<'a>> {
     let most = (QUERY_BLOCK / heads.group).max(1);
     let mut clusters: Vec<Cluster> = Vec::new();
-    let (mut room, mut row) = (0, 0);
+    let mut room = 0;
     for piece in batch {
         let Growing { path, above, block, .. } = &*rows[piece.step];
         for from in (0..piece.tokens.len()).step_by(most) {
             let tokens = most.min(piece.tokens.len() - from);
-            let member = Member { row, tokens, block, first: piece.first + from };
-            row += tokens;
+            let member = |row| Member { row, tokens, block, first: piece.first + from };
             match clusters.last_mut() {
                 Some(last) if tokens <= room && same_path(last.path, path) => {
-                    last.members.push(member);
+                    last.members.push(member(last.rows()));
                     room -= tokens;
                 }
                 _ => {
-                    clusters.push(Cluster { path, above: *above, members: vec![member] });
+                    clusters.push(Cluster { path, above: *above, members: vec![member(0)] });
                     room = most - tokens;
                 }
             }
@@ -169,14 +165,14 @@ fn same_path(left: &[Arc<Node>], right: &[Arc<Node>]) -> bool {
 }
 
 impl RowScratch {
-    fn reserve(&mut self, model: &Model, rows: usize) {
-        let config = model.config();
+    fn reserve(&mut self, machine: Machine, rows: usize) {
+        let config = machine.model.config();
         let (query, kv) = (config.query_width(), config.kv_width());
+        self.attention.resize_with(machine.team.threads(), AttentionScratch::default);
         let [first, second] = &mut self.stream;
         for (buffer, width) in [
             (first, config.hidden),
             (second, config.hidden),
-            (&mut self.normed, config.hidden),
             (&mut self.query, query),
             (&mut self.key, kv),
             (&mut self.value, kv),
@@ -186,28 +182,21 @@ impl RowScratch {
             (&mut self.middle, config.hidden),
             (&mut self.gate, config.ffn),
             (&mut self.up, config.ffn),
-            (&mut self.inside, config.ffn),
         ] {
             buffer.resize(rows * width);
         }
     }
 
-    fn project(&mut self, model: &Model, rotary: &Rotary, layer: usize) {
+    fn project(&mut self, Machine { team, model, rotary }: Machine, layer: usize) {
         let mut out = Projected {
             query: &mut self.query,
             key: &mut self.key,
             value: &mut self.value,
-            raw: Some((&mut self.raw_query, &mut self.raw_key)),
+            raw_query: &mut self.raw_query,
+            raw_key: &mut self.raw_key,
         };
         let input = (&self.stream[0][..], &self.position[..]);
-        before_attention(
-            model,
-            layer,
-            rotary,
-            input,
-            (&mut self.normed, &mut self.delta),
-            &mut out,
-        );
+        before_attention(team, model, layer, rotary, input, &mut self.layer, &mut out);
     }
 
     fn write(&self, heads: &Heads, layer: usize, rows: &mut [&mut Growing], batch: &[Piece]) {
@@ -222,17 +211,31 @@ impl RowScratch {
         }
     }
 
-    fn feed_forward(&mut self, model: &Model, layer: usize) {
+    fn attend(&mut self, machine: Machine, heads: &Heads, layer: usize, clusters: &[Cluster]) {
+        let width = heads.query_width();
+        let (mut query, mut attended) = (&self.query[..], &mut self.attended[..]);
+        let tasks = clusters.iter().map(|cluster| {
+            let (own, rest) = query.split_at(cluster.rows() * width);
+            query = rest;
+            let (out, rest) = std::mem::take(&mut attended).split_at_mut(own.len());
+            attended = rest;
+            (cluster, own, out)
+        });
+        machine.team.each(tasks, &mut self.attention, |scratch, (cluster, query, out)| {
+            attend(heads, layer, cluster, scratch, (query, out));
+        });
+    }
+
+    fn feed_forward(&mut self, Machine { team, model, .. }: Machine, layer: usize) {
         let [input, output] = &mut self.stream;
         let mut out = FeedForward {
             middle: &mut self.middle,
             gate: &mut self.gate,
             up: &mut self.up,
-            output,
+            output: Some(output),
         };
         let rows = (&self.attended[..], &input[..]);
-        let scratch = (&mut self.normed[..], &mut self.inside[..], &mut self.delta);
-        after_attention(model, layer, rows, scratch, &mut out);
+        after_attention(team, model, layer, rows, &mut self.layer, &mut out);
         self.stream.swap(0, 1);
     }
 }

@@ -1,29 +1,36 @@
-//! `f32` memory on 64-byte lines: a vector load that straddles two lines costs twice.
+//! Memory on 64-byte lines: a vector load that straddles two lines costs twice.
 
 /// Lanes that the widest vector unit holds, and the granularity of every buffer.
 pub(crate) const LANES: usize = 16;
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LANES]);
+/// What buffers hold: four bytes for which zero bits mean zero.
+pub(crate) trait Word: Copy + Default + Send + Sync + 'static {}
 
-/// A growable, zero-filled array of `f32` whose first element lies on a 64-byte line.
+impl Word for f32 {}
+/// Two `bf16` of one pair, the first in the low half.
+impl Word for u32 {}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Line<T>([T; LANES]);
+
+/// A growable, zero-filled array whose first element lies on a 64-byte line.
 #[derive(Clone, Default)]
-pub(crate) struct Buffer {
-    lines: Vec<Line>,
+pub(crate) struct Buffer<T: Word = f32> {
+    lines: Vec<Line<T>>,
     length: usize,
 }
 
-impl Buffer {
+impl<T: Word> Buffer<T> {
     /// `length` zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        let lines = vec![Line([0.0; LANES]); length.div_ceil(LANES)];
+        let lines = vec![Line([T::default(); LANES]); length.div_ceil(LANES)];
         Self { lines, length }
     }
 
     /// Makes the buffer `length` long, keeping memory; old contents stay where they overlap.
     pub(crate) fn resize(&mut self, length: usize) {
-        self.lines.resize(length.div_ceil(LANES), Line([0.0; LANES]));
+        self.lines.resize(length.div_ceil(LANES), Line([T::default(); LANES]));
         self.length = length;
     }
 
@@ -35,18 +42,18 @@ impl Buffer {
     }
 }
 
-impl std::ops::Deref for Buffer {
-    type Target = [f32];
+impl<T: Word> std::ops::Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is `repr(C)` over `[f32; 16]` with size 64, so the lines are one
-        // contiguous run of initialised `f32`, and `length` never exceeds it.
+    fn deref(&self) -> &[T] {
+        // SAFETY: `Line` is `repr(C)` over 16 words with size 64, so the lines are one
+        // contiguous run of initialised words, and `length` never exceeds it.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }
 
-impl std::ops::DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Word> std::ops::DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; the borrow of `self` is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }
@@ -58,7 +65,7 @@ mod tests {
 
     #[test]
     fn memory_is_aligned_zeroed_and_kept() {
-        let mut buffer = Buffer::zeros(17);
+        let mut buffer: Buffer = Buffer::zeros(17);
         assert_eq!(buffer.as_ptr() as usize % 64, 0);
         assert!(buffer.iter().all(|value| *value == 0.0));
         buffer[16] = 3.0;

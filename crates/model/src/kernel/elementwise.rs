@@ -1,9 +1,11 @@
 //! Row-wise functions of the transformer and their gradients.
 
 use super::{
+    bf16::{join, split},
     buffer::LANES,
     level::per_level,
     math::{exp, tree_sum},
+    tile::PANEL,
 };
 use crate::adamw::Update;
 
@@ -152,6 +154,16 @@ per_level! {
     }
 }
 
+/// One weight's update; its moments move on.
+#[inline(always)]
+fn adamw(update: &Update, weight: f32, moments: (&mut f32, &mut f32), gradient: f32) -> f32 {
+    let (first, second) = moments;
+    *first = (1.0 - update.beta1).mul_add(gradient, update.beta1 * *first);
+    *second = (1.0 - update.beta2).mul_add(gradient * gradient, update.beta2 * *second);
+    let root = (*second * update.second_correction).sqrt() + update.epsilon;
+    weight * update.keep - update.rate * *first / root
+}
+
 per_level! {
     /// One AdamW update of a run of weights.
     fn adamw_update(
@@ -163,11 +175,45 @@ per_level! {
     ) {
         assert_eq!(weight.len(), gradient.len(), "lengths");
         let moments = first.iter_mut().zip(second);
-        for ((weight, (first, second)), gradient) in weight.iter_mut().zip(moments).zip(gradient) {
-            *first = (1.0 - update.beta1).mul_add(*gradient, update.beta1 * *first);
-            *second = (1.0 - update.beta2).mul_add(gradient * gradient, update.beta2 * *second);
-            let root = (*second * update.second_correction).sqrt() + update.epsilon;
-            *weight = *weight * update.keep - update.rate * *first / root;
+        for ((weight, moments), gradient) in weight.iter_mut().zip(moments).zip(gradient) {
+            *weight = adamw(update, *weight, moments, *gradient);
+        }
+    }
+}
+
+per_level! {
+    /// The same of one panel of split weights: `high` and `low` are `[pairs(columns)][PANEL]`, the
+    /// others `[columns][PANEL]`.
+    fn adamw_update_split(
+        update: &Update,
+        high: &mut [u32],
+        low: &mut [u32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradient: &[f32],
+    ) {
+        let words = high.chunks_exact_mut(PANEL).zip(low.chunks_exact_mut(PANEL));
+        let moments = first.chunks_mut(2 * PANEL).zip(second.chunks_mut(2 * PANEL));
+        for (((high, low), (first, second)), gradient) in
+            words.zip(moments).zip(gradient.chunks(2 * PANEL))
+        {
+            let mut lines = [[0.0; PANEL]; 2];
+            for lane in 0..PANEL {
+                let both = join(high[lane], low[lane]);
+                (lines[0][lane], lines[1][lane]) = (both[0], both[1]);
+            }
+            let moments = first.chunks_exact_mut(PANEL).zip(second.chunks_exact_mut(PANEL));
+            for ((line, (first, second)), gradient) in
+                lines.iter_mut().zip(moments).zip(gradient.chunks_exact(PANEL))
+            {
+                let moments = first.iter_mut().zip(second);
+                for ((weight, moments), gradient) in line.iter_mut().zip(moments).zip(gradient) {
+                    *weight = adamw(update, *weight, moments, *gradient);
+                }
+            }
+            for lane in 0..PANEL {
+                (high[lane], low[lane]) = split([lines[0][lane], lines[1][lane]]);
+            }
         }
     }
 }

@@ -11,6 +11,9 @@ pub(crate) enum Level {
     /// AVX-512 F, VL, DQ and BW.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with products of `bf16` pairs.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Level {
@@ -26,7 +29,8 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw")
             {
-                return Level::Avx512;
+                let pairs = is_x86_feature_detected!("avx512bf16");
+                return if pairs { Level::Avx512Bf16 } else { Level::Avx512 };
             }
             if avx2 {
                 return Level::Avx2;
@@ -43,6 +47,8 @@ impl Level {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => "avx512, bf16",
         }
     }
 
@@ -50,7 +56,7 @@ impl Level {
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let known = [Level::Portable, Level::Avx2, Level::Avx512];
+        let known = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16];
         #[cfg(not(target_arch = "x86_64"))]
         let known = [Level::Portable];
         known.into_iter().filter(|level| *level <= Self::best()).collect()
@@ -85,7 +91,8 @@ macro_rules! per_level {
                 $crate::kernel::level::Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernel::level::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernel::level::Level::Avx512
+                | $crate::kernel::level::Level::Avx512Bf16 => unsafe { avx512($($arg),*) },
             }
         }
     };

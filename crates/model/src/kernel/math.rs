@@ -82,7 +82,7 @@ per_level! {
 }
 
 /// The normaliser of one tempered distribution over the vocabulary.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Normaliser {
     /// The largest tempered logit.
     pub(crate) most: f32,
@@ -164,7 +164,8 @@ per_level! {
 /// Derivatives of a loss by one position's log-probability and entropy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScoreSeed {
-    pub(crate) target: usize,
+    /// Where the target is among the logits at hand, if it is.
+    pub(crate) target: Option<usize>,
     pub(crate) d_logprob: f32,
     pub(crate) d_entropy: f32,
     pub(crate) entropy: f32,
@@ -172,24 +173,20 @@ pub(crate) struct ScoreSeed {
 }
 
 per_level! {
-    /// The derivative by the logits, in place of the tempered logits:
+    /// The derivative by the logits, in place of the tempered logits, of all of them or of some:
     /// `(d_logprob (1ₜ - p) - d_entropy p (ln p + H)) / temperature`.
-    fn score_grad(
-        tempered: &mut [f32],
-        numerators: &[f32],
-        normaliser: &Normaliser,
-        seed: &ScoreSeed,
-    ) {
-        assert_eq!(tempered.len(), numerators.len(), "lengths");
+    fn score_grad(tempered: &mut [f32], normaliser: &Normaliser, seed: &ScoreSeed) {
         let inverse = (1.0 / normaliser.sum) as f32;
         let shift = seed.entropy - normaliser.log_sum - normaliser.most;
         let over = 1.0 / seed.temperature;
-        for (value, numerator) in tempered.iter_mut().zip(numerators) {
-            let probability = numerator * inverse;
+        for value in tempered.iter_mut() {
+            let probability = exp(*value - normaliser.most) * inverse;
             let by = seed.d_entropy.mul_add(*value + shift, seed.d_logprob);
             *value = -(probability * by) * over;
         }
-        tempered[seed.target] += seed.d_logprob * over;
+        if let Some(target) = seed.target {
+            tempered[target] += seed.d_logprob * over;
+        }
     }
 }
 
@@ -259,8 +256,9 @@ mod tests {
         let mut numerators = [0.0; 4];
         let normaliser = normalise(&tempered, &mut numerators);
         let entropy = entropy(&tempered, &numerators, &normaliser);
-        let seed = ScoreSeed { target: 1, d_logprob: 1.5, d_entropy: -0.4, entropy, temperature };
-        score_grad(&mut tempered, &numerators, &normaliser, &seed);
+        let seed =
+            ScoreSeed { target: Some(1), d_logprob: 1.5, d_entropy: -0.4, entropy, temperature };
+        score_grad(&mut tempered, &normaliser, &seed);
         for index in 0..4 {
             let moved = |by: f64| {
                 let mut logits = logits.map(f64::from);

@@ -1,11 +1,28 @@
 //! The three matrix products of a linear layer, all through the one tile kernel.
 
-use super::tile::{PANEL, Tile};
+use std::marker::PhantomData;
 
-/// A matrix `[rows, columns]` as panels `[rows / PANEL][columns][PANEL]`.
+use super::{
+    bf16::{pair_columns, pair_rows, pairs},
+    buffer::{Buffer, Word},
+    level::Level,
+    tile::{Operand, PANEL, Tile},
+    transpose::Transpose,
+};
+
+/// Numbers in the precision in which products read them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Numbers<'a> {
+    F32(&'a [f32]),
+    /// `bf16` pairs along the chain.
+    Pairs(&'a [u32]),
+}
+
+/// A matrix `[rows, columns]` as panels `[rows / PANEL][columns][PANEL]`; of pairs, along the
+/// columns: `[rows / PANEL][pairs(columns)][PANEL]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
-    pub(crate) data: &'a [f32],
+    pub(crate) data: Numbers<'a>,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
 }
@@ -14,6 +31,54 @@ impl Panels<'_> {
     pub(crate) fn panels(&self) -> usize {
         self.rows.div_ceil(PANEL)
     }
+
+    /// The rows in panels `first..last`.
+    pub(crate) fn part(&self, first: usize, last: usize) -> Self {
+        let of = |steps: usize| first * steps * PANEL..last * steps * PANEL;
+        let data = match self.data {
+            Numbers::F32(data) => Numbers::F32(&data[of(self.columns)]),
+            Numbers::Pairs(data) => Numbers::Pairs(&data[of(pairs(self.columns))]),
+        };
+        Self { data, rows: (last * PANEL).min(self.rows) - first * PANEL, columns: self.columns }
+    }
+
+    /// Whether products with this matrix read pairs.
+    pub(crate) fn paired(&self) -> bool {
+        matches!(self.data, Numbers::Pairs(_))
+    }
+}
+
+/// Rows of `width` as a product with `paired` operands reads them along a row; `words` holds the
+/// pairs.
+pub(crate) fn along_columns<'a>(
+    paired: bool,
+    rows: &'a [f32],
+    width: usize,
+    words: &'a mut Buffer<u32>,
+) -> Numbers<'a> {
+    if !paired {
+        return Numbers::F32(rows);
+    }
+    let length = rows.len() / width * pairs(width);
+    words.reserve(length);
+    pair_columns(rows, width, &mut words[..length]);
+    Numbers::Pairs(&words[..length])
+}
+
+/// Rows of `width` as a chain over the rows reads them: pairs `[pairs(rows)][width]`.
+pub(crate) fn along_rows<'a>(
+    paired: bool,
+    rows: &'a [f32],
+    width: usize,
+    words: &'a mut Buffer<u32>,
+) -> Numbers<'a> {
+    if !paired {
+        return Numbers::F32(rows);
+    }
+    let length = pairs(rows.len() / width) * width;
+    words.reserve(length);
+    pair_rows(rows, width, &mut words[..length]);
+    Numbers::Pairs(&words[..length])
 }
 
 /// Rows that one tile of any vector unit can hold.
@@ -21,171 +86,320 @@ const TILE_ROWS: usize = 12;
 /// Rows that pass a panel while it lies in the near caches.
 const ROW_BLOCK: usize = 192;
 
-/// `y[m][n] = Σₖ x[m][k] w[n][k]`; `x` is `[M, k]`, `y` is `[M, n]`.
-pub(crate) fn product(x: &[f32], w: Panels, y: &mut [f32]) {
-    let (n, k) = (w.rows, w.columns);
-    assert_eq!(x.len() / k, y.len() / n, "rows of input and output");
-    for (x, y) in x.chunks(ROW_BLOCK * k).zip(y.chunks_mut(ROW_BLOCK * n)) {
-        product_block(x, w, y);
+/// Some of the columns of all rows of an output, whole panels of them: parts of one output can be
+/// written by several threads.
+pub(crate) struct Columns<'a> {
+    /// The first row's first column of the part.
+    start: *mut f32,
+    rows: usize,
+    /// Floats from row to row.
+    stride: usize,
+    /// Panels before the part.
+    first: usize,
+    /// Columns of the part.
+    width: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a part is the only way to its columns while it lives, as a `&mut [f32]` would be.
+unsafe impl Send for Columns<'_> {}
+
+/// Cuts `[rows][n]` into parts of at most `panels` panels of columns.
+pub(crate) fn columns<'a>(
+    y: &'a mut [f32],
+    n: usize,
+    panels: usize,
+) -> impl Iterator<Item = Columns<'a>> + Send {
+    let (rows, start) = (y.len() / n, Start(y.as_mut_ptr()));
+    (0..n.div_ceil(PANEL)).step_by(panels.max(1)).map(move |first| {
+        let from = first * PANEL;
+        let width = (panels.max(1) * PANEL).min(n - from);
+        // SAFETY: the part begins inside the first row, or there is no row and nobody writes.
+        let start = unsafe { start.at(if rows > 0 { from } else { 0 }) };
+        Columns { start, rows, stride: n, first, width, owner: PhantomData }
+    })
+}
+
+/// The beginning of an output that [`columns`] cuts.
+#[derive(Clone, Copy)]
+struct Start(*mut f32);
+
+// SAFETY: it is only ever an address; parts made from it do not overlap.
+unsafe impl Send for Start {}
+
+impl Start {
+    /// # Safety
+    /// `offset` must lie inside the output.
+    unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's.
+        unsafe { self.0.add(offset) }
     }
 }
 
-fn product_block(x: &[f32], w: Panels, y: &mut [f32]) {
-    let (n, k) = (w.rows, w.columns);
-    let rows = x.len() / k;
-    let whole = n / PANEL;
+/// `y[m][n] = Σₖ x[m][k] w[n][k]`; `x` is `[M, k]` along its columns, `y` is `[M, n]`.
+pub(crate) fn product(x: Numbers, w: Panels, y: &mut [f32]) {
+    for part in columns(y, w.rows, w.panels()) {
+        product_columns(x, w, part);
+    }
+}
+
+/// As [`product`] for some of the outputs of all rows.
+pub(crate) fn product_columns(x: Numbers, w: Panels, y: Columns) {
+    chains(x, w, &y, false);
+}
+
+/// As [`product_columns`], added to what is there: the chain of each output continues from it.
+pub(crate) fn product_columns_add(x: Numbers, w: Panels, y: Columns) {
+    chains(x, w, &y, true);
+}
+
+fn chains(x: Numbers, w: Panels, y: &Columns, accumulate: bool) {
+    match (x, w.data) {
+        (Numbers::F32(x), Numbers::F32(data)) => forward(x, (data, w.columns), y, accumulate),
+        (Numbers::Pairs(x), Numbers::Pairs(data)) => {
+            forward(x, (data, pairs(w.columns)), y, accumulate);
+        }
+        _ => panic!("an input and a matrix of two precisions"),
+    }
+}
+
+fn forward<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns, accumulate: bool) {
+    assert_eq!(x.len(), y.rows * steps, "rows of input and output");
+    let data = &data[y.first * steps * PANEL..];
+    for (block, x) in x.chunks(ROW_BLOCK * steps).enumerate() {
+        // SAFETY: the block's rows are rows of the part.
+        let out = unsafe { y.start.add(block * ROW_BLOCK * y.stride) };
+        forward_block(x, (data, steps), (y, out), accumulate);
+    }
+}
+
+/// Rows `x` of a part; `out` is where the first of them begins in it.
+fn forward_block<T: Operand>(
+    x: &[T],
+    (data, steps): (&[T], usize),
+    (y, out): (&Columns, *mut f32),
+    accumulate: bool,
+) {
+    let rows = x.len() / steps;
+    let whole = y.width / PANEL;
     // Few rows run through several panels at once; many rows reuse one panel.
     let at_once = if rows <= 6 { whole.max(1) } else { 1 };
     let tile = Tile {
         rows,
         panels: at_once,
-        inner: k,
+        inner: steps,
         outer: 1,
-        left_row: k,
+        left_row: steps,
         left_step: 1,
         left_outer: 0,
         right_step: PANEL,
-        right_panel: k * PANEL,
-        out_row: n,
+        right_panel: steps * PANEL,
+        out_row: y.stride,
         out_panel: PANEL,
-        accumulate: false,
+        accumulate,
     };
     let mut panel = 0;
     while panel < whole {
         let tile = Tile { panels: at_once.min(whole - panel), ..tile };
-        tile.run(x, &w.data[panel * k * PANEL..], &mut y[panel * PANEL..]);
+        // SAFETY: these panels of these rows lie inside the part.
+        unsafe {
+            let out = out.add(panel * PANEL);
+            tile.run_to(Level::best(), x, &data[panel * steps * PANEL..], out);
+        }
         panel += tile.panels;
     }
-    let edge = n - whole * PANEL;
+    let edge = y.width - whole * PANEL;
     if edge > 0 {
-        let mut padded = [0.0; TILE_ROWS * PANEL];
-        let right = &w.data[whole * k * PANEL..];
-        for first in (0..rows).step_by(TILE_ROWS) {
-            let rows = TILE_ROWS.min(rows - first);
-            let tile = Tile { rows, panels: 1, out_row: PANEL, ..tile };
-            tile.run(&x[first * k..], right, &mut padded);
-            for (row, values) in padded.chunks_exact(PANEL).take(rows).enumerate() {
-                let to = (first + row) * n + whole * PANEL;
-                y[to..to + edge].copy_from_slice(&values[..edge]);
-            }
+        let tile = Tile { panels: 1, ..tile };
+        // SAFETY: the last columns of these rows lie inside the part.
+        unsafe {
+            let out = out.add(whole * PANEL);
+            edge_tile(tile, (x, &data[whole * steps * PANEL..]), edge, out);
         }
     }
 }
 
-/// Transposed copies that the gradient by the input needs; reusable.
-#[derive(Default)]
-pub(crate) struct GradientScratch {
-    /// `[groups][n of a block][PANEL rows]`
-    output: super::Buffer,
-    /// `[groups][k][PANEL rows]`
-    input: super::Buffer,
-    /// `[rows of a block][PANEL]`
-    pack: super::Buffer,
+/// The last panel where the output has fewer columns than a panel.
+///
+/// # Safety
+/// `width` columns of the tile's rows from `out` on must be the caller's.
+unsafe fn edge_tile<T: Operand>(
+    tile: Tile,
+    (left, right): (&[T], &[T]),
+    width: usize,
+    out: *mut f32,
+) {
+    let mut padded = [0.0; TILE_ROWS * PANEL];
+    for first in (0..tile.rows).step_by(TILE_ROWS) {
+        let rows = TILE_ROWS.min(tile.rows - first);
+        let own = |at: usize| {
+            // SAFETY: the caller's.
+            unsafe { std::slice::from_raw_parts_mut(out.add((first + at) * tile.out_row), width) }
+        };
+        if tile.accumulate {
+            for (at, lanes) in padded.chunks_exact_mut(PANEL).take(rows).enumerate() {
+                lanes[..width].copy_from_slice(own(at));
+            }
+        }
+        let tile = Tile { rows, out_row: PANEL, ..tile };
+        tile.run(&left[first * tile.left_row..], right, &mut padded);
+        for (at, lanes) in padded.chunks_exact(PANEL).take(rows).enumerate() {
+            own(at).copy_from_slice(&lanes[..width]);
+        }
+    }
 }
 
-/// Panels of weights whose output gradients are transposed at a time.
-const PANEL_BLOCK: usize = 16;
-/// Groups of `PANEL` rows that share one pass over the weights.
-const GROUPS: usize = 4;
+/// Buffers of the gradients' products; reusable.
+#[derive(Default)]
+pub(crate) struct ProductScratch {
+    /// `[n][PANEL]` of a transposed panel, or `[rows of a block][PANEL]` of output gradients.
+    lanes: Buffer,
+    lane_pairs: Buffer<u32>,
+    /// Pairs of the left operand.
+    pub(crate) pairs: Buffer<u32>,
+}
 
-/// `dx[m][k] += Σₙ dy[m][n] w[n][k]`, lanes over the rows `m`.
+/// `dx[m][k] += Σₙ dy[m][n] w[n][k]`; the chain of each output continues from the value in `dx`.
 pub(crate) fn product_grad_input(
     dy: &[f32],
     w: Panels,
     dx: &mut [f32],
-    scratch: &mut GradientScratch,
+    scratch: &mut ProductScratch,
 ) {
-    let (n, k) = (w.rows, w.columns);
-    assert_eq!(dy.len() / n, dx.len() / k, "rows of both gradients");
-    let block = GROUPS * PANEL;
-    for (dy, dx) in dy.chunks(block * n).zip(dx.chunks_mut(block * k)) {
-        grad_input_block(dy, w, dx, scratch);
+    let mut words = std::mem::take(&mut scratch.pairs);
+    let dy = along_columns(w.paired(), dy, w.rows, &mut words);
+    for part in columns(dx, w.columns, w.columns.div_ceil(PANEL)) {
+        product_grad_input_columns(dy, w, part, scratch);
+    }
+    scratch.pairs = words;
+}
+
+/// As [`product_grad_input`] for some of the columns; `dy` is along its columns.
+pub(crate) fn product_grad_input_columns(
+    dy: Numbers,
+    w: Panels,
+    dx: Columns,
+    scratch: &mut ProductScratch,
+) {
+    let ProductScratch { lanes, lane_pairs, .. } = scratch;
+    match (dy, w.data) {
+        (Numbers::F32(dy), Numbers::F32(data)) => {
+            grad_input((dy, w.rows), (data, w.columns), &dx, lanes);
+        }
+        (Numbers::Pairs(dy), Numbers::Pairs(data)) => {
+            grad_input((dy, pairs(w.rows)), (data, w.columns), &dx, lane_pairs);
+        }
+        _ => panic!("a gradient and a matrix of two precisions"),
     }
 }
 
-fn grad_input_block(dy: &[f32], w: Panels, dx: &mut [f32], scratch: &mut GradientScratch) {
-    let (n, k) = (w.rows, w.columns);
-    let rows = dy.len() / n;
-    let groups = rows.div_ceil(PANEL);
-    let most = PANEL_BLOCK * PANEL;
-    scratch.output.reserve(groups * most * PANEL);
-    scratch.input.reserve(groups * k * PANEL);
-    for panel in (0..w.panels()).step_by(PANEL_BLOCK) {
-        let panels = PANEL_BLOCK.min(w.panels() - panel);
-        let first = panel * PANEL;
-        let width = (panels * PANEL).min(n - first);
-        for group in 0..groups {
-            let to = &mut scratch.output[group * most * PANEL..][..panels * PANEL * PANEL];
-            let rows = PANEL.min(rows - group * PANEL);
-            super::transpose_in(&dy[group * PANEL * n + first..], n, rows, width, to);
-        }
+/// Panels of weights that are turned at a time: they fit in the second cache.
+const TURNED: usize = 48;
+
+fn grad_input<T: Operand + Transpose>(
+    (dy, steps): (&[T], usize),
+    (data, k): (&[T], usize),
+    dx: &Columns,
+    lanes: &mut Buffer<T>,
+) {
+    assert_eq!(dy.len(), dx.rows * steps, "rows of both gradients");
+    let panels = steps.div_ceil(T::LINES);
+    lanes.reserve(TURNED.min(panels) * T::LINES * PANEL);
+    let lines = T::lines(k);
+    for first in (0..panels).step_by(TURNED) {
+        let last = (first + TURNED).min(panels);
+        let begin = first * T::LINES;
         let tile = Tile {
-            rows: 0,
+            rows: dx.rows,
             panels: 1,
-            inner: PANEL,
-            outer: panels,
-            left_row: PANEL,
+            inner: (last * T::LINES).min(steps) - begin,
+            outer: 1,
+            left_row: steps,
             left_step: 1,
-            left_outer: k * PANEL,
+            left_outer: 0,
             right_step: PANEL,
             right_panel: 0,
-            out_row: PANEL,
+            out_row: dx.stride,
             out_panel: 0,
-            accumulate: panel > 0,
+            accumulate: true,
         };
-        for column in (0..k).step_by(TILE_ROWS) {
-            let tile = Tile { rows: TILE_ROWS.min(k - column), ..tile };
-            let left = &w.data[(panel * k + column) * PANEL..];
-            for group in 0..groups {
-                let right = &scratch.output[group * most * PANEL..];
-                tile.run(left, right, &mut scratch.input[(group * k + column) * PANEL..]);
+        for column in (0..dx.width).step_by(PANEL) {
+            let block = dx.first + column / PANEL;
+            let turned = lanes.chunks_exact_mut(T::LINES * PANEL);
+            for (panel, to) in (first..last).zip(turned) {
+                let from = panel * lines + block * T::LINES;
+                let end = (from + T::LINES).min((panel + 1) * lines);
+                T::transpose(&data[from * PANEL..end * PANEL], to);
+            }
+            let width = PANEL.min(dx.width - column);
+            // SAFETY: these columns of every row are the part's.
+            unsafe {
+                let out = dx.start.add(column);
+                if width == PANEL {
+                    tile.run_to(Level::best(), &dy[begin..], lanes, out);
+                } else {
+                    edge_tile(tile, (&dy[begin..], lanes), width, out);
+                }
             }
         }
-    }
-    for group in 0..groups {
-        let rows = PANEL.min(rows - group * PANEL);
-        let from = &scratch.input[group * k * PANEL..][..k * PANEL];
-        super::transpose_add(from, k, rows, &mut dx[group * PANEL * k..]);
     }
 }
 
 /// Rows of one pass of the gradient by the weights: its packed panel fills half of the first
-/// cache.
+/// cache. Even, so that pairs do not straddle a pass.
 const CHAIN_BLOCK: usize = 192;
 
-/// `dw[n][k] += Σₘ dy[m][n] x[m][k]` for the panels from `first` on that `dw` holds.
+/// `dw[n][k] += Σₘ dy[m][n] x[m][k]` for the panels from `first` on that `dw` holds; `x` is along
+/// its rows.
 ///
 /// The chain of each weight runs over `m` ascending and continues from the value in `dw`.
 pub(crate) fn product_grad_weight(
     (dy, n): (&[f32], usize),
-    (x, k): (&[f32], usize),
+    (x, k): (Numbers, usize),
     first: usize,
     dw: &mut [f32],
-    scratch: &mut GradientScratch,
+    scratch: &mut ProductScratch,
 ) {
-    assert_eq!(dy.len() / n, x.len() / k, "rows of gradient and input");
-    scratch.pack.reserve(CHAIN_BLOCK * PANEL);
-    for (dy, x) in dy.chunks(CHAIN_BLOCK * n).zip(x.chunks(CHAIN_BLOCK * k)) {
-        let rows = x.len() / k;
+    let rows = dy.len() / n;
+    match x {
+        Numbers::F32(x) => {
+            assert_eq!(rows, x.len() / k, "rows of gradient and input");
+            scratch.lanes.reserve(CHAIN_BLOCK * PANEL);
+            grad_weight((dy, n), (x, k, CHAIN_BLOCK), first, dw, |dy, column, width, to| {
+                copy_lanes((dy, n), (column, width), &mut scratch.lanes);
+                to(&scratch.lanes);
+            });
+        }
+        Numbers::Pairs(x) => {
+            assert_eq!(pairs(rows), x.len() / k, "rows of gradient and input");
+            let ProductScratch { lanes, lane_pairs, .. } = scratch;
+            lanes.reserve(CHAIN_BLOCK * PANEL);
+            lane_pairs.reserve(CHAIN_BLOCK / 2 * PANEL);
+            grad_weight((dy, n), (x, k, CHAIN_BLOCK / 2), first, dw, |dy, column, width, to| {
+                let rows = dy.len() / n;
+                copy_lanes((dy, n), (column, width), lanes);
+                pair_rows(&lanes[..rows * PANEL], PANEL, lane_pairs);
+                to(lane_pairs);
+            });
+        }
+    }
+}
+
+/// `pack(dy of the pass, column, width, then)` hands the lanes of a panel to `then`.
+fn grad_weight<T: Operand>(
+    (dy, n): (&[f32], usize),
+    (x, k, steps): (&[T], usize, usize),
+    first: usize,
+    dw: &mut [f32],
+    mut pack: impl FnMut(&[f32], usize, usize, &mut dyn FnMut(&[T])),
+) {
+    for (dy, x) in dy.chunks(CHAIN_BLOCK * n).zip(x.chunks(steps * k)) {
         for (index, dw) in dw.chunks_exact_mut(k * PANEL).enumerate() {
             let column = (first + index) * PANEL;
-            let width = PANEL.min(n - column);
-            for (row, lanes) in scratch.pack.chunks_exact_mut(PANEL).take(rows).enumerate() {
-                let from = &dy[row * n + column..][..width];
-                // A copy of known length is two moves; of unknown length it is a call.
-                if let (Some(lanes), Some(from)) =
-                    (lanes.first_chunk_mut::<PANEL>(), from.first_chunk::<PANEL>())
-                {
-                    *lanes = *from;
-                } else {
-                    lanes[..width].copy_from_slice(from);
-                    lanes[width..].fill(0.0);
-                }
-            }
             let tile = Tile {
                 rows: k,
                 panels: 1,
-                inner: rows,
+                inner: x.len() / k,
                 outer: 1,
                 left_row: 1,
                 left_step: k,
@@ -196,7 +410,27 @@ pub(crate) fn product_grad_weight(
                 out_panel: 0,
                 accumulate: true,
             };
-            tile.run(x, &scratch.pack, dw);
+            pack(dy, column, PANEL.min(n - column), &mut |lanes| tile.run(x, lanes, dw));
+        }
+    }
+}
+
+/// Columns `column..column + width` of each row to whole panels; lanes past the width are zero.
+fn copy_lanes<T: Word>(
+    (rows, stride): (&[T], usize),
+    (column, width): (usize, usize),
+    to: &mut [T],
+) {
+    for (row, lanes) in rows.chunks_exact(stride).zip(to.chunks_exact_mut(PANEL)) {
+        let from = &row[column..][..width];
+        // A copy of known length is two moves; of unknown length it is a call.
+        if let (Some(lanes), Some(from)) =
+            (lanes.first_chunk_mut::<PANEL>(), from.first_chunk::<PANEL>())
+        {
+            *lanes = *from;
+        } else {
+            lanes[..width].copy_from_slice(from);
+            lanes[width..].fill(T::default());
         }
     }
 }

@@ -1,112 +1,186 @@
 //! The tile kernel on AVX-512 and AVX2. The chains are those of the portable code.
 
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m256, __m512, __m512bh, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps, _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use super::tile::{PANEL, Tile};
+use super::tile::{PANEL, Tile, rows_portable};
+
+/// The kernel of one operand: `ROWS` rows of at most 12 and `PANELS` panels at once.
+macro_rules! avx512_run {
+    ($name:ident, $features:literal, $word:ty, $splat:expr, $load:expr, $step:expr) => {
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const ROWS: usize, const PANELS: usize>(
+            tile: &Tile,
+            left: *const $word,
+            right: *const $word,
+            out: *mut f32,
+        ) {
+            let mut sum: [[[__m512; 2]; PANELS]; ROWS] = [[[_mm512_setzero_ps(); 2]; PANELS]; ROWS];
+            // SAFETY: every offset is one that the caller vouches for.
+            unsafe {
+                if tile.accumulate {
+                    for (r, row) in sum.iter_mut().enumerate() {
+                        for (p, panel) in row.iter_mut().enumerate() {
+                            let from = out.add(r * tile.out_row + p * tile.out_panel);
+                            *panel = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
+                        }
+                    }
+                }
+                let mut right = right;
+                for outer in 0..tile.outer {
+                    // One pointer per three rows: the two others are reached by scaled
+                    // addressing, so that the addresses of twelve rows fit in the registers.
+                    let base = left.add(outer * tile.left_outer);
+                    let mut bases: [*const $word; 4] =
+                        std::array::from_fn(|group| base.wrapping_add(3 * group * tile.left_row));
+                    for _ in 0..tile.inner {
+                        let mut lanes = [[_mm512_setzero_ps(); 2]; PANELS];
+                        for (p, lanes) in lanes.iter_mut().enumerate() {
+                            let from = right.add(p * tile.right_panel);
+                            *lanes = [$load(from), $load(from.add(16))];
+                        }
+                        for r in 0..ROWS {
+                            let factor = $splat(*bases[r / 3].add(r % 3 * tile.left_row));
+                            for p in 0..PANELS {
+                                sum[r][p][0] = $step(factor, lanes[p][0], sum[r][p][0]);
+                                sum[r][p][1] = $step(factor, lanes[p][1], sum[r][p][1]);
+                            }
+                        }
+                        for base in &mut bases {
+                            *base = base.wrapping_add(tile.left_step);
+                        }
+                        right = right.wrapping_add(tile.right_step);
+                    }
+                }
+                for (r, row) in sum.iter().enumerate() {
+                    for (p, panel) in row.iter().enumerate() {
+                        let to = out.add(r * tile.out_row + p * tile.out_panel);
+                        _mm512_storeu_ps(to, panel[0]);
+                        _mm512_storeu_ps(to.add(16), panel[1]);
+                    }
+                }
+            }
+        }
+    };
+}
 
 /// At most 12 rows and any number of panels. Few rows take several panels at once, because one
 /// chain alone waits for its own latency.
-///
-/// # Safety
-/// `Tile::check` must hold with at least `rows` rows, and the processor must have AVX-512.
-pub(super) unsafe fn rows_avx512(
-    tile: &Tile,
-    rows: usize,
-    left: *const f32,
-    right: *const f32,
-    out: *mut f32,
-) {
-    let mut done = 0;
-    while done < tile.panels {
-        // SAFETY: `done` stays below the panels that `check` has bounded.
-        let (right, out) =
-            unsafe { (right.add(done * tile.right_panel), out.add(done * tile.out_panel)) };
-        macro_rules! pick {
-            ($panels:literal, $($rows:literal)*) => {
-                // SAFETY: the caller's.
-                match rows {
-                    $($rows => unsafe {
-                        run_avx512::<$rows, $panels>(tile, left, right, out)
-                    },)*
-                    _ => panic!("at most 12 rows") }
-            };
+macro_rules! avx512_rows {
+    ($name:ident, $word:ty, $run:ident) => {
+        /// # Safety
+        /// What the strides reach with `rows` rows must lie behind the pointers, and the processor
+        /// must have what the kernel's name says.
+        pub(super) unsafe fn $name(
+            tile: &Tile,
+            rows: usize,
+            left: *const $word,
+            right: *const $word,
+            out: *mut f32,
+        ) {
+            let mut done = 0;
+            while done < tile.panels {
+                let rest = tile.panels - done;
+                // SAFETY: `done` stays below the tile's panels.
+                unsafe {
+                    let right = right.add(done * tile.right_panel);
+                    let out = out.add(done * tile.out_panel);
+                    done += if rows <= 3 && rest >= 4 {
+                        pick!(rows, $run, 4, (tile, left, right, out), 1 2 3);
+                        4
+                    } else if rows <= 6 && rest >= 2 {
+                        pick!(rows, $run, 2, (tile, left, right, out), 1 2 3 4 5 6);
+                        2
+                    } else {
+                        let from = (tile, left, right, out);
+                        pick!(rows, $run, 1, from, 1 2 3 4 5 6 7 8 9 10 11 12);
+                        1
+                    };
+                }
+            }
         }
-        let rest = tile.panels - done;
-        done += if rows <= 3 && rest >= 4 {
-            pick!(4, 1 2 3);
-            4
-        } else if rows <= 6 && rest >= 2 {
-            pick!(2, 1 2 3 4 5 6);
-            2
-        } else {
-            pick!(1, 1 2 3 4 5 6 7 8 9 10 11 12);
-            1
-        };
-    }
+    };
+}
+
+macro_rules! pick {
+    ($rows:ident, $run:ident, $panels:literal, $from:expr, $($known:literal)*) => {{
+        let (tile, left, right, out) = $from;
+        match $rows {
+            $($known => $run::<$known, $panels>(tile, left, right, out),)*
+            _ => panic!("at most 12 rows"),
+        }
+    }};
+}
+
+avx512_run!(run_f32, "avx512f", f32, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps);
+avx512_rows!(rows_avx512, f32, run_f32);
+
+/// Both operands as the unit names them.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pair_product(left: __m512, right: __m512, sum: __m512) -> __m512 {
+    // SAFETY: 64 bytes of bits, whatever they are called.
+    let pairs = |lanes: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(lanes) };
+    _mm512_dpbf16_ps(sum, pairs(left), pairs(right))
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn run_avx512<const ROWS: usize, const PANELS: usize>(
+fn splat_pair(pair: u32) -> __m512 {
+    _mm512_castsi512_ps(_mm512_set1_epi32(pair.cast_signed()))
+}
+
+/// # Safety
+/// 64 bytes must be readable.
+#[target_feature(enable = "avx512f")]
+unsafe fn load_pairs(from: *const u32) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe { _mm512_loadu_ps(from.cast()) }
+}
+
+avx512_run!(run_pairs, "avx512f,avx512bf16", u32, splat_pair, load_pairs, pair_product);
+avx512_rows!(rows_pairs, u32, run_pairs);
+
+/// Pairs on AVX-512 without their unit.
+///
+/// # Safety
+/// What the strides reach with `rows` rows must lie behind the pointers, and the processor must
+/// have AVX-512.
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+pub(super) unsafe fn rows_pairs_avx512(
     tile: &Tile,
-    left: *const f32,
-    right: *const f32,
+    rows: usize,
+    left: *const u32,
+    right: *const u32,
     out: *mut f32,
 ) {
-    let mut sum: [[[__m512; 2]; PANELS]; ROWS] = [[[_mm512_setzero_ps(); 2]; PANELS]; ROWS];
-    // SAFETY: every offset is one that the caller's `check` has bounded.
-    unsafe {
-        if tile.accumulate {
-            for (r, row) in sum.iter_mut().enumerate() {
-                for (p, panel) in row.iter_mut().enumerate() {
-                    let from = out.add(r * tile.out_row + p * tile.out_panel);
-                    *panel = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
-                }
-            }
-        }
-        let mut right = right;
-        for outer in 0..tile.outer {
-            // One pointer per three rows: the two others are reached by scaled addressing, so
-            // that the addresses of twelve rows fit in the registers.
-            let base = left.add(outer * tile.left_outer);
-            let mut bases: [*const f32; 4] =
-                std::array::from_fn(|group| base.wrapping_add(3 * group * tile.left_row));
-            for _ in 0..tile.inner {
-                let mut lanes = [[_mm512_setzero_ps(); 2]; PANELS];
-                for (p, lanes) in lanes.iter_mut().enumerate() {
-                    let from = right.add(p * tile.right_panel);
-                    *lanes = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
-                }
-                for r in 0..ROWS {
-                    let factor = _mm512_set1_ps(*bases[r / 3].add(r % 3 * tile.left_row));
-                    for p in 0..PANELS {
-                        sum[r][p][0] = _mm512_fmadd_ps(factor, lanes[p][0], sum[r][p][0]);
-                        sum[r][p][1] = _mm512_fmadd_ps(factor, lanes[p][1], sum[r][p][1]);
-                    }
-                }
-                for base in &mut bases {
-                    *base = base.wrapping_add(tile.left_step);
-                }
-                right = right.wrapping_add(tile.right_step);
-            }
-        }
-        for (r, row) in sum.iter().enumerate() {
-            for (p, panel) in row.iter().enumerate() {
-                let to = out.add(r * tile.out_row + p * tile.out_panel);
-                _mm512_storeu_ps(to, panel[0]);
-                _mm512_storeu_ps(to.add(16), panel[1]);
-            }
-        }
-    }
+    // SAFETY: the caller's.
+    unsafe { rows_portable(tile, rows, left, right, out) }
+}
+
+/// Pairs on AVX2.
+///
+/// # Safety
+/// What the strides reach with `rows` rows must lie behind the pointers, and the processor must
+/// have AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn rows_pairs_avx2(
+    tile: &Tile,
+    rows: usize,
+    left: *const u32,
+    right: *const u32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's.
+    unsafe { rows_portable(tile, rows, left, right, out) }
 }
 
 /// At most 6 rows and any number of panels.
 ///
 /// # Safety
-/// `Tile::check` must hold with at least `rows` rows, and the processor must have AVX2 and FMA.
+/// What the strides reach with `rows` rows must lie behind the pointers, and the processor must
+/// have AVX2 and FMA.
 pub(super) unsafe fn rows_avx2(
     tile: &Tile,
     rows: usize,
@@ -145,7 +219,7 @@ unsafe fn run_avx2<const ROWS: usize, const VECTORS: usize>(
     out: *mut f32,
 ) {
     let mut sum: [[__m256; VECTORS]; ROWS] = [[_mm256_setzero_ps(); VECTORS]; ROWS];
-    // SAFETY: every offset is one that the caller's `check` has bounded.
+    // SAFETY: every offset is one that the caller vouches for.
     unsafe {
         if tile.accumulate {
             for (r, row) in sum.iter_mut().enumerate() {

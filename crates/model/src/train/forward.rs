@@ -2,7 +2,7 @@
 
 use super::{
     Packed,
-    activations::{CHUNK, LayerActivations, chunks, chunks_mut},
+    activations::{CHUNK, Inside, LayerActivations},
     attention::{Rows, attend_tree},
     workspace::{Worker, Workspace},
 };
@@ -18,8 +18,19 @@ pub(super) fn trunk(workspace: &mut Workspace, model: &Model, packed: &Packed) {
     let config = model.config();
     let rows = packed.token.len();
     workspace.layers.resize_with(config.layers, LayerActivations::default);
-    for layer in &mut workspace.layers {
-        layer.resize(config, rows);
+    for (layer, own) in workspace.layers.iter_mut().enumerate() {
+        own.input.resize(rows * config.hidden);
+        if workspace.plan.recomputes(layer) {
+            // What an earlier plan kept.
+            own.inside = Inside::default();
+        } else {
+            own.inside.resize(config, rows);
+        }
+    }
+    if workspace.plan.recomputed > 0 {
+        workspace.spare.resize(config, rows);
+    } else {
+        workspace.spare = Inside::default();
     }
     workspace.output.resize(rows * config.hidden);
     workspace.by_head.resize(rows * config.query_width());
@@ -29,36 +40,40 @@ pub(super) fn trunk(workspace: &mut Workspace, model: &Model, packed: &Packed) {
     }
     embed(model, packed.token, &mut workspace.layers[0].input);
     for layer in 0..config.layers {
+        lend_spare(workspace, layer);
         project(workspace, model, layer, packed.position);
         attend(workspace, model, layer);
-        feed_forward(workspace, model, layer);
+        feed_forward(workspace, model, layer, Extent::Layer);
+        lend_spare(workspace, layer);
     }
 }
 
+/// Where a layer has no buffers of its own: gives it the spare ones, or takes them back.
+pub(super) fn lend_spare(workspace: &mut Workspace, layer: usize) {
+    if workspace.plan.recomputes(layer) {
+        std::mem::swap(&mut workspace.layers[layer].inside, &mut workspace.spare);
+    }
+}
+
+/// Computes a layer's activations again, as far as the backward reads them.
+pub(super) fn again(workspace: &mut Workspace, model: &Model, layer: usize, position: &[u32]) {
+    project(workspace, model, layer, position);
+    attend(workspace, model, layer);
+    feed_forward(workspace, model, layer, Extent::Gates);
+}
+
 fn project(workspace: &mut Workspace, model: &Model, layer: usize, position: &[u32]) {
-    let config = model.config();
-    let (query_width, kv_width) = (config.query_width(), config.kv_width());
-    let LayerActivations { input, query, key, value, raw_query, raw_key, .. } =
-        &mut workspace.layers[layer];
-    let mut raw = chunks_mut(raw_query, query_width).zip(chunks_mut(raw_key, kv_width));
-    let tasks: Vec<_> = chunks(input, config.hidden)
-        .zip(position.chunks(CHUNK))
-        .zip(chunks_mut(query, query_width))
-        .zip(chunks_mut(key, kv_width).zip(chunks_mut(value, kv_width)))
-        .map(|((rows, query), (key, value))| {
-            (rows, Projected { query, key, value, raw: raw.next() })
-        })
-        .collect();
-    let rotary = &workspace.rotary;
-    workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, (rows, mut out)| {
-        let scratch = (&mut worker.normed[..rows.0.len()], &mut worker.delta);
-        before_attention(model, layer, rotary, rows, scratch, &mut out);
-    });
+    let LayerActivations { input, inside } = &mut workspace.layers[layer];
+    let Inside { query, key, value, raw_query, raw_key, .. } = inside;
+    let mut out = Projected { query, key, value, raw_query, raw_key };
+    let (team, scratch) = (&workspace.team, &mut workspace.scratch);
+    let rows = (&input[..], position);
+    before_attention(team, model, layer, &workspace.rotary, rows, scratch, &mut out);
 }
 
 fn attend(workspace: &mut Workspace, model: &Model, layer: usize) {
     let heads = Heads::new(model.config());
-    let LayerActivations { query, key, value, attended, .. } = &mut workspace.layers[layer];
+    let Inside { query, key, value, attended, .. } = &mut workspace.layers[layer].inside;
     let rows = Rows { query, key, value };
     let width = heads.group * heads.dim;
     let forest = &workspace.forest;
@@ -87,23 +102,22 @@ pub(super) fn rows_from_heads(by_head: &Buffer, (heads, width): (usize, usize), 
     }
 }
 
-fn feed_forward(workspace: &mut Workspace, model: &Model, layer: usize) {
-    let config = model.config();
-    let hidden = config.hidden;
+/// How far the feed-forward part runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// To the layer's output.
+    Layer,
+    /// To the gates: the output is there already.
+    Gates,
+}
+
+fn feed_forward(workspace: &mut Workspace, model: &Model, layer: usize, extent: Extent) {
     let (before, after) = workspace.layers.split_at_mut(layer + 1);
     let output = after.first_mut().map_or(&mut workspace.output, |next| &mut next.input);
-    let LayerActivations { input, attended, middle, gate, up, .. } = &mut before[layer];
-    let tasks: Vec<_> = chunks(attended, config.query_width())
-        .zip(chunks(input, hidden))
-        .zip(chunks_mut(middle, hidden).zip(chunks_mut(output, hidden)))
-        .zip(chunks_mut(gate, config.ffn).zip(chunks_mut(up, config.ffn)))
-        .map(|((rows, (middle, output)), (gate, up))| {
-            (rows, FeedForward { middle, gate, up, output })
-        })
-        .collect();
-    workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, (rows, mut out)| {
-        let normed = &mut worker.normed[..rows.1.len()];
-        let inside = &mut worker.hidden[..out.gate.len()];
-        after_attention(model, layer, rows, (normed, inside, &mut worker.delta), &mut out);
-    });
+    let LayerActivations { input, inside } = &mut before[layer];
+    let Inside { attended, middle, gate, up, .. } = inside;
+    let output = (extent == Extent::Layer).then_some(&mut output[..]);
+    let mut out = FeedForward { middle, gate, up, output };
+    let (team, scratch) = (&workspace.team, &mut workspace.scratch);
+    after_attention(team, model, layer, (attended, input), scratch, &mut out);
 }

@@ -10,6 +10,7 @@ mod score;
 mod weights;
 mod workspace;
 
+pub use activations::ActivationPlan;
 pub use workspace::Workspace;
 
 /// A packed forest in depth-first order; a flat row is one segment.

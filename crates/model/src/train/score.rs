@@ -1,5 +1,7 @@
 //! Log-probabilities at the scored positions and their gradient; no array of positions ×
-//! vocabulary (INV-7): a few dozen positions per thread at a time.
+//! vocabulary (INV-7). The forward takes a few dozen positions over the whole vocabulary, because
+//! the sampler does; the backward takes all positions over a part of the vocabulary, so that each
+//! weight of the head is read and its gradient written once.
 
 use super::{
     Scored, TokenScores,
@@ -9,40 +11,39 @@ use super::{
 use crate::{
     gradients::Gradients,
     kernel::{
-        Buffer, Normaliser, ScoreSeed, add, entropy, normalise, product_grad_input, rms_norm_grad,
-        score_grad,
+        Buffer, Normaliser, PANEL, ScoreSeed, add, along_rows, columns, entropy, normalise,
+        product_grad_input_columns, rms_norm_grad, score_grad, temper,
     },
+    layer::Inputs,
     model::Model,
-    scores::{LOGIT_ROWS, effective, tempered_logits},
+    scores::{LOGIT_ROWS, effective, final_norm, logits},
 };
 
-/// Rows of one block of positions per thread.
+/// Numbers of one part of the logits' gradient: a few megabytes.
+const PART: usize = 1 << 21;
+/// Positions whose sums for the final norm's gradient are taken together.
+const NORM_ROWS: usize = 32;
+
+/// What the scored positions need, `[S]` each where not said otherwise.
 #[derive(Default)]
 pub(super) struct ScoreBuffers {
-    /// `[threads][LOGIT_ROWS][hidden]` residual streams of the positions.
+    /// `[S][hidden]` residual streams of the positions.
     stream: Buffer,
     /// The same after the final norm.
-    normed: Buffer,
-    /// Gradient of the streams.
+    normed: Inputs,
+    /// `[S][hidden]` gradient by `normed`, then by the streams.
+    d_normed: Buffer,
     d_stream: Buffer,
-    /// `[threads][LOGIT_ROWS][vocabulary]`
+    /// `[LOGIT_ROWS][vocabulary]`, or `[S][part of the vocabulary]`.
     logits: Buffer,
-    /// `[threads][hidden]` gradient of the final norm's weight.
+    /// The same as pairs.
+    d_logits: Inputs,
+    /// `[pairs(S)][hidden]` of `normed`.
+    along_rows: Buffer<u32>,
+    normaliser: Vec<Normaliser>,
+    entropy: Vec<f32>,
+    /// `[S / NORM_ROWS][hidden]` sums of the gradient of the final norm's weight.
     d_norm: Buffer,
-}
-
-impl ScoreBuffers {
-    /// Makes room and gathers the streams of `row`.
-    fn gather(&mut self, model: &Model, output: &[f32], row: &[u32]) {
-        let (hidden, vocabulary) = (model.config().hidden, model.config().vocabulary);
-        for buffer in [&mut self.stream, &mut self.normed, &mut self.d_stream] {
-            buffer.resize(row.len() * hidden);
-        }
-        self.logits.resize(row.len() * vocabulary);
-        for (to, row) in self.stream.chunks_exact_mut(hidden).zip(row) {
-            to.copy_from_slice(&output[*row as usize * hidden..][..hidden]);
-        }
-    }
 }
 
 /// Scores every position.
@@ -53,46 +54,37 @@ pub(super) fn forward(workspace: &mut Workspace, model: &Model, scored: &Scored)
     let inside = |target: &u32| (*target as usize) < vocabulary;
     assert!(scored.target.iter().all(inside), "a target is outside the vocabulary");
     let mut scores = TokenScores { logprob: vec![0.0; count], entropy: vec![0.0; count] };
-    let block = LOGIT_ROWS * workspace.team.threads();
-    for first in (0..count).step_by(block) {
-        let range = first..(first + block).min(count);
-        let buffers = &mut workspace.score;
-        buffers.gather(model, &workspace.output, &scored.row[range.clone()]);
-        let outs = scores.logprob[range.clone()].chunks_mut(LOGIT_ROWS);
-        let tasks = buffers
-            .stream
-            .chunks(LOGIT_ROWS * hidden)
-            .zip(buffers.normed.chunks_mut(LOGIT_ROWS * hidden))
-            .zip(buffers.logits.chunks_mut(LOGIT_ROWS * vocabulary))
-            .zip(outs.zip(scores.entropy[range.clone()].chunks_mut(LOGIT_ROWS)))
-            .zip(scored.target[range].chunks(LOGIT_ROWS))
-            .collect();
-        let work = |worker: &mut Worker,
-                    ((((stream, normed), logits), out), targets): (_, &[u32])| {
-            let (logprob, disorder): (&mut [f32], &mut [f32]) = out;
-            let logits: &mut [f32] = logits;
-            tempered_logits(model, stream, scored.temperature, normed, logits);
-            worker.numerators.resize(vocabulary);
-            for (index, tempered) in logits.chunks_exact(vocabulary).enumerate() {
-                let normaliser = normalise(tempered, &mut worker.numerators);
-                logprob[index] = normaliser.logprob(tempered[targets[index] as usize]);
-                disorder[index] = entropy(tempered, &worker.numerators, &normaliser);
-            }
-        };
-        workspace.team.each(tasks, &mut workspace.worker, work);
+    let Workspace { team, score: buffers, output, worker, .. } = workspace;
+    buffers.stream.resize(count * hidden);
+    for (to, row) in buffers.stream.chunks_exact_mut(hidden).zip(scored.row) {
+        to.copy_from_slice(&output[*row as usize * hidden..][..hidden]);
     }
+    final_norm(team, model, &buffers.stream, &mut buffers.normed);
+    buffers.normaliser.resize(count, Normaliser::default());
+    buffers.logits.resize(LOGIT_ROWS.min(count) * vocabulary);
+    let temperature = effective(scored.temperature);
+    let head = model.matrix(model.layout.head);
+    for first in (0..count).step_by(LOGIT_ROWS) {
+        let range = first..(first + LOGIT_ROWS).min(count);
+        let block = &mut buffers.logits[..range.len() * vocabulary];
+        logits(team, buffers.normed.range(range.clone()), head, block);
+        let outs = scores.logprob[range.clone()]
+            .iter_mut()
+            .zip(&mut scores.entropy[range.clone()])
+            .zip(&mut buffers.normaliser[range.clone()]);
+        let tasks = block.chunks_exact_mut(vocabulary).zip(&scored.target[range]).zip(outs);
+        team.each(tasks, worker, |worker: &mut Worker, ((row, target), out)| {
+            let ((logprob, disorder), kept) = out;
+            temper(row, temperature);
+            worker.numerators.resize(vocabulary);
+            *kept = normalise(row, &mut worker.numerators);
+            *logprob = kept.logprob(row[*target as usize]);
+            *disorder = entropy(row, &worker.numerators, kept);
+        });
+    }
+    buffers.entropy.clear();
+    buffers.entropy.extend_from_slice(&scores.entropy);
     scores
-}
-
-/// One thread's positions of a block.
-struct GradTask<'a> {
-    /// Index of the first position.
-    first: usize,
-    stream: &'a [f32],
-    normed: &'a mut [f32],
-    d_stream: &'a mut [f32],
-    logits: &'a mut [f32],
-    d_norm: &'a mut [f32],
 }
 
 /// Adds the gradient by the last residual stream to `workspace.d_stream` and, unless they are
@@ -105,92 +97,95 @@ pub(super) fn backward(
     gradients: &mut Gradients,
 ) {
     let count = scored.row.len();
-    let (hidden, vocabulary) = (model.config().hidden, model.config().vocabulary);
-    let threads = workspace.team.threads();
-    let block = LOGIT_ROWS * threads;
-    for first in (0..count).step_by(block) {
-        let range = first..(first + block).min(count);
-        let buffers = &mut workspace.score;
-        buffers.gather(model, &workspace.output, &scored.row[range.clone()]);
-        buffers.d_stream.fill(0.0);
-        buffers.d_norm.resize(threads * hidden);
-        buffers.d_norm.fill(0.0);
-        let rows = buffers
-            .normed
-            .chunks_mut(LOGIT_ROWS * hidden)
-            .zip(buffers.d_stream.chunks_mut(LOGIT_ROWS * hidden));
-        let tasks: Vec<_> = buffers
-            .stream
-            .chunks(LOGIT_ROWS * hidden)
-            .zip(rows)
-            .zip(buffers.logits.chunks_mut(LOGIT_ROWS * vocabulary))
-            .zip(buffers.d_norm.chunks_mut(hidden))
-            .enumerate()
-            .map(|(index, (((stream, (normed, d_stream)), logits), d_norm))| {
-                let first = first + index * LOGIT_ROWS;
-                GradTask { first, stream, normed, d_stream, logits, d_norm }
-            })
-            .collect();
-        workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, task| {
-            positions_grad(model, scored, seeds, worker, task);
-        });
-        scatter(workspace, &scored.row[range], hidden);
-        if model.adapter.is_some() {
-            continue;
-        }
-        let d_norm = gradients.vector_mut(model.layout.final_norm);
-        for part in workspace.score.d_norm.chunks_exact(hidden) {
-            add(d_norm, part);
-        }
-        let (dy, x) = (&workspace.score.logits[..], &workspace.score.normed[..]);
-        let mut slots = gradients.slots_mut();
-        let dw = std::mem::take(&mut slots[model.layout.head]);
-        let task = WeightTask { dy, n: vocabulary, x, k: hidden, first: 0, dw };
-        run_weights(&workspace.team, &mut workspace.worker, vec![task]);
+    if count == 0 {
+        return;
     }
-}
-
-/// Several positions may be predicted by one row (siblings): added in their order.
-fn scatter(workspace: &mut Workspace, rows: &[u32], hidden: usize) {
-    for (row, from) in rows.iter().zip(workspace.score.d_stream.chunks_exact(hidden)) {
+    let (hidden, vocabulary) = (model.config().hidden, model.config().vocabulary);
+    workspace.score.d_normed.resize(count * hidden);
+    workspace.score.d_normed.fill(0.0);
+    let panels = (PART / (count * PANEL)).clamp(16, 256);
+    for first in (0..vocabulary.div_ceil(PANEL)).step_by(panels) {
+        let last = (first + panels).min(vocabulary.div_ceil(PANEL));
+        part_grad(workspace, model, (first, last), scored, seeds, gradients);
+    }
+    norm_grad(workspace, model, gradients);
+    // Several positions may be predicted by one row (siblings): added in their order.
+    for (row, from) in scored.row.iter().zip(workspace.score.d_stream.chunks_exact(hidden)) {
         add(&mut workspace.d_stream[*row as usize * hidden..][..hidden], from);
     }
 }
 
-fn positions_grad(
+/// The part of the vocabulary in panels `first..last` of the head: its logits again, their
+/// gradient, and from that the gradients by the streams and, unless frozen, by these weights.
+fn part_grad(
+    workspace: &mut Workspace,
     model: &Model,
+    (first, last): (usize, usize),
     scored: &Scored,
     (d_logprob, d_entropy): (&[f32], &[f32]),
-    worker: &mut Worker,
-    task: GradTask,
+    gradients: &mut Gradients,
 ) {
-    let config = model.config();
-    let (hidden, vocabulary) = (config.hidden, config.vocabulary);
+    let Workspace { team, score: buffers, worker, .. } = workspace;
+    let hidden = model.config().hidden;
+    let head = model.matrix(model.layout.head).part(first, last);
+    let (count, width) = (scored.row.len(), head.rows);
+    buffers.logits.resize(count * width);
+    logits(team, buffers.normed.numbers(), head, &mut buffers.logits);
     let temperature = effective(scored.temperature);
-    tempered_logits(model, task.stream, scored.temperature, task.normed, task.logits);
-    worker.numerators.resize(vocabulary);
-    for (index, tempered) in task.logits.chunks_exact_mut(vocabulary).enumerate() {
-        let numerators = &mut worker.numerators;
-        let normaliser: Normaliser = normalise(tempered, numerators);
-        let at = task.first + index;
+    let kept = buffers.normaliser.iter().zip(&buffers.entropy);
+    let tasks = buffers.logits.chunks_exact_mut(width).zip(scored.target).zip(kept);
+    let seeds = d_logprob.iter().zip(d_entropy);
+    team.run(tasks.zip(seeds), |(((row, target), (kept, entropy)), (d_logprob, d_entropy))| {
+        temper(row, temperature);
         let seed = ScoreSeed {
-            target: scored.target[at] as usize,
-            d_logprob: d_logprob[at],
-            d_entropy: d_entropy[at],
-            entropy: entropy(tempered, numerators, &normaliser),
+            target: (*target as usize).checked_sub(first * PANEL).filter(|at| *at < width),
+            d_logprob: *d_logprob,
+            d_entropy: *d_entropy,
+            entropy: *entropy,
             temperature,
         };
-        score_grad(tempered, numerators, &normaliser, &seed);
+        score_grad(row, kept, &seed);
+    });
+    let dy = buffers.d_logits.hold(team, &buffers.logits, width, model.paired());
+    let parts = columns(&mut buffers.d_normed, hidden, 2);
+    team.each(parts, worker, |worker: &mut Worker, part| {
+        product_grad_input_columns(dy, head, part, &mut worker.product);
+    });
+    if model.adapter().is_some() {
+        return;
     }
-    let rows = task.stream.len() / hidden;
-    worker.normed.reserve(rows * hidden);
-    let d_normed = &mut worker.normed[..rows * hidden];
-    d_normed.fill(0.0);
-    let head = model.matrix(model.layout.head);
-    product_grad_input(task.logits, head, d_normed, &mut worker.product);
-    let weight = model.vector(model.layout.final_norm);
-    let epsilon = config.norm_epsilon as f32;
+    let rows = buffers.normed.rows();
+    let normed = along_rows(model.paired(), rows, hidden, &mut buffers.along_rows);
+    let [dw] = gradients.stored_mut([model.layout.head]);
+    let dw = &mut dw[first * PANEL * hidden..last * PANEL * hidden];
+    let task = WeightTask::new((&buffers.logits, width), (normed, hidden), dw);
+    run_weights(team, worker, [task]);
+}
+
+fn norm_grad(workspace: &mut Workspace, model: &Model, gradients: &mut Gradients) {
+    let Workspace { team, score: buffers, .. } = workspace;
+    let hidden = model.config().hidden;
+    let ScoreBuffers { stream, d_normed, d_stream, d_norm, .. } = buffers;
+    let chunk = NORM_ROWS * hidden;
+    d_stream.resize(stream.len());
+    d_stream.fill(0.0);
     // A frozen norm has no gradient: an empty one costs nothing.
-    let d_norm = if model.adapter.is_some() { &mut [][..] } else { task.d_norm };
-    rms_norm_grad(task.stream, weight, epsilon, d_normed, task.d_stream, d_norm);
+    let frozen = model.adapter().is_some();
+    d_norm.resize(if frozen { 0 } else { stream.len().div_ceil(chunk) * hidden });
+    d_norm.fill(0.0);
+    let weight = model.vector(model.layout.final_norm);
+    let epsilon = model.config().norm_epsilon as f32;
+    let rows = stream.chunks(chunk).zip(d_normed.chunks(chunk));
+    let mut sums = d_norm.chunks_mut(hidden);
+    let outs = d_stream.chunks_mut(chunk).map(|own| (own, sums.next().unwrap_or_default()));
+    team.run(rows.zip(outs), |((stream, d_normed), (d_stream, d_norm))| {
+        rms_norm_grad(stream, weight, epsilon, d_normed, d_stream, d_norm);
+    });
+    if frozen {
+        return;
+    }
+    let total = gradients.vector_mut(model.layout.final_norm);
+    for part in d_norm.chunks_exact(hidden) {
+        add(total, part);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Packed, Scored, TokenScores,
-    activations::{CHUNK, LayerActivations},
+    activations::{ActivationPlan, CHUNK, Inside, LayerActivations},
     attention::PathScratch,
     attention_grad::PathGradScratch,
     backward::{self, Flow},
@@ -11,9 +11,9 @@ use super::{
     score::{self, ScoreBuffers},
 };
 use crate::{
-    adapter::DeltaScratch,
     gradients::Gradients,
-    kernel::{Buffer, GradientScratch},
+    kernel::{Buffer, ProductScratch},
+    layer::LayerScratch,
     model::Model,
     parameters::Slot,
     rotary::Rotary,
@@ -26,6 +26,11 @@ pub struct Workspace {
     pub(super) rotary: Rotary,
     pub(super) forest: Forest,
     pub(super) layers: Vec<LayerActivations>,
+    pub(super) scratch: LayerScratch,
+    /// Of the layer at work, where it keeps nothing.
+    pub(super) spare: Inside,
+    pub(super) plan: ActivationPlan,
+    budget: Option<usize>,
     /// `[N][hidden]` the residual stream after the last layer.
     pub(super) output: Buffer,
     /// `[kv_heads][N][group * head_dim]` attention before it is put in rows.
@@ -51,8 +56,7 @@ pub(super) enum State {
 pub(super) struct Worker {
     pub(super) path: PathScratch,
     pub(super) path_grad: PathGradScratch,
-    pub(super) product: GradientScratch,
-    pub(super) delta: DeltaScratch,
+    pub(super) product: ProductScratch,
     /// `[CHUNK][hidden]`
     pub(super) normed: Buffer,
     /// `[CHUNK][ffn]`
@@ -72,6 +76,10 @@ impl Workspace {
             rotary: Rotary::new(),
             forest: Forest::default(),
             layers: Vec::new(),
+            scratch: LayerScratch::default(),
+            spare: Inside::default(),
+            plan: ActivationPlan { kept: 0, recomputed: 0, bytes: 0 },
+            budget: None,
             output: Buffer::default(),
             by_head: Buffer::default(),
             d_stream: Buffer::default(),
@@ -80,6 +88,12 @@ impl Workspace {
             worker,
             state: State::Empty,
         }
+    }
+
+    /// Bytes that activations may take from a forward to its backward; `None` keeps all. Layers
+    /// that do not fit are computed again in the backward: no result changes by a bit.
+    pub fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.budget = bytes;
     }
 
     /// Scores the given positions and keeps the activations for [`Workspace::backward`].
@@ -91,6 +105,7 @@ impl Workspace {
         let config = model.config();
         self.forest = Forest::new(packed, config.vocabulary, config.context);
         self.rotary.cover(config, self.forest.longest());
+        self.plan = ActivationPlan::new(config, packed.token.len(), self.budget);
         forward::trunk(self, model, packed);
         self.state = State::Forwarded { rows: packed.token.len(), scored: scored.row.len() };
         score::forward(self, model, scored)

@@ -1,13 +1,13 @@
 //! The backward of projections with or without an adapter: one place that knows what trains.
 
+use std::slice::ChunksMut;
+
 use crate::{
     adapter::Target,
-    kernel::{Buffer, GradientScratch, product_grad_input},
+    gradients::Gradients,
+    kernel::{Buffer, Numbers, PANEL, ProductScratch, product_grad_input},
     model::Model,
-    train::{
-        activations::{CHUNK, chunks_mut},
-        weights::WeightTask,
-    },
+    train::{activations::chunks_mut, weights::WeightTask},
 };
 
 /// What the gradients of one layer's pairs are made of, per target `[N][rank]`; empty where there
@@ -21,7 +21,6 @@ pub(super) struct Inner {
 }
 
 /// One chunk's rows of [`Inner`].
-#[derive(Default)]
 pub(super) struct InnerChunk<'a> {
     inner: [&'a mut [f32]; Target::ALL.len()],
     d_inner: [&'a mut [f32]; Target::ALL.len()],
@@ -38,18 +37,28 @@ impl Inner {
     }
 
     /// Cut in chunks of rows.
-    pub(super) fn chunks(&mut self, model: &Model, rows: usize) -> Vec<InnerChunk<'_>> {
-        let mut out = Vec::new();
-        out.resize_with(rows.div_ceil(CHUNK), InnerChunk::default);
+    pub(super) fn chunks(&mut self, model: &Model) -> InnerChunks<'_> {
         let rank = model.adapter().map_or(1, |adapter| adapter.settings().rank);
-        for (target, (inner, d_inner)) in self.inner.iter_mut().zip(&mut self.d_inner).enumerate() {
-            let own = chunks_mut(inner, rank).zip(chunks_mut(d_inner, rank));
-            for (chunk, (inner, d_inner)) in out.iter_mut().zip(own) {
-                chunk.inner[target] = inner;
-                chunk.d_inner[target] = d_inner;
-            }
+        InnerChunks {
+            inner: self.inner.each_mut().map(|rows| chunks_mut(rows, rank)),
+            d_inner: self.d_inner.each_mut().map(|rows| chunks_mut(rows, rank)),
         }
-        out
+    }
+}
+
+/// What is left of the chunks.
+pub(super) struct InnerChunks<'a> {
+    inner: [ChunksMut<'a, f32>; Target::ALL.len()],
+    d_inner: [ChunksMut<'a, f32>; Target::ALL.len()],
+}
+
+impl<'a> InnerChunks<'a> {
+    /// The next one; of nothing where there is no pair.
+    pub(super) fn next(&mut self) -> InnerChunk<'a> {
+        InnerChunk {
+            inner: self.inner.each_mut().map(|rows| rows.next().unwrap_or_default()),
+            d_inner: self.d_inner.each_mut().map(|rows| rows.next().unwrap_or_default()),
+        }
     }
 }
 
@@ -60,7 +69,7 @@ impl InnerChunk<'_> {
         (model, layer, target): (&Model, usize, Target),
         dy: &[f32],
         dx: &mut [f32],
-        scratch: &mut GradientScratch,
+        scratch: &mut ProductScratch,
     ) {
         let slot = model.layout.layers[layer].of(target);
         product_grad_input(dy, model.matrix(slot), dx, scratch);
@@ -77,37 +86,45 @@ impl InnerChunk<'_> {
     }
 }
 
-/// A projection whose gradient by its output and whose input are known: `dy` `[N][n]`,
-/// `x` `[N][k]`.
+/// A projection whose gradient by its output and whose input are known.
 pub(super) struct Part<'a> {
-    pub(super) target: Target,
-    pub(super) dy: &'a [f32],
-    pub(super) n: usize,
-    pub(super) x: &'a [f32],
-    pub(super) k: usize,
+    target: Target,
+    /// `[N][n]`
+    dy: (&'a [f32], usize),
+    /// `[N][k]`, along its rows.
+    x: (Numbers<'a>, usize),
 }
 
-/// The gradients of what trains in these projections: their matrices, or their pairs.
-pub(super) fn weight_tasks<'a>(
-    (model, layer): (&Model, usize),
-    parts: impl IntoIterator<Item = Part<'a>>,
-    low: &'a Inner,
-    mut slots: Vec<&'a mut [f32]>,
-) -> Vec<WeightTask<'a>> {
-    let mut tasks = Vec::new();
-    for Part { target, dy, n, x, k } in parts {
+impl<'a> Part<'a> {
+    pub(super) fn new(target: Target, dy: (&'a [f32], usize), x: (Numbers<'a>, usize)) -> Self {
+        Self { target, dy, x }
+    }
+
+    /// The products that fill `dw`: the matrix's gradient, or those of `A` and `B` one behind the
+    /// other; empty where nothing trains here.
+    fn tasks(self, model: &Model, low: &'a Inner, dw: &'a mut [f32]) -> [WeightTask<'a>; 2] {
+        let Self { target, dy, x } = self;
         let Some(adapter) = model.adapter() else {
-            let dw = std::mem::take(&mut slots[model.layout.layers[layer].of(target)]);
-            tasks.push(WeightTask { dy, n, x, k, first: 0, dw });
-            continue;
+            return [WeightTask::new(dy, x, dw), WeightTask::new(dy, x, &mut [])];
         };
-        let Some([a, b]) = adapter.slots_of(layer, target) else { continue };
         let rank = adapter.settings().rank;
         let (inner, d_inner) = (&low.inner[target as usize], &low.d_inner[target as usize]);
-        let dw = std::mem::take(&mut slots[a]);
-        tasks.push(WeightTask { dy: d_inner, n: rank, x, k, first: 0, dw });
-        let dw = std::mem::take(&mut slots[b]);
-        tasks.push(WeightTask { dy, n, x: inner, k: rank, first: 0, dw });
+        let stored = rank.div_ceil(PANEL) * PANEL * x.1;
+        let (da, db) = dw.split_at_mut(stored.min(dw.len()));
+        let inner = (Numbers::F32(inner), rank);
+        [WeightTask::new((d_inner, rank), x, da), WeightTask::new(dy, inner, db)]
     }
-    tasks
+}
+
+/// The gradients of what trains in these projections.
+pub(super) fn weight_tasks<'a, const PARTS: usize>(
+    (model, layer): (&Model, usize),
+    parts: [Part<'a>; PARTS],
+    low: &'a Inner,
+    gradients: &'a mut Gradients,
+) -> impl Iterator<Item = WeightTask<'a>> + Send + use<'a, PARTS> {
+    let ranges = parts.each_ref().map(|part| model.trained_range(layer, part.target));
+    let mut stored = gradients.ranges_mut(ranges).into_iter();
+    let tasks = parts.map(|part| part.tasks(model, low, stored.next().unwrap_or_default()));
+    tasks.into_iter().flatten()
 }

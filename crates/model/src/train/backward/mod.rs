@@ -11,16 +11,16 @@ use self::{
 };
 use super::{
     Packed,
-    activations::{CHUNK, LayerActivations},
+    activations::{CHUNK, Inside},
     attention::Rows,
     attention_grad::{GradRows, HeadGradients, attend_tree_grad},
-    forward::rows_from_heads,
+    forward::{again, lend_spare, rows_from_heads},
     workspace::{Worker, Workspace},
 };
 use crate::{
     attention::Heads,
     gradients::Gradients,
-    kernel::{Buffer, PANEL, add},
+    kernel::{Buffer, Numbers, PANEL, add, pairs},
     model::Model,
 };
 
@@ -42,6 +42,21 @@ pub(in crate::train) struct Flow {
     /// `[chunks][partial width]` sums for norms and biases.
     pub(super) partial: Buffer,
     low: Inner,
+    /// Inputs of products as pairs along the rows, where products read pairs.
+    pub(super) normed_pairs: Buffer<u32>,
+    pub(super) hidden_pairs: Buffer<u32>,
+    pub(super) attended_pairs: Buffer<u32>,
+}
+
+/// Inputs of products along the rows: the pairs where there are any.
+pub(super) fn inputs<'a>(rows: &'a [f32], words: &'a [u32]) -> Numbers<'a> {
+    if words.is_empty() { Numbers::F32(rows) } else { Numbers::Pairs(words) }
+}
+
+/// Pairs of runs of `CHUNK` rows; nothing where products read no pairs.
+pub(super) fn pair_chunks(words: &mut [u32], width: usize) -> std::slice::ChunksMut<'_, u32> {
+    const { assert!(CHUNK.is_multiple_of(2), "pairs do not straddle chunks") };
+    words.chunks_mut(CHUNK / 2 * width)
 }
 
 /// Widths of one chunk's partial sums: norms of the stream, of the heads, biases. None where they
@@ -81,8 +96,17 @@ pub(in crate::train) fn trunk(
     flow.value.resize(rows * kv);
     flow.partial.resize(rows.div_ceil(CHUNK) * partial_width(model));
     flow.low.resize(model, rows);
+    // An adapter's products read no pairs.
+    let words = if model.paired() && model.adapter().is_none() { pairs(rows) } else { 0 };
+    flow.normed_pairs.resize(words * config.hidden);
+    flow.hidden_pairs.resize(words * config.ffn);
+    flow.attended_pairs.resize(words * query);
     for layer in (0..config.layers).rev() {
         workspace.flow.partial.fill(0.0);
+        if workspace.plan.recomputes(layer) {
+            lend_spare(workspace, layer);
+            again(workspace, model, layer, packed.position);
+        }
         feed_forward_rows(workspace, model, layer);
         feed_forward_weights(workspace, model, layer, gradients);
         attention_heads(workspace, model, layer);
@@ -91,6 +115,7 @@ pub(in crate::train) fn trunk(
         if model.adapter().is_none() {
             add_partials(workspace, model, layer, gradients);
         }
+        lend_spare(workspace, layer);
     }
     if model.adapter().is_none() {
         embedding(workspace, model, packed.token, gradients);
@@ -99,7 +124,7 @@ pub(in crate::train) fn trunk(
 
 fn attention_heads(workspace: &mut Workspace, model: &Model, layer: usize) {
     let heads = Heads::new(model.config());
-    let LayerActivations { query, key, value, attended, .. } = &mut workspace.layers[layer];
+    let Inside { query, key, value, attended, .. } = &mut workspace.layers[layer].inside;
     let flow = &mut workspace.flow;
     let count = query.len() / heads.query_width();
     let group = heads.group * heads.dim;
@@ -168,11 +193,10 @@ fn add_partials(workspace: &Workspace, model: &Model, layer: usize, gradients: &
 fn embedding(workspace: &mut Workspace, model: &Model, token: &[u32], gradients: &mut Gradients) {
     let hidden = model.config().hidden;
     let d_stream = &workspace.d_stream;
-    let mut taken = gradients.slots_mut();
-    let all = std::mem::take(&mut taken[model.layout.embedding]);
+    let [all] = gradients.stored_mut([model.layout.embedding]);
     let panels = all.len() / (hidden * PANEL);
     let most = panels.div_ceil(workspace.team.threads());
-    let tasks: Vec<_> = all.chunks_mut(most * hidden * PANEL).enumerate().collect();
+    let tasks = all.chunks_mut(most * hidden * PANEL).enumerate();
     workspace.team.each(tasks, &mut workspace.worker, |_, (index, own)| {
         let first = index * most * PANEL;
         let last = first + own.len() / hidden;

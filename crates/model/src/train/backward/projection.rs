@@ -1,17 +1,18 @@
 //! The projections of a layer, backwards: from queries, keys and values to the layer's input.
 
 use super::{
+    inputs,
     low_rank::{InnerChunk, Part, weight_tasks},
-    partial_width, partial_widths, split,
+    pair_chunks, partial_width, partial_widths, split,
 };
 use crate::{
     adapter::Target,
     gradients::Gradients,
-    kernel::{add, rms_norm, rms_norm_grad},
+    kernel::{add, pair_rows, rms_norm, rms_norm_grad},
     layer::turn,
     model::Model,
     train::{
-        activations::{CHUNK, LayerActivations, chunks, chunks_mut},
+        activations::{CHUNK, Inside, LayerActivations, chunks, chunks_mut},
         weights::run_weights,
         workspace::{Worker, Workspace},
     },
@@ -29,6 +30,8 @@ struct ProjectionTask<'a> {
     d_middle: &'a [f32],
     d_input: &'a mut [f32],
     partial: &'a mut [f32],
+    /// Of `normed`, where products read pairs.
+    pairs: Option<&'a mut [u32]>,
     low: InnerChunk<'a>,
 }
 
@@ -41,21 +44,23 @@ pub(super) fn projection_rows(
     let config = model.config();
     let (hidden, query_width, kv_width) = (config.hidden, config.query_width(), config.kv_width());
     let partial = partial_width(model);
-    let LayerActivations { input, query, key, value, raw_query, raw_key, .. } =
-        &mut workspace.layers[layer];
+    let LayerActivations { input, inside } = &mut workspace.layers[layer];
+    let Inside { query, key, value, raw_query, raw_key, .. } = inside;
     let flow = &mut workspace.flow;
+    let mut words = pair_chunks(&mut flow.normed_pairs, hidden);
+    let mut low = flow.low.chunks(model);
     let mut raw = chunks(raw_query, query_width).zip(chunks(raw_key, kv_width));
     let projected = chunks_mut(query, query_width)
         .zip(chunks_mut(key, kv_width).zip(chunks_mut(value, kv_width)));
     let streams = chunks(&flow.middle, hidden)
         .zip(chunks_mut(&mut workspace.d_stream, hidden))
         .zip(flow.partial.chunks_mut(partial));
-    let tasks: Vec<_> = position
+    let tasks = position
         .chunks(CHUNK)
         .zip(chunks(input, hidden).zip(chunks_mut(&mut flow.normed, hidden)))
         .zip(projected)
-        .zip(streams.zip(flow.low.chunks(model, position.len())))
-        .map(|(((position, (input, normed)), (query, (key, value))), (streams, low))| {
+        .zip(streams)
+        .map(|(((position, (input, normed)), (query, (key, value))), streams)| {
             let ((d_middle, d_input), partial) = streams;
             let raw = raw.next();
             ProjectionTask {
@@ -69,10 +74,10 @@ pub(super) fn projection_rows(
                 d_middle,
                 d_input,
                 partial,
-                low,
+                pairs: words.next(),
+                low: low.next(),
             }
-        })
-        .collect();
+        });
     let rotary = &workspace.rotary;
     workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, mut task| {
         turn(rotary, task.position, task.query, query_width, -1.0);
@@ -121,6 +126,9 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     }
     task.d_input.copy_from_slice(task.d_middle);
     rms_norm_grad(task.input, weight, epsilon, d_normed, task.d_input, input_norm);
+    if let Some(words) = task.pairs.as_deref_mut() {
+        pair_rows(task.normed, config.hidden, words);
+    }
 }
 
 pub(super) fn projection_weights(
@@ -131,14 +139,14 @@ pub(super) fn projection_weights(
 ) {
     let config = model.config();
     let (query_width, kv_width) = (config.query_width(), config.kv_width());
-    let LayerActivations { query, key, value, .. } = &workspace.layers[layer];
-    let (x, k) = (&workspace.flow.normed[..], config.hidden);
+    let Inside { query, key, value, .. } = &workspace.layers[layer].inside;
+    let normed = inputs(&workspace.flow.normed, &workspace.flow.normed_pairs);
+    let x = (normed, config.hidden);
     let parts = [
-        Part { target: Target::Query, dy: query, n: query_width, x, k },
-        Part { target: Target::Key, dy: key, n: kv_width, x, k },
-        Part { target: Target::Value, dy: value, n: kv_width, x, k },
+        Part::new(Target::Query, (query, query_width), x),
+        Part::new(Target::Key, (key, kv_width), x),
+        Part::new(Target::Value, (value, kv_width), x),
     ];
-    let slots = gradients.slots_mut();
-    let tasks = weight_tasks((model, layer), parts, &workspace.flow.low, slots);
+    let tasks = weight_tasks((model, layer), parts, &workspace.flow.low, gradients);
     run_weights(&workspace.team, &mut workspace.worker, tasks);
 }
