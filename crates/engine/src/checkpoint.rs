@@ -1,25 +1,27 @@
 //! What a checkpoint of a run holds: a model folder that other tools load, the optimizer, and the
-//! place in the recipe.
+//! place in the recipe. Where an adapter trains, it holds the adapter as PEFT's folder; the base is
+//! the recipe's, made or read again and compared with the checksum that it had.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stepwell_model::{Model, io};
+use stepwell_model::{Adapter, Model, io};
 use stepwell_store::{
     Checkpoint, Content, Digest, Lineage, Record, RunFolder, keep_last, newest_valid,
     tensors_from_bytes, tensors_to_bytes,
 };
-use stepwell_train::{Codec, Learner, LearnerState};
+use stepwell_train::{Codec, Learner, LearnerState, Reference};
 use stepwell_tree::PolicyVersion;
 
 use crate::error::EngineError;
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{self, Recipe, Stage};
 use crate::session::{Place, Session};
 
 /// Checkpoints kept in a run folder: one to go on from, one in case that one is damaged.
 const KEPT: usize = 2;
 
 const WEIGHTS: &str = "model.safetensors";
+const ADAPTER: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const REFERENCE: &str = "reference.safetensors";
 
@@ -30,12 +32,23 @@ struct State {
     version: u64,
     optimizer_step: u64,
     weights_checksum: String,
+    /// What an adapter sits on; absent where the checkpoint holds all weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<Base>,
+}
+
+/// Weights that a checkpoint does not hold.
+#[derive(Serialize, Deserialize)]
+struct Base {
+    /// The recipe's folder; absent where the weights are made from the recipe's seed.
+    path: Option<String>,
+    checksum: String,
 }
 
 /// Where a run goes on.
 pub(crate) struct Restored {
     pub(crate) place: Place,
-    pub(crate) reference: Option<Model>,
+    pub(crate) reference: Option<Reference>,
     /// Checkpoints that were passed over, and why.
     pub(crate) notes: Vec<String>,
 }
@@ -55,12 +68,16 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
     let (learner, place) = (&session.learner, session.place);
     let number = number(session.recipe, place);
     let state = learner.state();
-    let mut files = folder_files(learner)?;
+    let mut files = match learner.model().adapter() {
+        Some(adapter) => adapter_files(adapter, session.recipe)?,
+        None => folder_files(learner)?,
+    };
     files.push((OPTIMIZER.to_owned(), tensors_to_bytes(&state.optimizer)?));
     if let Some(reference) = &session.reference {
         files.push((REFERENCE.to_owned(), tensors_to_bytes(&tensors(reference))?));
     }
-    let weights = files.iter().find(|(name, _)| name == WEIGHTS).map(|(_, bytes)| bytes.as_slice());
+    let weights = files.iter().find(|(name, _)| [WEIGHTS, ADAPTER].contains(&name.as_str()));
+    let weights = weights.map(|(_, bytes)| bytes.as_slice());
     if why == Occasion::Planned {
         session.record.commit_lineage(&Lineage {
             stage: place.stage as u32,
@@ -74,7 +91,11 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
         place,
         version: state.version.0,
         optimizer_step: state.optimizer_step,
-        weights_checksum: format!("{:016x}", learner.model().checksum()),
+        weights_checksum: shown(learner.model().checksum()),
+        base: learner.model().adapter().map(|_| Base {
+            path: base_path(session.recipe),
+            checksum: shown(learner.model().base_checksum()),
+        }),
     };
     let described = serde_json::to_value(&described).expect("numbers and texts serialise");
     let mut contents: Vec<(&str, Content<'_>)> =
@@ -99,7 +120,7 @@ pub(crate) fn restore(
     record.read().require(&checkpoint.name(), checkpoint.last_commit())?;
     let state = load(&checkpoint, learner)?;
     let reference = match checkpoint.file_names().any(|name| name == REFERENCE) {
-        true => Some(reference(&checkpoint, learner.model())?),
+        true => Some(reference(&checkpoint, learner)?),
         false => None,
     };
     Ok(Restored { place: state.place, reference, notes })
@@ -110,32 +131,74 @@ fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineE
     let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
     let state: State =
         serde_json::from_value(checkpoint.state()?).map_err(|e| wrong(e.to_string()))?;
-    let model = loaded(checkpoint)?.model;
-    let checksum = format!("{:016x}", model.checksum());
-    if checksum != state.weights_checksum {
-        let expected = &state.weights_checksum;
-        return Err(wrong(format!("weights have checksum {checksum}, expected: {expected}")));
-    }
     let optimizer = tensors_from_bytes(&checkpoint.read(OPTIMIZER)?)?;
     let (optimizer_step, version) = (state.optimizer_step, PolicyVersion(state.version));
-    learner.restore(model, LearnerState { optimizer, optimizer_step, version }).map_err(wrong)?;
+    let held = LearnerState { optimizer, optimizer_step, version };
+    match &state.base {
+        None => learner.restore(loaded(checkpoint)?.model, held),
+        Some(base) => {
+            require_base(base, learner.model()).map_err(wrong)?;
+            learner.restore_adapter(adapter(checkpoint, learner.model())?, held)
+        }
+    }
+    .map_err(wrong)?;
+    let (checksum, expected) = (shown(learner.model().checksum()), &state.weights_checksum);
+    if checksum != *expected {
+        return Err(wrong(format!("weights have checksum {checksum}, expected: {expected}")));
+    }
     Ok(state)
 }
 
-fn reference(checkpoint: &Checkpoint, like: &Model) -> Result<Model, EngineError> {
-    let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
-    let mut model = like.clone();
-    for (name, _, numbers) in tensors_from_bytes(&checkpoint.read(REFERENCE)?)? {
-        model.set_parameter(&name, &numbers).map_err(|e| wrong(e.to_string()))?;
+/// An adapter means nothing on other weights than its own.
+fn require_base(base: &Base, model: &Model) -> Result<(), String> {
+    let (got, expected) = (shown(model.base_checksum()), &base.checksum);
+    if got == *expected {
+        return Ok(());
     }
-    Ok(model)
+    let place = match &base.path {
+        Some(path) => format!("the base `{path}`"),
+        None => "the base that the recipe's seed makes".to_owned(),
+    };
+    Err(format!(
+        "{place} has checksum {got}, the adapter was trained on one with checksum {expected}; put \
+         the weights back that the run began with"
+    ))
 }
 
-/// The policy of a checkpoint: weights, tokenizer, template.
+fn adapter(checkpoint: &Checkpoint, model: &Model) -> Result<Adapter, EngineError> {
+    let mut files = Vec::new();
+    for name in checkpoint.file_names().filter(|name| name.starts_with("adapter_")) {
+        files.push((name.to_owned(), checkpoint.read(name)?));
+    }
+    let read = io::adapter_from_bytes(&files, model.config());
+    let wrong = |e: io::IoError| EngineError::Input(format!("{}: {e}", checkpoint.name()));
+    Ok(read.map_err(wrong)?.adapter)
+}
+
+fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, EngineError> {
+    let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
+    let mut reference = Reference::of(learner.model());
+    for (name, _, numbers) in tensors_from_bytes(&checkpoint.read(REFERENCE)?)? {
+        reference.set_parameter(&name, &numbers).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(reference)
+}
+
+/// The policy of a checkpoint: weights, tokenizer, template. `base` gives the recipe's model with
+/// a fresh adapter; it is asked only where the checkpoint holds an adapter.
 ///
 /// # Errors
-/// Where a file is missing or damaged.
-pub fn policy(checkpoint: &Checkpoint, threads: usize) -> Result<Learner, EngineError> {
+/// Where a file is missing or damaged, or the base is not the adapter's.
+pub fn policy(
+    checkpoint: &Checkpoint,
+    base: impl FnOnce() -> Result<Learner, EngineError>,
+    threads: usize,
+) -> Result<Learner, EngineError> {
+    if checkpoint.file_names().any(|name| name == ADAPTER) {
+        let mut learner = base()?;
+        load(checkpoint, &mut learner)?;
+        return Ok(learner);
+    }
     let loaded = loaded(checkpoint)?;
     let codec = Codec::new(loaded.tokenizer, loaded.template)
         .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))?;
@@ -151,7 +214,7 @@ fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {
     io::from_bytes(&files).map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))
 }
 
-/// The policy as the files of a Hugging Face folder.
+/// The policy as the files of a Hugging Face folder, an adapter merged into its base.
 ///
 /// # Errors
 /// Where a file cannot be made.
@@ -161,14 +224,39 @@ pub fn folder_files(learner: &Learner) -> Result<Vec<(String, Vec<u8>)>, EngineE
         .map_err(|e| EngineError::Input(e.to_string()))
 }
 
-fn tensors(model: &Model) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let views = model.parameters();
+/// The adapter as the files of PEFT's folder.
+///
+/// # Errors
+/// Where a file cannot be made.
+pub fn adapter_files(
+    adapter: &Adapter,
+    recipe: &Recipe,
+) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+    io::adapter_bytes(adapter, base_path(recipe).as_deref())
+        .map_err(|e| EngineError::Input(e.to_string()))
+}
+
+/// The folder of the base; `None` where the seed makes it.
+fn base_path(recipe: &Recipe) -> Option<String> {
+    match &recipe.model {
+        recipe::Model::Path(path) => Some(path.clone()),
+        recipe::Model::Scratch(_) => None,
+    }
+}
+
+/// A checksum as `state.json` has it.
+fn shown(checksum: u64) -> String {
+    format!("{checksum:016x}")
+}
+
+fn tensors(reference: &Reference) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let views = reference.parameters();
     views.iter().map(|v| (v.name().to_owned(), v.shape().to_vec(), v.to_row_major())).collect()
 }
 
-/// Bytes that one checkpoint of a model takes: weights and two moments.
+/// Bytes that one checkpoint of a model takes: what trains and its two moments.
 pub fn bytes(model: &Model) -> u64 {
-    model.parameter_count() as u64 * 12 + (1 << 20)
+    model.trained_count() as u64 * 12 + (1 << 20)
 }
 
 /// Steps of the whole recipe before a place. The end of a stage and the last step before it are

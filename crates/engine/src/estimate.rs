@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use stepwell_methods::Needs;
+use stepwell_model::ActivationPlan;
 use stepwell_train::Learner;
 use stepwell_tree::Policy as _;
 
@@ -13,12 +14,14 @@ use crate::recipe::{Evaluate, Recipe, Rl, Split, Stage};
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Estimate {
-    /// Numbers in the model.
+    /// Numbers in the model, an adapter's included.
     pub parameters: usize,
-    /// Weights, gradients and two moments, and the reference where a stage compares with one.
+    /// Numbers that train.
+    pub trained: usize,
+    /// Weights, gradients and two moments of what trains, and the reference where a stage compares with one.
     pub state_bytes: f64,
     /// What the largest micro-batch keeps for its backward.
-    pub activation_bytes: f64,
+    pub activations: ActivationPlan,
     /// Keys and values of the largest forest while it is sampled.
     pub cache_bytes: f64,
     /// The checkpoints that are kept, and the one being written.
@@ -54,7 +57,7 @@ const EVALUATED_AT_ONCE: usize = 256;
 pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estimate {
     let model = learner.model();
     let config = model.config();
-    let parameters = model.parameter_count();
+    let (parameters, trained_parameters) = (model.parameter_count(), model.trained_count());
     let prompt = prompt_tokens(problem, learner);
     let mut micro_batch = 0usize;
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
@@ -71,7 +74,7 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 micro_batch = micro_batch.max(rl.microbatch_tokens);
                 let Needs { token_columns, .. } = rl.objective.needs();
                 if token_columns.contains(&"reference_logprob") {
-                    reference = 4.0 * parameters as f64;
+                    reference = 4.0 * trained_parameters as f64;
                 }
                 rl_work(rl, recipe, prompt, config.context)
             }
@@ -83,14 +86,14 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
         cached = cached.max(work.cached);
     }
     let kv = 2 * config.layers * config.kv_heads * config.head_dim;
-    let query = config.heads * config.head_dim;
-    let layer =
-        3 * config.hidden + 3 * query + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
+    let budget = recipe.compute.activation_bytes();
+    let activations = ActivationPlan::new(config, micro_batch, budget);
     let speed = tokens_per_second(learner);
     Estimate {
         parameters,
-        state_bytes: 16.0 * parameters as f64 + reference,
-        activation_bytes: (4 * micro_batch * layer * config.layers) as f64,
+        trained: trained_parameters,
+        state_bytes: 4.0 * parameters as f64 + 12.0 * trained_parameters as f64 + reference,
+        activations,
         cache_bytes: 4.0 * kv as f64 * cached,
         checkpoint_bytes: 3.0 * checkpoint::bytes(model) as f64,
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,

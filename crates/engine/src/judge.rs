@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use stepwell_store::{Checkpoint, RunFolder, newest_valid};
+use stepwell_train::Learner;
 use stepwell_tree::{Key, Purpose};
 
 use crate::checkpoint;
@@ -27,13 +28,12 @@ pub fn judge(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Evaluation>, EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
-    let name = path.join("recipe.toml").display().to_string();
-    let checked = Recipe::parse(folder.recipe(), &name).map_err(EngineError::Recipe)?;
-    let mut recipe = checked.recipe;
+    let mut recipe = own_recipe(&folder)?;
     recipe.stage = settings.iter().cloned().map(Stage::Evaluate).collect();
     let problem = Problem::build(&recipe)?;
     let newest = whole(&folder, number)?;
-    let learner = checkpoint::policy(&newest, threads)?;
+    let base = || problem.learner(&recipe, threads);
+    let learner = checkpoint::policy(&newest, base, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
     Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
@@ -42,15 +42,44 @@ pub fn judge(
 /// Files by name.
 pub type Files = Vec<(String, Vec<u8>)>;
 
-/// The newest policy of a run as the files of a Hugging Face folder, and the checkpoint's name.
+/// The newest policy of a run as the files of a Hugging Face folder, and the checkpoint's name. An
+/// adapter is merged into its base.
 ///
 /// # Errors
 /// As [`judge`].
 pub fn newest_policy(path: &Path) -> Result<(String, Files), EngineError> {
+    let (name, learner, _) = newest_learner(path)?;
+    Ok((name, checkpoint::folder_files(&learner)?))
+}
+
+/// The newest adapter of a run as the files of PEFT's folder, and the checkpoint's name.
+///
+/// # Errors
+/// As [`judge`], and where the run trains all weights.
+pub fn newest_adapter(path: &Path) -> Result<(String, Files), EngineError> {
+    let (name, learner, recipe) = newest_learner(path)?;
+    let adapter = learner.model().adapter().ok_or_else(|| {
+        EngineError::Input(format!(
+            "{} has no adapter: its recipe has no `[model.lora]`; export the model as \
+             `huggingface`",
+            path.display()
+        ))
+    })?;
+    Ok((name, checkpoint::adapter_files(adapter, &recipe)?))
+}
+
+fn newest_learner(path: &Path) -> Result<(String, Learner, Recipe), EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
+    let recipe = own_recipe(&folder)?;
     let newest = whole(&folder, None)?;
-    let files = checkpoint::folder_files(&checkpoint::policy(&newest, 1)?)?;
-    Ok((newest.name(), files))
+    let base = || Problem::build(&recipe)?.learner(&recipe, 1);
+    let learner = checkpoint::policy(&newest, base, 1)?;
+    Ok((newest.name(), learner, recipe))
+}
+
+fn own_recipe(folder: &RunFolder) -> Result<Recipe, EngineError> {
+    let name = folder.path().join("recipe.toml").display().to_string();
+    Ok(Recipe::parse(folder.recipe(), &name).map_err(EngineError::Recipe)?.recipe)
 }
 
 /// The checkpoint of this number, or the newest that verifies.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use stepwell_env::demonstrations;
 use stepwell_env::tasks;
-use stepwell_model::Model;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
 use stepwell_model::tokenizer::{Tokenizer, words_of};
+use stepwell_model::{Adapter, Model};
 use stepwell_train::{Codec, Learner};
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
@@ -102,12 +102,13 @@ impl Problem {
         Ok(loaded.demonstrations)
     }
 
-    /// The model of the recipe with a codec, at version 0.
+    /// The model of the recipe with a codec, at version 0; with a fresh adapter where the recipe
+    /// has one.
     ///
     /// # Errors
     /// Where the model's folder or file is wrong or its template cannot be used.
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
-        let (model, tokenizer, template) = match &recipe.model {
+        let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
                 let loaded = io::load(Path::new(path)).map_err(input)?;
                 (loaded.model, loaded.tokenizer, loaded.template)
@@ -123,8 +124,15 @@ impl Problem {
                 (Model::random(config, recipe.seed), tokenizer, Some(ChatTemplate::plain()))
             }
         };
+        if let Some(lora) = &recipe.lora {
+            let adapter = Adapter::new(model.config(), lora.settings(), recipe.seed);
+            model.attach(adapter).map_err(input)?;
+        }
+        model.set_precision(recipe.compute.precision.of_model());
         let codec = Codec::new(tokenizer, template).map_err(input)?;
-        Ok(Learner::new(model, codec, threads))
+        let mut learner = Learner::new(model, codec, threads);
+        learner.set_activation_budget(recipe.compute.activation_bytes());
+        Ok(learner)
     }
 
     /// Every word that prompts, answers and results of this problem can hold; for the user's own

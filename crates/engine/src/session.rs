@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use stepwell_model::Model;
 use stepwell_store::{Evaluation as StoredEvaluation, Record, RunFolder};
-use stepwell_train::Learner;
+use stepwell_train::{Learner, Reference};
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
 use crate::checkpoint::{self, Occasion};
@@ -42,7 +41,7 @@ pub(crate) struct Session<'a> {
     pub(crate) record: Record,
     pub(crate) learner: Learner,
     /// The weights as the stage found them, where its objective compares with them.
-    pub(crate) reference: Option<Model>,
+    pub(crate) reference: Option<Reference>,
     pub(crate) place: Place,
     pub(crate) observer: &'a mut dyn Observer,
 }

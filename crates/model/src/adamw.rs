@@ -5,7 +5,7 @@ use crate::{
     gradients::Gradients,
     kernel::{Buffer, PANEL, adamw_update, adamw_update_split, pairs},
     model::Model,
-    parameters::{Layout, Slot},
+    parameters::Slot,
     team::Team,
     weights::{Split, Weights},
 };
@@ -26,10 +26,10 @@ pub struct AdamWSettings {
     pub weight_decay: f64,
 }
 
-/// First and second moments in the layout of the weights, and the number of updates made.
+/// First and second moments in the layout of the weights that train, and the number of updates made.
 #[derive(Clone)]
 pub struct AdamW {
-    layout: Layout,
+    slots: Vec<Slot>,
     first: Buffer,
     second: Buffer,
     step: u64,
@@ -44,9 +44,15 @@ impl AdamW {
     /// Moments of zero.
     #[must_use]
     pub fn new(model: &Model) -> Self {
-        let layout = model.layout.clone();
-        let first = Buffer::zeros(layout.stored);
-        Self { second: first.clone(), first, layout, step: 0, team: Team::new(1) }
+        let slots = model.trained_slots().to_vec();
+        let first = Buffer::zeros(Slot::stored_in(&slots));
+        Self { second: first.clone(), first, slots, step: 0, team: Team::new(1) }
+    }
+
+    /// Numbers in memory, both moments and padding included.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.first.len() + self.second.len()
     }
 
     /// Updates made so far.
@@ -55,7 +61,7 @@ impl AdamW {
         self.step
     }
 
-    /// One update of every weight; `threads` changes no bit.
+    /// One update of every weight that trains; `threads` changes no bit.
     ///
     /// # Panics
     /// If `model` or `gradients` are of another shape.
@@ -66,20 +72,25 @@ impl AdamW {
         settings: &AdamWSettings,
         threads: usize,
     ) {
-        assert_eq!(model.layout.stored, self.first.len(), "the moments are of another model");
+        let trained = Slot::stored_in(model.trained_slots());
+        assert_eq!(trained, self.first.len(), "the moments are of another model");
         assert_eq!(gradients.arena.len(), self.first.len(), "the gradients are of another model");
         self.step += 1;
         if self.team.threads() != threads.max(1) {
             self.team = Team::new(threads);
         }
+        let weights = match &mut model.adapter {
+            Some(adapter) => &mut adapter.weights,
+            None => &mut model.weights,
+        };
         // A vector of nothing takes no memory.
         let mut nothing = vec![(); self.team.threads()];
-        for slot in &self.layout.slots {
+        for slot in &self.slots {
             let update = Update::new(settings, self.step, slot.is_matrix());
             let range = slot.range();
             let moments = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
             let gradient = &gradients.arena[range];
-            match &mut model.weights {
+            match &mut *weights {
                 Weights::F32(arena) => {
                     let weight = &mut arena[slot.range()];
                     plain(&self.team, &mut nothing, &update, (weight, moments, gradient));
@@ -100,7 +111,7 @@ impl AdamW {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let moments = [("m", &self.first), ("v", &self.second)];
         let tensor = |prefix: &str, arena: &Buffer| -> Vec<_> {
-            let slots = self.layout.slots.iter();
+            let slots = self.slots.iter();
             slots
                 .map(|slot| (format!("{prefix}.{}", slot.name), slot.shape(), slot.read(arena)))
                 .collect()
@@ -119,7 +130,7 @@ impl AdamW {
     ) -> Result<(), ModelError> {
         let mut restored = [Buffer::zeros(self.first.len()), Buffer::zeros(self.first.len())];
         for (prefix, arena) in ["m", "v"].into_iter().zip(&mut restored) {
-            for slot in &self.layout.slots {
+            for slot in &self.slots {
                 let name = format!("{prefix}.{}", slot.name);
                 let Some((_, _, values)) = tensors.iter().find(|(known, ..)| *known == name) else {
                     return Err(ModelError::MissingTensor { name });

@@ -25,4 +25,24 @@ pub enum ModelError {
         /// The tensor's name.
         name: String,
     },
+    /// An adapter was made for a model with another number of layers.
+    #[error("the adapter is for another model: got {got} layers, the model has {expected} layers")]
+    AdapterLayers {
+        /// Layers of the adapter.
+        got: usize,
+        /// Layers of the model.
+        expected: usize,
+    },
+    /// An adapter was made for a model with other widths.
+    #[error(
+        "the adapter is for another model: `{name}` has shape {got:?}, the model needs {expected:?}"
+    )]
+    AdapterShape {
+        /// The parameter's name.
+        name: String,
+        /// The adapter's shape.
+        got: Vec<usize>,
+        /// The shape that fits the model.
+        expected: Vec<usize>,
+    },
 }

@@ -1,26 +1,29 @@
-//! Gradients in the layout of the weights.
+//! Gradients in the layout of the weights that train.
+
+use std::ops::Range;
 
 use crate::{
     kernel::{Buffer, square_sum},
     model::Model,
-    parameters::{Layout, Slot},
+    parameters::Slot,
 };
 
 /// Numbers whose squares are summed together.
 const RUN: usize = 1 << 14;
 
-/// One number per weight, accumulated in place.
+/// One number per weight that trains, accumulated in place. Frozen weights have none.
 #[derive(Clone)]
 pub struct Gradients {
-    pub(crate) layout: Layout,
+    pub(crate) slots: Vec<Slot>,
     pub(crate) arena: Buffer,
 }
 
 impl Gradients {
-    /// Zeros, one per weight of `model`.
+    /// Zeros, one per weight of `model` that trains.
     #[must_use]
     pub fn zeros_like(model: &Model) -> Self {
-        Self { layout: model.layout.clone(), arena: Buffer::zeros(model.layout.stored) }
+        let slots = model.trained_slots().to_vec();
+        Self { arena: Buffer::zeros(Slot::stored_in(&slots)), slots }
     }
 
     /// Sets every gradient to zero.
@@ -45,13 +48,19 @@ impl Gradients {
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
         let broken = |slot: &&Slot| self.arena[slot.range()].iter().any(|value| !value.is_finite());
-        self.layout.slots.iter().find(broken).map(|slot| slot.name.clone())
+        self.slots.iter().find(broken).map(|slot| slot.name.clone())
     }
 
-    /// One parameter's gradient in row-major order; `None` for an unknown name.
+    /// Numbers in memory, padding included.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// One parameter's gradient in row-major order; `None` for an unknown name or a frozen one.
     #[must_use]
     pub fn to_row_major(&self, name: &str) -> Option<Vec<f32>> {
-        self.layout.find(name).map(|slot| slot.read(&self.arena))
+        self.slots.iter().find(|slot| slot.name == name).map(|slot| slot.read(&self.arena))
     }
 
     /// The stored values of some slots, all of them different.
@@ -59,13 +68,20 @@ impl Gradients {
         &mut self,
         slots: [usize; SLOTS],
     ) -> [&mut [f32]; SLOTS] {
-        let ranges = slots.map(|slot| self.layout.slots[slot].range());
+        self.ranges_mut(slots.map(|slot| self.slots[slot].range()))
+    }
+
+    /// The stored values in some ranges, whole slots each; empty ranges are empty.
+    pub(crate) fn ranges_mut<const RANGES: usize>(
+        &mut self,
+        ranges: [Range<usize>; RANGES],
+    ) -> [&mut [f32]; RANGES] {
         self.arena.get_disjoint_mut(ranges).expect("slots do not overlap")
     }
 
     /// The values of a norm or bias.
     pub(crate) fn vector_mut(&mut self, slot: usize) -> &mut [f32] {
-        let slot = &self.layout.slots[slot];
+        let slot = &self.slots[slot];
         &mut self.arena[slot.offset..slot.offset + slot.count()]
     }
 }

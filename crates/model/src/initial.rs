@@ -49,6 +49,12 @@ fn normal(seed: u64, parameter: u64, element: u64) -> f64 {
     (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos()
 }
 
+/// Uniform in (-1, 1], centred; another stream than the normals of the same seed.
+pub(crate) fn symmetric(seed: u64, parameter: u64, element: u64) -> f64 {
+    let key = mix(mix(seed ^ 0x6c_6f_72_61).wrapping_add(parameter));
+    2.0 * uniform(mix(key.wrapping_add(element))) - 1.0
+}
+
 /// In (0, 1]: zero would have no logarithm.
 fn uniform(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64

@@ -4,6 +4,7 @@
 //! over columns of outputs, so that weights are read once whatever the number of rows.
 
 use crate::{
+    adapter::{DeltaScratch, Target, add_deltas},
     kernel::{
         Buffer, Numbers, Panels, add, columns, pair_columns, pairs, product_columns, rms_norm,
         rotate, swiglu,
@@ -121,6 +122,8 @@ pub(crate) struct LayerScratch {
     narrow: Inputs,
     /// Of the gated layer.
     wide: Inputs,
+    /// Of the adapter.
+    delta: DeltaScratch,
 }
 
 /// `y = x Wᵀ` for each pair of matrix and output, the columns of all outputs shared by the team.
@@ -178,7 +181,8 @@ pub(crate) fn before_attention(
     let config = model.config();
     let slots = model.layout.layers[layer];
     let hidden = config.hidden;
-    let normed = &mut scratch.narrow;
+    let LayerScratch { narrow: normed, delta, .. } = scratch;
+    let pair = |target| model.pair(layer, target);
     normed.resize(position.len(), hidden, model.paired());
     norm_rows(team, model, slots.input_norm, input, normed);
     let outputs = [
@@ -187,6 +191,12 @@ pub(crate) fn before_attention(
         (model.matrix(slots.value), &mut *out.value),
     ];
     products(team, normed.numbers(), outputs);
+    let outputs = [
+        (pair(Target::Query), &mut *out.query),
+        (pair(Target::Key), &mut *out.key),
+        (pair(Target::Value), &mut *out.value),
+    ];
+    add_deltas(team, normed.rows(), outputs, delta);
     let (query, kv) = (config.query_width(), config.kv_width());
     let mut raw = out.raw_query.chunks_mut(ROWS * query).zip(out.raw_key.chunks_mut(ROWS * kv));
     let tasks = position
@@ -247,9 +257,11 @@ pub(crate) fn after_attention(
     let slots = model.layout.layers[layer];
     let (hidden, query, ffn) = (config.hidden, config.query_width(), config.ffn);
     let rows = input.len() / hidden;
-    let LayerScratch { narrow, wide } = scratch;
+    let LayerScratch { narrow, wide, delta } = scratch;
+    let pair = |target| model.pair(layer, target);
     let seen = narrow.hold(team, attended, query, paired);
     products(team, seen, [(model.matrix(slots.output), &mut *out.middle)]);
+    add_deltas(team, attended, [(pair(Target::Output), &mut *out.middle)], delta);
     narrow.resize(rows, hidden, paired);
     let norm = (model.vector(slots.ffn_norm), config.norm_epsilon as f32);
     let tasks = out.middle.chunks_mut(ROWS * hidden).zip(input.chunks(ROWS * hidden));
@@ -261,6 +273,8 @@ pub(crate) fn after_attention(
     let gates =
         [(model.matrix(slots.gate), &mut *out.gate), (model.matrix(slots.up), &mut *out.up)];
     products(team, narrow.numbers(), gates);
+    let gates = [(pair(Target::Gate), &mut *out.gate), (pair(Target::Up), &mut *out.up)];
+    add_deltas(team, narrow.rows(), gates, delta);
     let Some(output) = out.output.as_deref_mut() else { return };
     wide.resize(rows, ffn, paired);
     let gates = out.gate.chunks(ROWS * ffn).zip(out.up.chunks(ROWS * ffn));
@@ -269,6 +283,7 @@ pub(crate) fn after_attention(
         to.pack();
     });
     products(team, wide.numbers(), [(model.matrix(slots.down), &mut *output)]);
+    add_deltas(team, wide.rows(), [(pair(Target::Down), &mut *output)], delta);
     let tasks = output.chunks_mut(ROWS * hidden).zip(out.middle.chunks(ROWS * hidden));
     team.run(tasks, |(output, middle)| add(output, middle));
 }

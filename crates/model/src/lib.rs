@@ -6,6 +6,7 @@
 //! threads and any vector unit.
 
 mod adamw;
+mod adapter;
 mod attention;
 mod config;
 mod decode;
@@ -30,6 +31,7 @@ mod train;
 mod weights;
 
 pub use adamw::{AdamW, AdamWSettings};
+pub use adapter::{Adapter, LoraSettings, Target};
 pub use config::{Config, Family, RopeScaling};
 pub use decode::{Decoder, Finished, Halt, Prefix, SampleRequest, Sampling, StopCause};
 pub use error::ModelError;

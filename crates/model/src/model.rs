@@ -1,6 +1,9 @@
 //! A model: its shape and its weights.
 
+use std::ops::Range;
+
 use crate::{
+    adapter::{Adapter, Pair, Target},
     config::Config,
     error::ModelError,
     initial,
@@ -10,11 +13,14 @@ use crate::{
 };
 
 /// Configuration and parameters; each parameter is an `f32`, whatever precision products read.
+///
+/// With an adapter attached, its parameters train and all others are frozen.
 #[derive(Clone)]
 pub struct Model {
     config: Config,
     pub(crate) layout: Layout,
     pub(crate) weights: Weights,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 impl std::fmt::Debug for Model {
@@ -30,7 +36,11 @@ pub struct ParameterView<'a> {
     weights: &'a Weights,
 }
 
-impl ParameterView<'_> {
+impl<'a> ParameterView<'a> {
+    pub(crate) fn new(slot: &'a Slot, weights: &'a Weights) -> Self {
+        Self { slot, weights }
+    }
+
     /// The Hugging Face name, such as `model.layers.0.self_attn.q_proj.weight`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -73,7 +83,7 @@ impl Model {
         }
         let layout = Layout::new(&config);
         let weights = Weights::zeros(&layout, Precision::F32);
-        Self { config, layout, weights }
+        Self { config, layout, weights, adapter: None }
     }
 
     /// The shape.
@@ -101,11 +111,68 @@ impl Model {
         self.weights = weights;
     }
 
-    /// Every parameter, in a fixed order.
+    /// Freezes every weight and puts an adapter beside them, in place of one that was there.
+    ///
+    /// # Errors
+    /// If the adapter is for a model of another shape; nothing has then changed.
+    pub fn attach(&mut self, adapter: Adapter) -> Result<(), ModelError> {
+        adapter.require_fit(&self.config)?;
+        self.adapter = Some(adapter);
+        Ok(())
+    }
+
+    /// Takes the adapter away: what is left computes what the model did before it was attached,
+    /// and all of it trains.
+    pub fn detach(&mut self) -> Option<Adapter> {
+        self.adapter.take()
+    }
+
+    /// The adapter, if there is one.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// A model without an adapter that computes the same, to rounding.
+    #[must_use]
+    pub fn merged(&self) -> Model {
+        let mut merged = self.clone();
+        if let Some(adapter) = merged.detach() {
+            adapter.merge_into(&mut merged).expect("it fitted when it was attached");
+        }
+        merged
+    }
+
+    /// Every parameter, in a fixed order; those of an adapter come last.
     #[must_use]
     pub fn parameters(&self) -> Vec<ParameterView<'_>> {
-        let view = |slot| ParameterView { slot, weights: &self.weights };
+        let mut views = self.base_parameters();
+        views.extend(self.adapter.iter().flat_map(Adapter::parameters));
+        views
+    }
+
+    /// Every parameter that is not an adapter's, in a fixed order.
+    #[must_use]
+    pub fn base_parameters(&self) -> Vec<ParameterView<'_>> {
+        let view = |slot| ParameterView::new(slot, &self.weights);
         self.layout.slots.iter().map(view).collect()
+    }
+
+    /// The slots that train: an adapter's, or all.
+    pub(crate) fn trained_slots(&self) -> &[Slot] {
+        self.adapter.as_ref().map_or(&self.layout.slots, |adapter| &adapter.slots)
+    }
+
+    /// Where the gradients of one projection lie among those of all slots that train: of its
+    /// matrix, or of its pair; empty where it has none.
+    pub(crate) fn trained_range(&self, layer: usize, target: Target) -> Range<usize> {
+        let slots = self.trained_slots();
+        match &self.adapter {
+            None => slots[self.layout.layers[layer].of(target)].range(),
+            Some(adapter) => adapter
+                .slots_of(layer, target)
+                .map_or(0..0, |[a, b]| slots[a].range().start..slots[b].range().end),
+        }
     }
 
     /// Replaces one parameter by row-major values.
@@ -113,10 +180,10 @@ impl Model {
     /// # Errors
     /// If the name is unknown or the number of values is not that of the shape.
     pub fn set_parameter(&mut self, name: &str, row_major: &[f32]) -> Result<(), ModelError> {
-        let slot = self
-            .layout
-            .find(name)
-            .ok_or_else(|| ModelError::UnknownParameter { name: name.to_owned() })?;
+        let Some(slot) = self.layout.find(name) else {
+            let unknown = || ModelError::UnknownParameter { name: name.to_owned() };
+            return self.adapter.as_mut().ok_or_else(unknown)?.set_parameter(name, row_major);
+        };
         if row_major.len() != slot.count() {
             return Err(ModelError::WrongSize {
                 name: name.to_owned(),
@@ -128,37 +195,47 @@ impl Model {
         Ok(())
     }
 
-    /// Values of all parameters together; a tied head counts once.
+    /// Values of all parameters together, those of an adapter included; a tied head counts once.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.layout.slots.iter().map(Slot::count).sum()
+        let base: usize = self.layout.slots.iter().map(Slot::count).sum();
+        base + self.adapter.as_ref().map_or(0, Adapter::parameter_count)
+    }
+
+    /// Values that train: those of the adapter, or all.
+    #[must_use]
+    pub fn trained_count(&self) -> usize {
+        self.trained_slots().iter().map(Slot::count).sum()
     }
 
     /// The name of the first parameter that holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {
-        let broken = |slot: &&Slot| {
-            let mut found = false;
-            self.weights.each_stored(slot, |value| found |= !value.is_finite());
-            found
-        };
-        self.layout.slots.iter().find(broken).map(|slot| slot.name.clone())
+        let adapter = || self.adapter.as_ref().map(|own| (&own.slots[..], &own.weights));
+        let (slots, weights) = (&self.layout.slots, &self.weights);
+        first_non_finite(slots, weights)
+            .or_else(|| adapter().and_then(|(slots, weights)| first_non_finite(slots, weights)))
     }
 
-    /// A hash of every weight's bits in order: equal weights, equal number, on every machine and
-    /// in every precision.
+    /// A hash of every weight's bits in order, an adapter's included: equal weights, equal number,
+    /// on every machine and in every precision.
     ///
     /// It notices accidents, not adversaries.
     #[must_use]
     pub fn checksum(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for slot in &self.layout.slots {
-            self.weights.each_stored(slot, |value| {
-                hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
-                hash ^= hash >> 29;
-            });
-        }
-        hash
+        let base = self.base_checksum();
+        self.adapter.as_ref().map_or(base, |own| hashed(base, &own.slots, &own.weights))
+    }
+
+    /// As [`Model::checksum`], of the weights that are not an adapter's.
+    #[must_use]
+    pub fn base_checksum(&self) -> u64 {
+        hashed(0xcbf2_9ce4_8422_2325, &self.layout.slots, &self.weights)
+    }
+
+    /// What the adapter has beside one projection.
+    pub(crate) fn pair(&self, layer: usize, target: Target) -> Option<Pair<'_>> {
+        self.adapter.as_ref()?.pair(layer, target)
     }
 
     pub(crate) fn matrix(&self, slot: usize) -> Panels<'_> {
@@ -173,6 +250,26 @@ impl Model {
     pub(crate) fn paired(&self) -> bool {
         self.precision() == Precision::Bf16
     }
+}
+
+/// Takes the values of more slots into a hash.
+fn hashed(mut hash: u64, slots: &[Slot], weights: &Weights) -> u64 {
+    for slot in slots {
+        weights.each_stored(slot, |value| {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
+            hash ^= hash >> 29;
+        });
+    }
+    hash
+}
+
+fn first_non_finite(slots: &[Slot], weights: &Weights) -> Option<String> {
+    let broken = |slot: &&Slot| {
+        let mut found = false;
+        weights.each_stored(slot, |value| found |= !value.is_finite());
+        found
+    };
+    slots.iter().find(broken).map(|slot| slot.name.clone())
 }
 
 #[cfg(test)]

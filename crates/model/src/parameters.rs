@@ -5,6 +5,7 @@
 //! and stay zero, because their gradients are.
 
 use crate::{
+    adapter::Target,
     config::{Config, Family},
     kernel::{LANES, PANEL, pairs},
 };
@@ -63,6 +64,11 @@ impl Slot {
             Kind::Matrix { rows, columns } => vec![rows, columns],
             Kind::Vector { length } => vec![length],
         }
+    }
+
+    /// Floats of the arena of slots that lie one behind the other.
+    pub(crate) fn stored_in(slots: &[Slot]) -> usize {
+        slots.last().map_or(0, |last| last.range().end)
     }
 
     pub(crate) fn range(&self) -> std::ops::Range<usize> {
@@ -129,6 +135,21 @@ pub(crate) struct LayerSlots {
     pub(crate) gate: usize,
     pub(crate) up: usize,
     pub(crate) down: usize,
+}
+
+impl LayerSlots {
+    /// The matrix of a projection.
+    pub(crate) fn of(&self, target: Target) -> usize {
+        match target {
+            Target::Query => self.query,
+            Target::Key => self.key,
+            Target::Value => self.value,
+            Target::Output => self.output,
+            Target::Gate => self.gate,
+            Target::Up => self.up,
+            Target::Down => self.down,
+        }
+    }
 }
 
 /// The slots of a model, in the order of their names' first use.

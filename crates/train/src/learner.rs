@@ -1,10 +1,10 @@
 //! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
 
-use stepwell_model::{AdamW, Gradients, Model, Workspace};
+use stepwell_model::{AdamW, Adapter, Gradients, Model, Workspace};
 use stepwell_tree::{PolicyVersion, StepTree};
 
 use crate::batch::REFERENCE;
-use crate::{Codec, LocalPolicy, micro_batches};
+use crate::{Codec, LocalPolicy, Reference, micro_batches};
 
 /// The local model as something that can be trained.
 pub struct Learner {
@@ -42,6 +42,12 @@ impl Learner {
         }
     }
 
+    /// Bytes that activations may take from a forward to its backward; `None` keeps all. Changes
+    /// no result.
+    pub fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.workspace.set_activation_budget(bytes);
+    }
+
     /// The weights.
     pub fn model(&self) -> &Model {
         &self.model
@@ -75,40 +81,29 @@ impl Learner {
     pub fn fill_reference(
         &mut self,
         forest: &mut [StepTree],
-        reference: &Model,
+        reference: &Reference,
         temperature: f32,
         tokens_max: usize,
     ) {
-        for tree in forest.iter_mut() {
-            let column = self.score(tree, reference, temperature, tokens_max);
-            tree.token_column.insert(REFERENCE.to_owned(), column);
-        }
-    }
-
-    /// `[T]` log-probs of a tree's sampled tokens under `model`; 0 where nothing was sampled.
-    fn score(
-        &mut self,
-        tree: &StepTree,
-        model: &Model,
-        temperature: f32,
-        tokens_max: usize,
-    ) -> Vec<f32> {
-        let mut all = stepwell_tree::Credit::none(tree.len());
-        for (credit, origin) in all.step.iter_mut().zip(&tree.origin) {
-            *credit = origin.is_policy().then_some(0.0);
-        }
-        // Weights carry the arena index of each trained token through the packing.
-        let place: Vec<f64> = (0..tree.token.len()).map(|t| t as f64).collect();
-        let mut column = vec![0.0; tree.token.len()];
-        let tree = std::slice::from_ref(tree);
-        for batch in micro_batches(tree, &[all], &[place], tokens_max) {
-            let (packed, scored) = (batch.packed(), batch.scored(temperature));
-            let scores = self.workspace.forward(model, &packed, &scored);
-            for (at, logprob) in batch.weight.iter().zip(&scores.logprob) {
-                column[*at as usize] = *logprob;
+        let Learner { model: own, workspace, .. } = self;
+        let mut fill = |model: &Model| {
+            for tree in forest.iter_mut() {
+                let column = score(workspace, tree, model, (temperature, tokens_max));
+                tree.token_column.insert(REFERENCE.to_owned(), column);
+            }
+        };
+        match reference {
+            Reference::Weights(model) => fill(model),
+            Reference::Adapter(frozen) => {
+                let policy = own.detach();
+                own.attach((**frozen).clone()).expect("it was frozen on this base");
+                fill(own);
+                own.detach();
+                if let Some(policy) = policy {
+                    own.attach(policy).expect("it was attached before");
+                }
             }
         }
-        column
     }
 
     /// What a checkpoint holds beside the weights.
@@ -120,6 +115,20 @@ impl Learner {
         }
     }
 
+    /// Continues from a checkpoint of an adapter on the same base, as [`Learner::restore`].
+    ///
+    /// # Errors
+    /// A message where a tensor is missing or has another shape.
+    pub fn restore_adapter(&mut self, adapter: Adapter, state: LearnerState) -> Result<(), String> {
+        if self.model.adapter().map(Adapter::settings) != Some(adapter.settings()) {
+            let expected = self.model.adapter().map(Adapter::settings);
+            let got = adapter.settings();
+            return Err(format!("another adapter: got {got:?}, expected: {expected:?}"));
+        }
+        self.model.attach(adapter).map_err(|e| e.to_string())?;
+        self.restore_state(state)
+    }
+
     /// Continues from a checkpoint: the next update is bit for bit the one that would have come.
     ///
     /// # Errors
@@ -129,11 +138,43 @@ impl Learner {
             let (got, expected) = (model.config(), self.model.config());
             return Err(format!("weights of another shape: got {got:?}, expected: {expected:?}"));
         }
+        // A checkpoint holds the `f32` masters, whatever products read.
+        let precision = self.model.precision();
         self.model = model;
+        self.model.set_precision(precision);
+        self.restore_state(state)
+    }
+
+    fn restore_state(&mut self, state: LearnerState) -> Result<(), String> {
         self.optimizer
             .restore(state.optimizer_step, &state.optimizer)
             .map_err(|e| e.to_string())?;
         self.version = state.version;
         Ok(())
     }
+}
+
+/// `[T]` log-probs of a tree's sampled tokens under `model`; 0 where nothing was sampled.
+fn score(
+    workspace: &mut Workspace,
+    tree: &StepTree,
+    model: &Model,
+    (temperature, tokens_max): (f32, usize),
+) -> Vec<f32> {
+    let mut all = stepwell_tree::Credit::none(tree.len());
+    for (credit, origin) in all.step.iter_mut().zip(&tree.origin) {
+        *credit = origin.is_policy().then_some(0.0);
+    }
+    // Weights carry the arena index of each trained token through the packing.
+    let place: Vec<f64> = (0..tree.token.len()).map(|t| t as f64).collect();
+    let mut column = vec![0.0; tree.token.len()];
+    let tree = std::slice::from_ref(tree);
+    for batch in micro_batches(tree, &[all], &[place], tokens_max) {
+        let (packed, scored) = (batch.packed(), batch.scored(temperature));
+        let scores = workspace.forward(model, &packed, &scored);
+        for (at, logprob) in batch.weight.iter().zip(&scores.logprob) {
+            column[*at as usize] = *logprob;
+        }
+    }
+    column
 }

@@ -9,6 +9,7 @@ mod batch;
 mod codec;
 mod learner;
 mod policy;
+mod reference;
 mod schedule;
 mod update;
 
@@ -16,5 +17,6 @@ pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
 pub use learner::{Learner, LearnerState};
 pub use policy::LocalPolicy;
+pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};
 pub use update::{Settings, TrainError, UpdateReport};

@@ -97,8 +97,11 @@ pub(crate) enum Format {
     Jsonl,
     /// Every step as one row of a Parquet table
     Parquet,
-    /// The newest checkpoint as a folder that transformers, vLLM and llama.cpp's converter read
+    /// The newest checkpoint as a folder that transformers, vLLM and llama.cpp's converter read; an
+    /// adapter is merged into its base
     Huggingface,
+    /// The newest adapter as a folder that PEFT and vLLM read beside its base
+    Peft,
 }
 
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use stepwell_engine::judge::newest_policy;
+use stepwell_engine::judge::{newest_adapter, newest_policy};
 use stepwell_store::{Lines, RunReader, export_jsonl, export_parquet};
 
 use crate::arguments::{Export, Format};
@@ -42,7 +42,7 @@ fn temporary(output: &Path) -> anyhow::Result<PathBuf> {
 
 /// Returns what was written.
 fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
-    if words.format == Format::Huggingface {
+    if matches!(words.format, Format::Huggingface | Format::Peft) {
         return folder(words, to);
     }
     let reader = RunReader::open(&words.run)?;
@@ -62,7 +62,10 @@ fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
 
 /// The newest checkpoint without what only a resume needs.
 fn folder(words: &Export, to: &Path) -> anyhow::Result<String> {
-    let (name, files) = newest_policy(&words.run)?;
+    let (name, files) = match words.format {
+        Format::Peft => newest_adapter(&words.run)?,
+        _ => newest_policy(&words.run)?,
+    };
     let place = || format!("cannot write `{}`", words.output.display());
     fs::create_dir(to).with_context(place)?;
     for (file, bytes) in &files {

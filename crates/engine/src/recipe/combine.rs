@@ -4,7 +4,8 @@ use toml::de::DeValue;
 
 use super::document::locate;
 use super::environment::Environment;
-use super::model::{Model, Scratch};
+use super::model::{Lora, Model, Scratch};
+use super::nearest::list;
 use super::section::Notes;
 use super::stage::Stage;
 use super::{Draft, combine_stage, combine_world};
@@ -16,6 +17,9 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
     let checker = Checker { tree, notes, broken };
     if let (Model::Scratch(scratch), true) = (&draft.model, checker.sound("model")) {
         shape(scratch, &checker);
+    }
+    if let (Some(lora), true) = (&draft.lora, checker.sound("model.lora")) {
+        adapter(lora, matches!(draft.model, Model::Scratch(_)), &checker);
     }
     if checker.sound("environment") {
         combine_world::check(&draft.environment, &draft.model, &checker);
@@ -112,6 +116,29 @@ fn shape(scratch: &Scratch, checker: &Checker<'_, '_>) {
     if !heads.is_multiple_of(kv_heads) {
         let message = format!("must divide `heads` ({heads}), got: {kv_heads}");
         checker.error(&key("kv_heads"), &message);
+    }
+}
+
+/// An adapter's targets, each known and named once.
+fn adapter(lora: &Lora, fresh: bool, checker: &Checker<'_, '_>) {
+    let key = "model.lora.targets";
+    let known = stepwell_model::Target::ALL.map(stepwell_model::Target::word);
+    if lora.targets.is_empty() {
+        checker.error(key, &format!("must name at least one of {}", list(&known)));
+    }
+    for (index, target) in lora.targets.iter().enumerate() {
+        if !known.contains(&target.as_str()) {
+            let got = target.escape_debug();
+            checker.error(key, &format!("must be among {}, got: `{got}`", list(&known)));
+        } else if lora.targets[..index].contains(target) {
+            checker.error(key, &format!("must name each once, got twice: `{target}`"));
+        }
+    }
+    if fresh {
+        checker.warn(
+            "model.lora",
+            "freezes random weights, which then never learn; take it out, or start from `model.path`",
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use stepwell_env::sql::world::{TraceMix, WorldConfig};
 
 use super::calculator::{Calculator, CalculatorMix, CalculatorWorld};
 use super::evaluate::Split;
-use super::model::{Family, Scratch};
+use super::model::{Family, Lora, Scratch};
 use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 
 impl Split {
@@ -45,6 +45,18 @@ impl Scratch {
             norm_epsilon: self.norm_epsilon,
             tied: self.tied,
             context: self.context,
+        }
+    }
+}
+
+impl Lora {
+    /// The adapter's settings.
+    pub fn settings(&self) -> stepwell_model::LoraSettings {
+        let target = |word: &String| stepwell_model::Target::of_word(word);
+        stepwell_model::LoraSettings {
+            rank: self.rank,
+            alpha: self.alpha,
+            targets: self.targets.iter().filter_map(target).collect(),
         }
     }
 }

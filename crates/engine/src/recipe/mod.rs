@@ -11,6 +11,7 @@ mod calculator;
 mod combine;
 mod combine_stage;
 mod combine_world;
+mod compute;
 mod convert;
 mod document;
 mod environment;
@@ -38,11 +39,12 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use calculator::{Calculator, CalculatorMix, CalculatorWorld};
+pub use compute::{Compute, Precision};
 pub use environment::{Environment, Files, Source};
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};
 pub use macros::Entry;
-pub use model::{Family, Model, Scratch, Tokenizer};
+pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use rl::Rl;
 pub use sft::{Demonstrations, Sft};
@@ -60,6 +62,10 @@ pub struct Recipe {
     pub seed: u64,
     /// What the policy is made of.
     pub model: Model,
+    /// What trains in place of the model's weights (`model.lora`); without it they all train.
+    pub lora: Option<Lora>,
+    /// How the model is computed (`model.compute`).
+    pub compute: Compute,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -117,6 +123,8 @@ impl Recipe {
             recipe.stage.into_iter().collect::<Option<Vec<Stage>>>().map(|stage| Recipe {
                 seed: recipe.seed,
                 model: recipe.model,
+                lora: recipe.lora,
+                compute: recipe.compute,
                 environment: recipe.environment,
                 stage,
             })
@@ -136,6 +144,8 @@ impl Recipe {
 struct Draft {
     seed: u64,
     model: Model,
+    lora: Option<Lora>,
+    compute: Compute,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -146,6 +156,8 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
     let draft = Draft {
         seed: top.setting("seed", 0, write::SEED_LIMIT),
         model: Model::read(&top, Model::default()),
+        lora: Lora::read_from(&top),
+        compute: Compute::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };

@@ -1,4 +1,4 @@
-//! What the policy is made of: weights from a folder, or a new model.
+//! What the policy is made of: weights from a folder or a new model, and an adapter beside them.
 
 use serde::Serialize;
 
@@ -69,6 +69,34 @@ settings! {
     }
 }
 
+settings! {
+    /// LoRA: the model's weights are frozen, and a product of two small matrices beside each
+    /// projection trains in their place.
+    pub struct Lora {
+        /// Inner dimension of the two matrices.
+        rank: usize = 16, Limit::Whole(1, 256);
+        /// Their product is multiplied by `alpha / rank`.
+        alpha: f64 = 32.0, Limit::Above(0.0, 1e6);
+        /// Projections that get them in every layer, of `q`, `k`, `v`, `o`, `gate`, `up`, `down`.
+        targets: Vec<String> = all_targets(), Limit::Any;
+    }
+}
+
+fn all_targets() -> Vec<String> {
+    stepwell_model::Target::ALL.map(|target| target.word().to_owned()).to_vec()
+}
+
+impl Lora {
+    /// The table `model.lora`, where the recipe has one.
+    pub(super) fn read_from(top: &Section<'_>) -> Option<Lora> {
+        let model = top.has("model").then(|| top.child("model"))??;
+        let table = model.child("lora")?;
+        let lora = Lora::read(&table, Lora::default());
+        table.finish();
+        Some(lora)
+    }
+}
+
 impl Scratch {
     /// Fills the widths that follow from others, so that a resolved recipe states them.
     pub(super) fn resolve(&mut self) {
@@ -102,6 +130,9 @@ impl Settings for Model {
                 format!("`model` must hold exactly one of `path`, `scratch`; found: {found}");
             section.notes.error(table.offset, "model", message);
         }
+        // Read by themselves: they go with either kind of model.
+        table.take("lora");
+        table.take("compute");
         let path: Option<String> = table.setting("path", None, Limit::Any);
         let scratch = table.child("scratch").map(|scratch| {
             let mut read = Scratch::read(&scratch, Scratch::default());

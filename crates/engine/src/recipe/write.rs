@@ -35,6 +35,10 @@ impl Recipe {
     pub fn entries(&self) -> Vec<Entry> {
         let mut out = vec![entry("", "seed", &self.seed, SEED_ABOUT, SEED_LIMIT)];
         self.model.write("", &mut out);
+        if let Some(lora) = &self.lora {
+            lora.write("model.lora", &mut out);
+        }
+        self.compute.write("model.compute", &mut out);
         self.environment.write("", &mut out);
         for (index, stage) in self.stage.iter().enumerate() {
             stage.write(index, &mut out);

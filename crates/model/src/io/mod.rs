@@ -8,6 +8,7 @@ mod dtype;
 mod error;
 mod gguf;
 mod header;
+mod peft;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use self::error::IoError;
+pub use self::peft::{LoadedAdapter, adapter_bytes, adapter_from_bytes, load_adapter};
 use self::source::Source;
 use crate::{
     model::Model,
@@ -203,7 +205,7 @@ fn json_file(source: &Source<'_>, name: &str) -> Result<Option<Value>, IoError> 
 }
 
 /// Every file of a Hugging Face folder by name, in a fixed order; for the store, which writes
-/// checkpoints whole or not at all.
+/// checkpoints whole or not at all. An adapter is merged into the weights.
 ///
 /// # Errors
 /// If the weights cannot be laid out as safetensors.
@@ -213,9 +215,13 @@ pub fn folder_bytes(
     template: Option<&ChatTemplate>,
 ) -> Result<Vec<(String, Vec<u8>)>, IoError> {
     let ends = tokenizer.end_of_text();
+    let weights = match model.adapter() {
+        Some(_) => weights::write(&model.merged())?,
+        None => weights::write(model)?,
+    };
     let mut files = vec![
         ("config.json".to_owned(), settings::write(model.config(), ends)),
-        ("model.safetensors".to_owned(), weights::write(model)?),
+        ("model.safetensors".to_owned(), weights),
         ("tokenizer.json".to_owned(), tokenizer.to_json().to_vec()),
         ("tokenizer_config.json".to_owned(), tokenizer_config(model, tokenizer, template)),
         ("generation_config.json".to_owned(), settings::pretty(&json!({ "eos_token_id": ends }))),

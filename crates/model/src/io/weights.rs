@@ -10,7 +10,11 @@ use super::{
     header::{self, Entry},
     source::{Opened, Source},
 };
-use crate::{config::Config, model::Model, parameters};
+use crate::{
+    config::Config,
+    model::{Model, ParameterView},
+    parameters,
+};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -124,7 +128,7 @@ fn compare(
                 problems.push(format!("`{name}` is in two files: {other} and {}", shard.name));
             }
             match expected.get(&entry.name) {
-                Some(shape) => problems.extend(unfit(entry, shape)),
+                Some(shape) => problems.extend(unfit(entry, shape, "config.json")),
                 None if is_harmless(&entry.name, expected) => notes.push(format!(
                     "{}: ignored `{}`: the model computes it itself",
                     shard.name, entry.name
@@ -148,10 +152,11 @@ fn compare(
     if problems.is_empty() { Ok(()) } else { Err(IoError::problems(file, problems)) }
 }
 
-fn unfit(entry: &Entry, shape: &[u64]) -> Option<String> {
+/// Says what is wrong with a tensor that `by` describes as of `shape`.
+pub(super) fn unfit(entry: &Entry, shape: &[u64], by: &str) -> Option<String> {
     if entry.shape != shape {
         let (name, got) = (&entry.name, &entry.shape);
-        return Some(format!("`{name}` has shape {got:?}, expected {shape:?} by config.json"));
+        return Some(format!("`{name}` has shape {got:?}, expected {shape:?} by {by}"));
     }
     if !matches!(entry.dtype.as_str(), "F32" | "F16" | "BF16") {
         let (name, got) = (&entry.name, &entry.dtype);
@@ -190,10 +195,15 @@ pub(super) fn non_finite(name: &str, values: &[f32]) -> Option<String> {
     Some(format!("`{name}` holds {count} non-finite values (first at {first})"))
 }
 
-/// The whole `model.safetensors`, in f32.
+/// The whole `model.safetensors`, in f32, without an adapter.
 pub(crate) fn write(model: &Model) -> Result<Vec<u8>, IoError> {
-    let parameters: Vec<(String, Vec<usize>, Vec<u8>)> = model
-        .parameters()
+    serialize(SINGLE, &model.base_parameters())
+}
+
+/// The bytes of a safetensors file with these parameters, in f32.
+pub(super) fn serialize(file: &str, views: &[ParameterView<'_>]) -> Result<Vec<u8>, IoError> {
+    let damaged = |wrong: safetensors::SafeTensorError| IoError::damaged(file, wrong.to_string());
+    let parameters: Vec<(String, Vec<usize>, Vec<u8>)> = views
         .iter()
         .map(|parameter| {
             let values = parameter.to_row_major();
@@ -201,15 +211,14 @@ pub(crate) fn write(model: &Model) -> Result<Vec<u8>, IoError> {
             (parameter.name().to_owned(), parameter.shape(), bytes)
         })
         .collect();
-    let mut views = Vec::new();
+    let mut tensors = Vec::new();
     for (name, shape, bytes) in &parameters {
         let view =
             safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)
-                .map_err(|wrong| IoError::damaged(SINGLE, wrong.to_string()))?;
-        views.push((name.as_str(), view));
+                .map_err(damaged)?;
+        tensors.push((name.as_str(), view));
     }
     // transformers refuses a file that does not say which framework wrote it.
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    safetensors::serialize(views, Some(metadata))
-        .map_err(|wrong| IoError::damaged(SINGLE, wrong.to_string()))
+    safetensors::serialize(tensors, Some(metadata)).map_err(damaged)
 }

@@ -115,25 +115,41 @@ pub(crate) fn product(x: Numbers, w: Panels, y: &mut [f32]) {
 
 /// As [`product`] for some of the outputs of all rows.
 pub(crate) fn product_columns(x: Numbers, w: Panels, y: Columns) {
+    chains(x, w, &y, false);
+}
+
+/// As [`product_columns`], added to what is there: the chain of each output continues from it.
+pub(crate) fn product_columns_add(x: Numbers, w: Panels, y: Columns) {
+    chains(x, w, &y, true);
+}
+
+fn chains(x: Numbers, w: Panels, y: &Columns, accumulate: bool) {
     match (x, w.data) {
-        (Numbers::F32(x), Numbers::F32(data)) => forward(x, (data, w.columns), &y),
-        (Numbers::Pairs(x), Numbers::Pairs(data)) => forward(x, (data, pairs(w.columns)), &y),
+        (Numbers::F32(x), Numbers::F32(data)) => forward(x, (data, w.columns), y, accumulate),
+        (Numbers::Pairs(x), Numbers::Pairs(data)) => {
+            forward(x, (data, pairs(w.columns)), y, accumulate);
+        }
         _ => panic!("an input and a matrix of two precisions"),
     }
 }
 
-fn forward<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns) {
+fn forward<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns, accumulate: bool) {
     assert_eq!(x.len(), y.to.rows * steps, "rows of input and output");
     let data = &data[y.first * steps * PANEL..];
     for (block, x) in x.chunks(ROW_BLOCK * steps).enumerate() {
         // SAFETY: the block's rows are rows of the part.
         let out = unsafe { y.to.first.add(block * ROW_BLOCK * y.to.stride) };
-        forward_block(x, (data, steps), y, out);
+        forward_block(x, (data, steps), (y, out), accumulate);
     }
 }
 
 /// Rows `x` of a part; `out` is where the first of them begins in it.
-fn forward_block<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns, out: *mut f32) {
+fn forward_block<T: Operand>(
+    x: &[T],
+    (data, steps): (&[T], usize),
+    (y, out): (&Columns, *mut f32),
+    accumulate: bool,
+) {
     let rows = x.len() / steps;
     let whole = y.to.width / PANEL;
     // Few rows run through several panels at once; many rows reuse one panel.
@@ -150,7 +166,7 @@ fn forward_block<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns,
         right_panel: steps * PANEL,
         out_row: y.to.stride,
         out_panel: PANEL,
-        accumulate: false,
+        accumulate,
     };
     let mut panel = 0;
     while panel < whole {

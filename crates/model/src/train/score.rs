@@ -87,8 +87,8 @@ pub(super) fn forward(workspace: &mut Workspace, model: &Model, scored: &Scored)
     scores
 }
 
-/// Adds the gradient by the last residual stream to `workspace.d_stream` and the gradients of the
-/// head and the final norm to `gradients`.
+/// Adds the gradient by the last residual stream to `workspace.d_stream` and, unless they are
+/// frozen, the gradients of the head and the final norm to `gradients`.
 pub(super) fn backward(
     workspace: &mut Workspace,
     model: &Model,
@@ -116,7 +116,7 @@ pub(super) fn backward(
 }
 
 /// The part of the vocabulary in panels `first..last` of the head: its logits again, their
-/// gradient, and from that the gradients by the streams and by these weights.
+/// gradient, and from that the gradients by the streams and, unless frozen, by these weights.
 fn part_grad(
     workspace: &mut Workspace,
     model: &Model,
@@ -151,6 +151,9 @@ fn part_grad(
     team.each(parts, worker, |worker: &mut Worker, part| {
         product_grad_input_columns(dy, head, part, &mut worker.product);
     });
+    if model.adapter().is_some() {
+        return;
+    }
     let rows = buffers.normed.rows();
     let normed = along_rows(model.paired(), rows, hidden, &mut buffers.along_rows);
     let [dw] = gradients.stored_mut([model.layout.head]);
@@ -166,15 +169,21 @@ fn norm_grad(workspace: &mut Workspace, model: &Model, gradients: &mut Gradients
     let chunk = NORM_ROWS * hidden;
     d_stream.resize(stream.len());
     d_stream.fill(0.0);
-    d_norm.resize(stream.len().div_ceil(chunk) * hidden);
+    // A frozen norm has no gradient: an empty one costs nothing.
+    let frozen = model.adapter().is_some();
+    d_norm.resize(if frozen { 0 } else { stream.len().div_ceil(chunk) * hidden });
     d_norm.fill(0.0);
     let weight = model.vector(model.layout.final_norm);
     let epsilon = model.config().norm_epsilon as f32;
     let rows = stream.chunks(chunk).zip(d_normed.chunks(chunk));
-    let outs = d_stream.chunks_mut(chunk).zip(d_norm.chunks_mut(hidden));
+    let mut sums = d_norm.chunks_mut(hidden);
+    let outs = d_stream.chunks_mut(chunk).map(|own| (own, sums.next().unwrap_or_default()));
     team.run(rows.zip(outs), |((stream, d_normed), (d_stream, d_norm))| {
         rms_norm_grad(stream, weight, epsilon, d_normed, d_stream, d_norm);
     });
+    if frozen {
+        return;
+    }
     let total = gradients.vector_mut(model.layout.final_norm);
     for part in d_norm.chunks_exact(hidden) {
         add(total, part);

@@ -38,13 +38,13 @@ impl<'a> WeightTask<'a> {
 }
 
 /// Runs all tasks, each cut in pieces for the team.
-pub(super) fn run_weights<const TASKS: usize>(
+pub(super) fn run_weights<'a>(
     team: &Team,
     worker: &mut [Worker],
-    tasks: [WeightTask<'_>; TASKS],
+    tasks: impl IntoIterator<Item = WeightTask<'a>, IntoIter: Send>,
 ) {
     let threads = team.threads();
-    let pieces = tasks.into_iter().flat_map(|task| task.pieces(threads));
+    let pieces = tasks.into_iter().flat_map(move |task| task.pieces(threads));
     team.each(pieces, worker, |worker, piece: WeightTask| {
         let WeightTask { dy, n, x, k, first, dw } = piece;
         product_grad_weight((dy, n), (x, k), first, dw, &mut worker.product);

@@ -15,6 +15,7 @@ use crate::{
     kernel::{Buffer, ProductScratch},
     layer::LayerScratch,
     model::Model,
+    parameters::Slot,
     rotary::Rotary,
     team::Team,
 };
@@ -75,7 +76,7 @@ impl Workspace {
             layers: Vec::new(),
             scratch: LayerScratch::default(),
             spare: Inside::default(),
-            plan: ActivationPlan { kept: 0, recomputed: 0, bytes: 0 },
+            plan: ActivationPlan::default(),
             budget: None,
             output: Buffer::default(),
             d_stream: Buffer::default(),
@@ -126,7 +127,8 @@ impl Workspace {
         let expected = State::Forwarded { rows, scored: count };
         assert_eq!(self.state, expected, "backward needs the forward of the same forest");
         assert_eq!((d_logprob.len(), d_entropy.len()), (count, count), "one seed per position");
-        assert_eq!(gradients.arena.len(), model.layout.stored, "gradients of another model");
+        let trained = Slot::stored_in(model.trained_slots());
+        assert_eq!(gradients.arena.len(), trained, "gradients of another model");
         self.state = State::Empty;
         self.d_stream.resize(rows * model.config().hidden);
         self.d_stream.fill(0.0);

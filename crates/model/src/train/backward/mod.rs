@@ -1,10 +1,12 @@
 //! The gradient of the layers, from the last to the first.
 
 mod feed_forward;
+mod low_rank;
 mod projection;
 
 use self::{
     feed_forward::{feed_forward_rows, feed_forward_weights},
+    low_rank::Inner,
     projection::{projection_rows, projection_weights},
 };
 use super::{
@@ -18,7 +20,6 @@ use super::{
 };
 use crate::{
     attention::Heads,
-    config::Config,
     gradients::Gradients,
     kernel::{Buffer, Numbers, PANEL, Rectangle, add, pairs},
     model::Model,
@@ -43,6 +44,7 @@ pub(in crate::train) struct Flow {
     pub(super) above: Buffer,
     /// `[chunks][partial width]` sums for norms and biases.
     pub(super) partial: Buffer,
+    low: Inner,
     /// Inputs of products as pairs along the rows, where products read pairs.
     pub(super) normed_pairs: Buffer<u32>,
     pub(super) hidden_pairs: Buffer<u32>,
@@ -60,11 +62,21 @@ pub(super) fn pair_chunks(words: &mut [u32], width: usize) -> std::slice::Chunks
     words.chunks_mut(CHUNK / 2 * width)
 }
 
-/// Widths of one chunk's partial sums: norms of the stream, of the heads, biases.
-pub(super) fn partial_widths(config: &Config) -> [usize; 7] {
+/// Widths of one chunk's partial sums: norms of the stream, of the heads, biases. None where they
+/// are frozen.
+pub(super) fn partial_widths(model: &Model) -> [usize; 7] {
+    if model.adapter().is_some() {
+        return [0; 7];
+    }
+    let config = model.config();
     let (hidden, head) = (config.hidden, config.head_dim);
     let (query, kv) = (config.query_width(), config.kv_width());
     [hidden, hidden, head, head, query, kv, kv]
+}
+
+/// Width of one chunk's partial sums together; at least 1, so that chunks can be cut.
+pub(super) fn partial_width(model: &Model) -> usize {
+    partial_widths(model).iter().sum::<usize>().max(1)
 }
 
 /// Runs every layer backwards; `workspace.d_stream` holds the gradient of the last stream.
@@ -85,9 +97,10 @@ pub(in crate::train) fn trunk(
     flow.query.resize(rows * query);
     flow.key.resize(rows * kv);
     flow.value.resize(rows * kv);
-    let partial: usize = partial_widths(config).iter().sum();
-    flow.partial.resize(rows.div_ceil(CHUNK) * partial);
-    let words = if model.paired() { pairs(rows) } else { 0 };
+    flow.partial.resize(rows.div_ceil(CHUNK) * partial_width(model));
+    flow.low.resize(model, rows);
+    // An adapter's products read no pairs.
+    let words = if model.paired() && model.adapter().is_none() { pairs(rows) } else { 0 };
     flow.normed_pairs.resize(words * config.hidden);
     flow.hidden_pairs.resize(words * config.ffn);
     flow.attended_pairs.resize(words * query);
@@ -102,10 +115,14 @@ pub(in crate::train) fn trunk(
         attention_heads(workspace, model, layer);
         projection_rows(workspace, model, layer, packed.position);
         projection_weights(workspace, model, layer, gradients);
-        add_partials(workspace, model, layer, gradients);
+        if model.adapter().is_none() {
+            add_partials(workspace, model, layer, gradients);
+        }
         lend_spare(workspace, layer);
     }
-    embedding(workspace, model, packed.token, gradients);
+    if model.adapter().is_none() {
+        embedding(workspace, model, packed.token, gradients);
+    }
 }
 
 fn attention_heads(workspace: &mut Workspace, model: &Model, layer: usize) {
@@ -168,7 +185,7 @@ fn add_partials(workspace: &Workspace, model: &Model, layer: usize, gradients: &
     let [query, key, value] = slots.bias.map_or([None; 3], |biases| biases.map(Some));
     let norms = [Some(slots.input_norm), Some(slots.ffn_norm), query_norm, key_norm];
     let targets = norms.into_iter().chain([query, key, value]);
-    let widths = partial_widths(model.config());
+    let widths = partial_widths(model);
     let total: usize = widths.iter().sum();
     let mut from = 0;
     for (slot, width) in targets.zip(widths) {

@@ -1,14 +1,19 @@
 //! The projections of a layer, backwards: from queries, keys and values to the layer's input.
 
-use super::{inputs, pair_chunks, partial_widths, split};
+use super::{
+    inputs,
+    low_rank::{InnerChunk, Part, weight_tasks},
+    pair_chunks, partial_width, partial_widths, split,
+};
 use crate::{
+    adapter::Target,
     gradients::Gradients,
-    kernel::{add, pair_rows, product_grad_input, rms_norm, rms_norm_grad},
+    kernel::{add, pair_rows, rms_norm, rms_norm_grad},
     layer::turn,
     model::Model,
     train::{
         activations::{CHUNK, Inside, LayerActivations, chunks, chunks_mut},
-        weights::{WeightTask, run_weights},
+        weights::run_weights,
         workspace::{Worker, Workspace},
     },
 };
@@ -27,6 +32,7 @@ struct ProjectionTask<'a> {
     partial: &'a mut [f32],
     /// Of `normed`, where products read pairs.
     pairs: Option<&'a mut [u32]>,
+    low: InnerChunk<'a>,
 }
 
 pub(super) fn projection_rows(
@@ -37,11 +43,12 @@ pub(super) fn projection_rows(
 ) {
     let config = model.config();
     let (hidden, query_width, kv_width) = (config.hidden, config.query_width(), config.kv_width());
-    let partial: usize = partial_widths(config).iter().sum();
+    let partial = partial_width(model);
     let LayerActivations { input, inside } = &mut workspace.layers[layer];
     let Inside { query, key, value, raw_query, raw_key, .. } = inside;
     let flow = &mut workspace.flow;
     let mut words = pair_chunks(&mut flow.normed_pairs, hidden);
+    let mut low = flow.low.chunks(model);
     let mut raw = chunks(raw_query, query_width).zip(chunks(raw_key, kv_width));
     let projected = chunks_mut(query, query_width)
         .zip(chunks_mut(key, kv_width).zip(chunks_mut(value, kv_width)));
@@ -68,6 +75,7 @@ pub(super) fn projection_rows(
                 d_input,
                 partial,
                 pairs: words.next(),
+                low: low.next(),
             }
         });
     let rotary = &workspace.rotary;
@@ -84,7 +92,7 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     let epsilon = config.norm_epsilon as f32;
     let mut partial = &mut *task.partial;
     let [input_norm, _, query_norm, key_norm, query_bias, key_bias, value_bias] =
-        partial_widths(config).map(|width| split(&mut partial, width));
+        partial_widths(model).map(|width| split(&mut partial, width));
     if let (Some([query, key]), Some((raw_query, raw_key))) = (slots.head_norm, task.raw) {
         for (rows, raw, slot, d_weight) in [
             (&mut *task.query, raw_query, query, query_norm),
@@ -97,7 +105,7 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
             rms_norm_grad(raw, model.vector(slot), epsilon, d_normed, rows, d_weight);
         }
     }
-    if slots.bias.is_some() {
+    if slots.bias.is_some() && model.adapter().is_none() {
         for (rows, bias) in
             [(&*task.query, query_bias), (&*task.key, key_bias), (&*task.value, value_bias)]
         {
@@ -106,13 +114,16 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
     }
     let d_normed = &mut worker.normed[..task.input.len()];
     d_normed.fill(0.0);
-    for (rows, slot) in
-        [(&*task.query, slots.query), (&*task.key, slots.key), (&*task.value, slots.value)]
-    {
-        product_grad_input(rows, model.matrix(slot), d_normed, &mut worker.product);
+    let parts =
+        [(Target::Query, &*task.query), (Target::Key, &*task.key), (Target::Value, &*task.value)];
+    for (target, rows) in parts {
+        task.low.grad_input((model, layer, target), rows, d_normed, &mut worker.product);
     }
     let weight = model.vector(slots.input_norm);
     rms_norm(task.input, weight, epsilon, task.normed);
+    for (target, _) in parts {
+        task.low.inner((model, layer, target), task.normed);
+    }
     task.d_input.copy_from_slice(task.d_middle);
     rms_norm_grad(task.input, weight, epsilon, d_normed, task.d_input, input_norm);
     if let Some(words) = task.pairs.as_deref_mut() {
@@ -129,14 +140,13 @@ pub(super) fn projection_weights(
     let config = model.config();
     let (query_width, kv_width) = (config.query_width(), config.kv_width());
     let Inside { query, key, value, .. } = &workspace.layers[layer].inside;
-    let slots = model.layout.layers[layer];
-    let [d_query, d_key, d_value] = gradients.stored_mut([slots.query, slots.key, slots.value]);
     let normed = inputs(&workspace.flow.normed, &workspace.flow.normed_pairs);
     let x = (normed, config.hidden);
-    let tasks = [
-        WeightTask::new((query, query_width), x, d_query),
-        WeightTask::new((key, kv_width), x, d_key),
-        WeightTask::new((value, kv_width), x, d_value),
+    let parts = [
+        Part::new(Target::Query, (query, query_width), x),
+        Part::new(Target::Key, (key, kv_width), x),
+        Part::new(Target::Value, (value, kv_width), x),
     ];
+    let tasks = weight_tasks((model, layer), parts, &workspace.flow.low, gradients);
     run_weights(&workspace.team, &mut workspace.worker, tasks);
 }
