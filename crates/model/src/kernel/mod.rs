@@ -7,6 +7,7 @@
 
 mod buffer;
 mod elementwise;
+mod lanes;
 mod level;
 mod math;
 mod product;
@@ -20,6 +21,7 @@ mod transpose;
 
 pub(crate) use buffer::{Buffer, LANES};
 pub(crate) use elementwise::*;
+pub(crate) use lanes::{LaneRows, write_lanes};
 pub(crate) use level::vector_unit;
 pub(crate) use math::*;
 pub(crate) use product::*;
