@@ -102,9 +102,13 @@ mod tests {
 
     #[test]
     fn every_value_lands_in_its_lane_and_nowhere_else() {
-        for (dim, stride, position, count) in
-            [(64, 192, 0, 70), (10, 10, 5, 40), (34, 68, 24, 9), (8, 8, 31, 1), (7, 9, 8, 25)]
-        {
+        for (dim, stride, position, count) in [
+            (64, 192, 0_usize, 70_usize),
+            (10, 10, 5, 40),
+            (34, 68, 24, 9),
+            (8, 8, 31, 1),
+            (7, 9, 8, 25),
+        ] {
             let values: Vec<f32> = (1..=count * stride).map(|value| value as f32).collect();
             let length = (position + count).next_multiple_of(PANEL) * dim;
             let mut panels = vec![0.0; length];
