@@ -191,37 +191,3 @@ pub(crate) fn key_tile(
         key += tile.rows;
     }
 }
-
-/// Copies consecutive rows of `dim` values, `stride` apart, to lanes of `[..][dim][PANEL]`: the
-/// first to lane `position % PANEL` of panel `position / PANEL`, the others to those that follow.
-pub(crate) fn write_lanes(panels: &mut [f32], position: usize, rows: LaneRows) {
-    let LaneRows { values, stride, dim, count } = rows;
-    let mut done = 0;
-    while done < count {
-        let at = position + done;
-        let (panel, lane) = (at / PANEL * PANEL * dim, at % PANEL);
-        let run = (count - done).min(if lane % 4 == 0 && count - done >= 4 { 4 } else { 1 });
-        let from: [&[f32]; 4] =
-            std::array::from_fn(|row| &values[(done + row.min(run - 1)) * stride..][..dim]);
-        let lines = panels[panel..panel + dim * PANEL].chunks_exact_mut(PANEL);
-        if run == 4 {
-            for (index, line) in lines.enumerate() {
-                line[lane..lane + 4].copy_from_slice(&from.map(|row| row[index]));
-            }
-        } else {
-            for (line, value) in lines.zip(from[0]) {
-                line[lane] = *value;
-            }
-        }
-        done += run;
-    }
-}
-
-/// Rows that [`write_lanes`] copies.
-#[derive(Clone, Copy)]
-pub(crate) struct LaneRows<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) dim: usize,
-    pub(crate) count: usize,
-}

@@ -30,16 +30,15 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.336_5 { 0.0 } else { value }
 }
 
-/// The bits of [`exp`] for `x <= 0`, with less work: no bound above, and `2^power` is one factor.
+/// The bits of [`exp`] for `x <= 0`, with less work: what the bounds keep out is dropped at the end,
+/// and `2^power` is one factor.
 #[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
-    // The comparison keeps a NaN.
-    let bounded = if x < -87.336_5 { -87.336_5 } else { x };
-    let shifted = bounded.mul_add(std::f32::consts::LOG2_E, MAGIC);
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
     let power = shifted - MAGIC;
-    let rest = power.mul_add(-0.693_145_75, bounded);
+    let rest = power.mul_add(-0.693_145_75, x);
     let rest = power.mul_add(-1.428_606_8e-6, rest);
     let mut sum = 1.987_569_1e-4_f32;
     for coefficient in [1.398_199_95e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {

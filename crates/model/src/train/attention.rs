@@ -10,10 +10,8 @@ use super::{
     parts::{Part, Run, query_blocks},
 };
 use crate::{
-    attention::{
-        Heads, LaneRows, QUERY_BLOCK, Queries, score_stride, score_tile, value_tile, write_lanes,
-    },
-    kernel::{Buffer, PANEL, Rectangle, softmax_numerators},
+    attention::{Heads, QUERY_BLOCK, Queries, score_stride, score_tile, value_tile},
+    kernel::{Buffer, LaneRows, PANEL, Rectangle, softmax_numerators, write_lanes},
 };
 
 /// Rotated queries, keys and values of all rows, `[N][width]`.

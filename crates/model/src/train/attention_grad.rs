@@ -11,10 +11,8 @@ use super::{
     parts::{Part, Run, parts, query_blocks},
 };
 use crate::{
-    attention::{
-        Heads, QUERY_BLOCK, Queries, key_tile, score_stride, score_tile, value_tile, write_lanes,
-    },
-    kernel::{Buffer, PANEL, Rectangle, dot, softmax_grad},
+    attention::{Heads, QUERY_BLOCK, Queries, key_tile, score_stride, score_tile, value_tile},
+    kernel::{Buffer, PANEL, Rectangle, dot, softmax_grad, write_lanes},
 };
 
 /// Keys whose gradients are taken together: a block of scores stays in the near caches.
