@@ -1,9 +1,10 @@
 """Every comparison: its sides, and what it is judged by.
 
 A workload's words are explained in `crates/engine/examples/bench_step/workload.rs`. A target is
-(what, quotient's upper side, quotient's lower side, at least); `what` is `wall`, `cpu`, `decode`
-(tokens per second after the prompts), `peak` or `excess` (memory; there at most), `share` (of F/U,
-of the memory bound, of the machine's peak) or `seconds` (at most).
+(what, quotient's upper side, quotient's lower side, at least); `what` is `wall` or `cpu` (against
+the fastest side whose label begins so), `decode` (tokens per second after the prompts), `peak` or
+`excess` (memory; there at most), `share` (of F/U, of the memory bound, of the machine's peak) or
+`seconds` (at most).
 """
 
 from dataclasses import dataclass, field
@@ -44,8 +45,10 @@ TORCH, TORCH16 = "PyTorch f32", "PyTorch bf16 autocast"
 def training(name, title, words, targets=()):
     return Comparison(name, title, "sides", [
         Spec(OWN, "own", words), Spec(OWN16, "own", words + " bf16"),
-        Spec(TORCH, "train float32", words), Spec(TORCH16, "train bfloat16", words)],
-        list(targets))
+        Spec(TORCH, "train float32", words), Spec(TORCH16, "train bfloat16", words),
+        # Left out where there is no C++ compiler; the first step takes a minute or more.
+        Spec(TORCH + ", compiled", "train float32 compile", words),
+        Spec(TORCH16 + ", compiled", "train bfloat16 compile", words)], list(targets))
 
 
 def smol(rows, length):

@@ -5,7 +5,7 @@ from html import escape
 from statistics import median
 
 from catalogue import CATALOGUE, FLAT, OWN
-from figures import ratio, side
+from figures import decode_rate, ratio, side
 
 INK, FAINT, GOOD, BAD, WHITE = "#1f2933", "#cbd2d9", "#2f7d5b", "#b4532a", "#ffffff"
 
@@ -28,9 +28,10 @@ def picture(width, height, parts):
 
 
 def each(comparison, s):
-    """CPU microseconds per token of what the curve divides by."""
-    tokens = s["sampled"] if comparison.per == "sampled token" else s["unique"]
-    return median(s["cpu"]) / tokens * 1e6
+    """Microseconds per token: of CPU time in training, of wall time after the prompts in sampling."""
+    if comparison.per == "sampled token":
+        return 1e6 / decode_rate(s)
+    return median(s["cpu"]) / s["unique"] * 1e6
 
 
 def bars(results):
@@ -107,7 +108,7 @@ def grow(results):
     chosen = [c for c in CATALOGUE if c.show == "growth" and c.name in results]
     if not chosen:
         return None
-    parts = [text(16, 26, "CPU microseconds per token as one thing grows", 16, weight="bold")]
+    parts = [text(16, 26, "Microseconds per token as one thing grows", 16, weight="bold")]
     for index, comparison in enumerate(chosen):
         place = 16 + index % 3 * 305, 44 + index // 3 * 205
         parts += curve(comparison, results[comparison.name], *place)

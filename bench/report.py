@@ -111,7 +111,7 @@ def growth(results, _):
             first = first or each
             rows.append((result["title"] if at == 0 else "", f"{s['x']:g}", s["unique"],
                          f"{median(s['wall']):.3f}", f"{each:.0f}", f"{each / first:.2f}"))
-    return table(["curve", "at", "U", "wall s", "CPU µs per token", "of the first"], rows)
+    return table(["curve", "at", "U", "wall s", "µs per token", "of the first"], rows)
 
 
 def named(key):

@@ -8,6 +8,7 @@ the sides must agree.
 import json
 import os
 import re
+import shutil
 import sys
 import time
 
@@ -117,10 +118,16 @@ def prepare(comparison, sides):
     return told
 
 
+def possible(spec, commands):
+    """Whether the engine has the precision, and the machine the compiler, that a side needs."""
+    if spec.words.endswith(" bf16"):
+        return "bf16" in commands.precisions
+    return not spec.kind.endswith(" compile") or shutil.which("g++") is not None
+
+
 def measure(comparison, commands):
-    """One comparison; sides that the engine cannot compute yet are left out."""
-    half = "bf16" in commands.precisions
-    comparison.specs = [s for s in comparison.specs if half or not s.words.endswith(" bf16")]
+    """One comparison; sides that cannot run here are left out."""
+    comparison.specs = [spec for spec in comparison.specs if possible(spec, commands)]
     load, when, sides = os.getloadavg()[0], time.strftime("%Y-%m-%d %H:%M"), []
     try:
         for spec in comparison.specs:

@@ -1,9 +1,10 @@
 //! What the policy reads first.
 //!
-//! All of it stands in the user's message, and the question is followed by a cue: of 16 generated
-//! problems a chat model of 135M parameters (SmolLM2-135M-Instruct) began 0 with a call where
-//! instructions and examples stood in the system's message, with the cue or without, 0 where they
-//! stood in the user's without the cue, and 10 as it is here.
+//! All of it stands in the user's message, and the question is followed by a cue. Of 16 generated
+//! problems a chat model of 135M parameters (SmolLM2-135M-Instruct, four-bit weights, greedy) made a
+//! call within 20 tokens for 10, and 3 of those calls gave the answer. It made none where
+//! instructions and examples stood in the system's message, with this cue or without, none without
+//! the cue, and 2 with a single example.
 
 use super::config::Config;
 use super::expression::evaluate;
