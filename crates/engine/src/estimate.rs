@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use stepwell_methods::Needs;
 use stepwell_train::Learner;
-use stepwell_tree::{Environment as _, Policy as _};
+use stepwell_tree::Policy as _;
 
 use crate::checkpoint;
 use crate::problem::Problem;
-use crate::recipe::{Environment, Evaluate, Recipe, Rl, Split, Stage};
+use crate::recipe::{Evaluate, Recipe, Rl, Split, Stage};
 
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -17,7 +17,8 @@ pub struct Estimate {
     pub parameters: usize,
     /// Numbers that train.
     pub trained: usize,
-    /// Weights, gradients and two moments of what trains, and the reference where a stage compares with one.
+    /// Weights, gradients and two moments of what trains, and the reference where a stage compares
+    /// with one.
     pub state_bytes: f64,
     /// What the largest micro-batch keeps for its backward.
     pub activation_bytes: f64,
@@ -103,8 +104,7 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
 
 /// Upper bounds: every attempt as long as it may be, and no shared prefix but the prompt.
 fn rl_work(rl: &Rl, recipe: &Recipe, prompt: f64, context: usize) -> Work {
-    let Environment::Sql(sql) = &recipe.environment;
-    let turns = (sql.max_interactions + 1) as f64;
+    let turns = (recipe.environment.max_interactions() + 1) as f64;
     let room = (rl.path_tokens.unwrap_or(context) as f64 - prompt).max(0.0);
     let attempt = (turns * rl.max_tokens as f64).min(room);
     let trees = rl.tasks as f64;
@@ -123,13 +123,12 @@ fn rl_work(rl: &Rl, recipe: &Recipe, prompt: f64, context: usize) -> Work {
 }
 
 fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt: f64) -> Work {
-    let Environment::Sql(sql) = &recipe.environment;
     let questions = problem.tasks(evaluate.split).len().min(evaluate.questions);
     let leaves = match evaluate.decoding {
         crate::recipe::Decoding::Greedy => 1.0,
         _ => evaluate.leaves as f64,
     };
-    let attempt = ((sql.max_interactions + 1) * evaluate.max_tokens) as f64;
+    let attempt = ((recipe.environment.max_interactions() + 1) * evaluate.max_tokens) as f64;
     let at_once = questions.min(EVALUATED_AT_ONCE) as f64;
     Work {
         trained: 0.0,

@@ -1,12 +1,14 @@
 //! What a recipe's environment stands for: tasks, judges, demonstrations, and a model that can
 //! read them.
 
+mod calculator;
+mod files;
+mod sql;
+
 use std::path::{Path, PathBuf};
 
-use stepwell_env::sql::world;
-use stepwell_env::sql::{self, Config, SqlEnvironment};
-use stepwell_env::tasks::{self, Overlap};
-use stepwell_env::{EnvError, demonstrations};
+use stepwell_env::demonstrations;
+use stepwell_env::tasks;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
 use stepwell_model::tokenizer::{Tokenizer, words_of};
@@ -15,15 +17,15 @@ use stepwell_train::{Codec, Learner};
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
 use crate::error::EngineError;
-use crate::recipe::{self, Files, Recipe, Source, Split, Sql, Stage, World};
+use crate::recipe::{self, Recipe, Split, Stage};
 
 /// Everything a recipe's stages ask, answer and judge with.
 pub struct Problem {
     /// The world as it is.
-    pub environment: SqlEnvironment,
+    pub environment: Box<dyn Environment>,
     /// The same world with every observation replaced by another question's: what is still right
     /// here was guessed. Made only where a stage asks for it.
-    pub blindfolded: Option<SqlEnvironment>,
+    pub blindfolded: Option<Box<dyn Environment>>,
     /// Tasks to train on.
     pub train: Vec<Task>,
     /// Tasks for decisions during development.
@@ -34,8 +36,19 @@ pub struct Problem {
     pub notes: Vec<String>,
     /// The user's task files and what they held when they were read.
     watched: Vec<(PathBuf, [u8; 32])>,
+    /// Words beside those of prompts that a policy made from scratch should know.
+    speech: Vec<String>,
     /// Writes demonstrations where the world is generated.
-    world: Option<world::World>,
+    world: Option<Box<dyn World>>,
+}
+
+/// What a generated world tells beside its tasks.
+trait World: Send + Sync {
+    /// A worked attempt at a fresh question of training.
+    fn demonstration(&self, key: Key) -> Demonstration;
+
+    /// How often an answer to the tasks of a split is right that cannot look, by construction.
+    fn guess_level(&self, split: Split) -> f64;
 }
 
 impl Problem {
@@ -44,14 +57,13 @@ impl Problem {
     /// # Errors
     /// Where a file is missing or wrong.
     pub fn build(recipe: &Recipe) -> Result<Problem, EngineError> {
-        let recipe::Environment::Sql(sql) = &recipe.environment;
         let blind = recipe
             .stage
             .iter()
             .any(|stage| matches!(stage, Stage::Evaluate(evaluate) if evaluate.shuffled_results));
-        match &sql.source {
-            Source::World(world) => generated(sql, world, blind),
-            Source::Files(files) => from_files(sql, files, blind),
+        match &recipe.environment {
+            recipe::Environment::Sql(settings) => sql::problem(settings, blind),
+            recipe::Environment::Calculator(settings) => calculator::problem(settings, blind),
         }
         .map_err(input)
     }
@@ -72,14 +84,13 @@ impl Problem {
 
     /// How often an answer is right that cannot look, by construction; known for generated worlds.
     pub fn guess_level(&self, split: Split) -> Option<f64> {
-        self.world.as_ref().map(|world| world.guess_level(world_split(split)))
+        self.world.as_ref().map(|world| world.guess_level(split))
     }
 
-    /// A fresh worked attempt at a question about a training database. Panics without a generated
-    /// world: recipes that ask for one are refused when they are read.
+    /// A fresh worked attempt at a question of training. Panics without a generated world: recipes that ask for one are refused when they are read.
     pub fn demonstration(&self, key: Key) -> Demonstration {
         let world = self.world.as_ref().expect("the recipe was checked for a world");
-        world.demonstration(key.bits(), &self.environment)
+        world.demonstration(key)
     }
 
     /// Worked conversations of the user's own.
@@ -95,11 +106,11 @@ impl Problem {
     /// has one.
     ///
     /// # Errors
-    /// Where the model's folder is wrong or its template cannot be used.
+    /// Where the model's folder or file is wrong or its template cannot be used.
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
         let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
-                let loaded = io::load_folder(Path::new(path)).map_err(input)?;
+                let loaded = io::load(Path::new(path)).map_err(input)?;
                 (loaded.model, loaded.tokenizer, loaded.template)
             }
             recipe::Model::Scratch(scratch) => {
@@ -122,19 +133,18 @@ impl Problem {
     }
 
     /// Every word that prompts, answers and results of this problem can hold; for the user's own
-    /// files, the words of prompts and gold queries.
+    /// files, the words of prompts, markup and gold.
     fn words(&self) -> Vec<String> {
+        let mut words = self.speech.clone();
         if self.world.is_some() {
-            return world::words();
+            return words;
         }
-        let mut words: Vec<String> = sql::markup::tags().collect();
         for (_, tasks) in self.splits() {
             for task in tasks {
                 let opening = self.environment.opening(task);
                 for text in [&opening.system, &opening.user] {
                     words.extend(words_of(text));
                 }
-                words.extend(words_of(task.field("gold").unwrap_or_default()));
             }
         }
         words.sort();
@@ -186,78 +196,4 @@ impl Problem {
 
 fn input(error: impl std::fmt::Display) -> EngineError {
     EngineError::Input(error.to_string())
-}
-
-fn world_split(split: Split) -> world::Split {
-    match split {
-        Split::Train => world::Split::Train,
-        Split::Development => world::Split::Development,
-        Split::HeldOut => world::Split::HeldOut,
-    }
-}
-
-fn generated(sql: &Sql, world: &World, blind: bool) -> Result<Problem, EnvError> {
-    let made = world::build(&world.config());
-    let config = sql.config();
-    let databases = made.databases(&world::Split::ALL)?;
-    let tasks = |split| made.tasks(split).to_vec();
-    let held_out = tasks(world::Split::HeldOut);
-    let blindfolded = match blind {
-        true => {
-            let splits = [world::Split::Development, world::Split::HeldOut];
-            Some(blindfold(made.databases(&splits)?, &held_out, &config)?)
-        }
-        false => None,
-    };
-    Ok(Problem {
-        environment: SqlEnvironment::new(databases, &[], config)?,
-        blindfolded,
-        train: tasks(world::Split::Train),
-        development: tasks(world::Split::Development),
-        held_out,
-        notes: Vec::new(),
-        watched: Vec::new(),
-        world: Some(made),
-    })
-}
-
-fn from_files(sql: &Sql, files: &Files, blind: bool) -> Result<Problem, EnvError> {
-    let options = tasks::Options { extra: files.extra.clone(), ..tasks::Options::default() };
-    let folder = Path::new(files.databases.as_deref().unwrap_or_default());
-    let config = sql.config();
-    let mut notes = Vec::new();
-    let mut watched = Vec::new();
-    let mut read = |path: &Option<String>| -> Result<tasks::Loaded, EnvError> {
-        let Some(path) = path else { return Ok(tasks::Loaded::default()) };
-        let (_, mut loaded) = sql::load(Path::new(path), folder, &options, config.clone())?;
-        notes.append(&mut loaded.warnings);
-        watched.push((PathBuf::from(path), loaded.digest));
-        Ok(loaded)
-    };
-    let train = read(&files.train)?;
-    let (development, held_out) = (read(&files.development)?, read(&files.held_out)?);
-    let rule = if files.allow_overlap { Overlap::Allow } else { Overlap::Refuse };
-    for evaluated in [&development, &held_out] {
-        match tasks::overlap(&train, evaluated, rule)? {
-            0 => {}
-            shared => notes.push(format!("{shared} evaluation tasks are also trained on")),
-        }
-    }
-    let (train, development, held_out) = (train.tasks, development.tasks, held_out.tasks);
-    let blindfolded = match blind {
-        true => Some(blindfold(sql::open_folder(folder)?, &held_out, &config)?),
-        false => None,
-    };
-    let environment = SqlEnvironment::new(sql::open_folder(folder)?, &[], config)?;
-    let world = None;
-    Ok(Problem { environment, blindfolded, train, development, held_out, notes, watched, world })
-}
-
-fn blindfold(
-    databases: std::collections::BTreeMap<String, sql::Database>,
-    tasks: &[Task],
-    config: &Config,
-) -> Result<SqlEnvironment, EnvError> {
-    let config = Config { shuffled_results: true, ..config.clone() };
-    SqlEnvironment::new(databases, tasks, config)
 }

@@ -84,6 +84,11 @@ fn worlds() {
 }
 
 #[test]
+fn calculator() {
+    check(include_str!("bad_inputs/calculator.toml"));
+}
+
+#[test]
 fn stages() {
     check(include_str!("bad_inputs/stages.toml"));
 }

@@ -1,7 +1,9 @@
 //! Recipes that are fine: what they mean, how they are written back, what differs between two.
 
 use proptest::prelude::*;
-use stepwell_engine::recipe::{Checked, Decoding, Model, Recipe, Schedule, Stage, diff};
+use stepwell_engine::recipe::{
+    Checked, Decoding, Environment, Model, Recipe, Schedule, Source, Stage, diff,
+};
 
 const GOOD: &str = include_str!("bad_inputs/good.toml");
 
@@ -79,6 +81,33 @@ fn what_is_written_reads_back_equal_with_and_without_comments() {
         assert_eq!(parse(&recipe.to_toml(), &[]), recipe, "{}", recipe.to_toml());
         assert_eq!(parse(&recipe.to_commented_toml(), &[]), recipe);
     }
+}
+
+/// The good recipe over word problems.
+fn calculator(source: &str) -> String {
+    let sql = "type = \"sql\"\n\n[environment.world]\ntrain_databases = 40\n";
+    assert!(GOOD.contains(sql));
+    let text = GOOD.replace(sql, &format!("type = \"calculator\"\nexamples = 1\n\n{source}\n"));
+    text.replace("{ type = \"composite\" }", "{ type = \"composite\", weights = { steps = 1 } }")
+}
+
+#[test]
+fn a_recipe_of_word_problems_reads_and_writes_back() {
+    let world = parse(&calculator("[environment.world]\ndifficulty = 2"), &[]);
+    assert_eq!((world.environment.name(), world.environment.max_interactions()), ("calculator", 3));
+    assert_eq!(world.environment.parts(), ["format", "called", "steps", "grounded"]);
+    let Environment::Calculator(settings) = &world.environment else { panic!("not a calculator") };
+    assert_eq!((settings.examples, settings.instructions), (1, true));
+    let Source::World(problems) = &settings.source else { panic!("not generated") };
+    assert_eq!((problems.difficulty, problems.train_problems), (2, 2000));
+    assert_eq!(parse(&world.to_toml(), &[]), world);
+    assert_eq!(parse(&world.to_commented_toml(), &[]), world);
+    let files = "[environment.files]\ntrain = \"a.jsonl\"\nheld_out = \"b.jsonl\"";
+    let files = parse(&calculator(files), &["stage[0].sft={ data = \"talks.jsonl\" }"]);
+    assert_eq!(files.environment.files().unwrap().held_out.as_deref(), Some("b.jsonl"));
+    assert_eq!(parse(&files.to_toml(), &[]), files);
+    let shown: Vec<String> = diff(&world, &files).iter().map(ToString::to_string).collect();
+    assert!(shown.contains(&"`environment.files.train` not set, now \"a.jsonl\"".to_owned()));
 }
 
 #[test]

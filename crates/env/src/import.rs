@@ -5,8 +5,10 @@
 //! record that cannot be converted is listed with its place and left out.
 
 use serde_json::{Map, Value, json};
+use stepwell_tree::Task;
 
 use crate::EnvError;
+use crate::calculator;
 use crate::demonstrations;
 use crate::tasks::{fault, line};
 
@@ -24,7 +26,7 @@ pub enum Format {
 }
 
 /// A converted data set.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Imported {
     /// One JSON object per line: tasks, or demonstrations for [`Format::Chat`].
     pub text: String,
@@ -32,6 +34,9 @@ pub struct Imported {
     pub count: usize,
     /// Records left out: `file:place: why`.
     pub skipped: Vec<String>,
+    /// What is odd about records that were kept, such as a step that does not give its value:
+    /// `file:place: what`.
+    pub notes: Vec<String>,
 }
 
 impl Format {
@@ -53,7 +58,7 @@ impl Format {
 ///
 /// Errors: text that is no JSON, and a file in which no record can be converted.
 pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, EnvError> {
-    let mut imported = Imported { text: String::new(), count: 0, skipped: Vec::new() };
+    let mut imported = Imported::default();
     for (place, record) in records(name, bytes)? {
         let converted = match format {
             Format::Gsm8k => gsm8k(place, &record),
@@ -61,8 +66,10 @@ pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, Env
             Format::Spider => spider(place, &record),
             Format::Chat => chat(&record),
         };
-        match converted {
+        let mut odd = Vec::new();
+        match converted.and_then(|value| sound(format, value, &mut odd)) {
             Ok(value) => {
+                imported.notes.extend(odd.iter().map(|what| format!("{name}:{place}: {what}")));
                 imported.text += &value.to_string();
                 imported.text.push('\n');
                 imported.count += 1;
@@ -77,6 +84,27 @@ pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, Env
         (0, None) => fault(format!("{name}: holds no records; expected an array or lines of JSON")),
         _ => Ok(imported),
     }
+}
+
+/// Re-evaluates the steps of a calculator task: refuses it where it could not be judged, and adds
+/// what is odd.
+fn sound(format: Format, value: Value, odd: &mut Vec<String>) -> Result<Value, String> {
+    if !matches!(format, Format::Gsm8k | Format::Svamp) {
+        return Ok(value);
+    }
+    let field = |name: &str| match value.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        other => other.map(Value::to_string).unwrap_or_default(),
+    };
+    let fields = ["answer", "steps"].map(|name| (name.to_owned(), field(name)));
+    let task = Task { id: field("id"), question: field("question"), fields: fields.into() };
+    for finding in calculator::check(&[task]) {
+        if finding.fault.is_fatal() {
+            return Err(finding.fault.to_string());
+        }
+        odd.push(finding.fault.to_string());
+    }
+    Ok(value)
 }
 
 /// A JSON object and where it stands: its place in an array, or its line.
@@ -236,6 +264,32 @@ mod tests {
             assert_eq!(imported.text, expect + "\n", "{format:?}");
             assert_eq!((imported.count, imported.skipped.len()), (1, 0));
         }
+    }
+
+    #[test]
+    fn steps_are_evaluated_again_and_odd_ones_are_noted() {
+        let line =
+            |solution: &str| format!("{{\"question\": \"q\", \"answer\": \"{solution}\"}}\n");
+        let lines = line("<<10/3=3.33>> <<3.33*3=9.99>>\\n#### 9.99")
+            + &line("<<48/2=25>> <<25+1=26>>\\n#### 26")
+            + &line("<<two+2=4>>\\n#### 4")
+            + &line("<<2+2=4>>\\n#### 5")
+            + &line("<<2+2=4>>\\n#### 99999999999999999999999999999999999")
+            + &line("no marks\\n#### 5");
+        let imported = convert(Format::Gsm8k, "g", lines.as_bytes()).unwrap();
+        assert_eq!(imported.count, 5);
+        assert_eq!(imported.skipped, ["g:5: the answer is not a number: number too large"]);
+        let expect = [
+            "g:2: the gold step `48/2` gives 24, stated: 25",
+            "g:3: the gold step `two+2` cannot be read: unknown character t",
+            "g:4: no gold step gives the answer",
+        ];
+        assert_eq!(imported.notes, expect);
+        // Every line that was written is a task file's.
+        let options = crate::tasks::Options::default();
+        let schema = calculator::schema();
+        let loaded = crate::tasks::parse("t", imported.text.as_bytes(), &schema, &options).unwrap();
+        assert_eq!(loaded.tasks.len(), 5);
     }
 
     #[test]

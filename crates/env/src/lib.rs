@@ -1,16 +1,20 @@
 //! Environments and their judges: worlds that answer a policy's actions and in the end give a
 //! [`Verdict`](stepwell_tree::Verdict).
 //!
-//! One environment so far, [`sql`]: questions over SQLite databases, with queries allowed while
-//! reasoning. Beside it, what every environment needs: [`tasks`] reads task files, [`import`] turns
-//! known data sets into them, [`demonstrations`] reads worked attempts, and [`laws`] states what
-//! any environment must obey. This crate has never heard of tensors (INV-9).
+//! Two environments: [`sql`], questions over SQLite databases with queries while reasoning, and
+//! [`calculator`], word problems with calculations while reasoning. Beside them, what every
+//! environment needs: [`tasks`] reads task files, [`import`] turns known data sets into them,
+//! [`demonstrations`] reads worked attempts, and [`laws`] states what any environment must obey.
+//! This crate has never heard of tensors (INV-9).
 
+pub mod calculator;
 pub mod demonstrations;
 mod error;
 pub mod import;
 pub mod laws;
+mod split;
 pub mod sql;
 pub mod tasks;
 
 pub use error::EnvError;
+pub use split::Split;

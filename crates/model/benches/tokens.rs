@@ -1,7 +1,12 @@
 //! Tokens per second of a tiny model on two threads: training a forest, decoding many rows.
-//! Criterion's `elem/s` are tokens per second.
+//! Criterion's `elem/s` are tokens per second; the share of the measured peak counts the products
+//! with weights only, so attention and everything else lower it.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+mod beside;
+
+use beside::{Limit, beside};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use stepwell_model::measure::peak;
 use stepwell_model::{
     AdamW, AdamWSettings, Config, Decoder, Family, Gradients, Halt, Model, Packed, RopeScaling,
     SampleRequest, Sampling, Scored, Workspace,
@@ -26,6 +31,12 @@ fn tiny() -> Model {
         context: 1024,
     };
     Model::random(config, 1)
+}
+
+/// Operations of the products of `passes` passes over `tokens` tokens, beside two threads' peak.
+fn limit(model: &Model, tokens: usize, passes: u64) -> Limit {
+    let amount = 2 * passes * (model.parameter_count() * tokens) as u64;
+    Limit { amount, unit: "GFLOP/s", peak: peak(THREADS).f32() }
 }
 
 /// Trees of a 100-token root with `leaves` children of 50 tokens each.
@@ -93,16 +104,16 @@ fn train(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("tiny");
     group.throughput(Throughput::Elements(token.len() as u64));
-    group.bench_function("forward", |bencher| {
-        bencher.iter(|| workspace.forward(&model, &packed, &scored));
+    let id = |name: &str| BenchmarkId::from_parameter(name);
+    let (once, thrice) = (limit(&model, token.len(), 1), limit(&model, token.len(), 3));
+    beside(&mut group, id("forward"), once, || {
+        workspace.forward(&model, &packed, &scored);
     });
-    group.bench_function("train", |bencher| {
-        bencher.iter(|| {
-            gradients.clear();
-            workspace.forward(&model, &packed, &scored);
-            workspace.backward(&model, &packed, &scored, &seed, &none, &mut gradients);
-            optimizer.step(&mut model, &gradients, &settings, THREADS);
-        });
+    beside(&mut group, id("train"), thrice, || {
+        gradients.clear();
+        workspace.forward(&model, &packed, &scored);
+        workspace.backward(&model, &packed, &scored, &seed, &none, &mut gradients);
+        optimizer.step(&mut model, &gradients, &settings, THREADS);
     });
     group.finish();
 }
@@ -121,17 +132,16 @@ fn decode(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("tiny");
     group.throughput(Throughput::Elements(256 * 64));
-    group.bench_function("decode", |bencher| {
-        bencher.iter(|| {
-            let mut decoder = Decoder::new(THREADS);
-            let roots = decoder.extend_many(&model, &prompts);
-            for id in 0..256 {
-                decoder.begin(id, &roots[id as usize / 8], request.clone());
-            }
-            while decoder.live() > 0 {
-                decoder.advance(&model, &uniform, &|_, _| Halt::Continue);
-            }
-        });
+    let once = limit(&model, 32 * 100 + 256 * 64, 1);
+    beside(&mut group, BenchmarkId::from_parameter("decode"), once, || {
+        let mut decoder = Decoder::new(THREADS);
+        let roots = decoder.extend_many(&model, &prompts);
+        for id in 0..256 {
+            decoder.begin(id, &roots[id as usize / 8], request.clone());
+        }
+        while decoder.live() > 0 {
+            decoder.advance(&model, &uniform, &|_, _| Halt::Continue);
+        }
     });
     group.finish();
 }

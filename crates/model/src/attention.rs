@@ -5,8 +5,15 @@
 
 use crate::{
     config::Config,
-    kernel::{PANEL, Tile},
+    kernel::{LANES, PANEL, Tile},
 };
+
+/// Query rows that share one pass over the keys.
+pub(crate) const QUERY_BLOCK: usize = 96;
+/// Query rows that stop at the same key: one tile of registers holds them.
+const PIECE_ROWS: usize = 12;
+/// Keys that gather from the same query rows.
+const KEY_ROWS: usize = 24;
 
 /// Sizes of the heads.
 #[derive(Clone, Copy, Debug)]
@@ -37,70 +44,184 @@ impl Heads {
     pub(crate) fn kv_width(&self) -> usize {
         self.kv * self.dim
     }
+
+    /// Tokens whose query rows share one pass over the keys.
+    pub(crate) fn tokens_at_once(&self) -> usize {
+        (QUERY_BLOCK / self.group).max(1)
+    }
 }
 
-/// `scores[row][position] = query[row] · key[position]` for `rows` padded queries over whole panels
-/// of keys, `stride` of them; `stride` is also the length of a score row.
+/// Length of a score row of `keys` keys: whole panels and one line, because rows a power of two
+/// apart would share few sets of the cache.
+pub(crate) fn score_stride(keys: usize) -> usize {
+    keys.next_multiple_of(PANEL) + LANES
+}
+
+/// Consecutive tokens' query rows, token by token and head by head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queries {
+    pub(crate) rows: usize,
+    /// Index of the first token's own key among the keys at hand: its rows see the keys up to
+    /// and including this one, the next token's rows one more.
+    pub(crate) position: usize,
+}
+
+impl Queries {
+    /// Rows before this one do not see `key`.
+    pub(crate) fn first_that_sees(&self, heads: &Heads, key: usize) -> usize {
+        (key.saturating_sub(self.position) * heads.group).min(self.rows)
+    }
+
+    /// Keys that `row` sees.
+    pub(crate) fn seen(&self, heads: &Heads, row: usize) -> usize {
+        self.position + row / heads.group + 1
+    }
+
+    /// All rows at once where all see all `keys`, else runs of rows with what their last row sees.
+    fn pieces(self, heads: &Heads, keys: usize) -> impl Iterator<Item = Piece> + use<> {
+        let (heads, even) = (*heads, self.seen(heads, 0) >= keys);
+        let most = if even { self.rows.max(1) } else { PIECE_ROWS };
+        (0..self.rows).step_by(most).map(move |first| {
+            let rows = most.min(self.rows - first);
+            Piece { first, rows, keys: self.seen(&heads, first + rows - 1).min(keys) }
+        })
+    }
+}
+
+/// Query rows `first..first + rows` and the first `keys` keys.
+struct Piece {
+    first: usize,
+    rows: usize,
+    keys: usize,
+}
+
+/// `scores[row][key] = query[row] · key` for padded queries over whole panels of keys; panels
+/// that a row does not see at all may be left alone. `stride` is the length of a score row.
 pub(crate) fn score_tile(
     heads: &Heads,
-    (rows, stride): (usize, usize),
+    queries: Queries,
+    (keys, stride): (usize, usize),
     query: &[f32],
     key_panels: &[f32],
     scores: &mut [f32],
 ) {
-    panel_scores(heads, rows, (stride / PANEL, stride), query, key_panels, scores);
+    for piece in queries.pieces(heads, keys) {
+        let tile = Tile {
+            rows: piece.rows,
+            panels: piece.keys.div_ceil(PANEL),
+            inner: heads.dim,
+            outer: 1,
+            left_row: heads.padded(),
+            left_step: 1,
+            left_outer: 0,
+            right_step: PANEL,
+            right_panel: heads.dim * PANEL,
+            out_row: stride,
+            out_panel: PANEL,
+            accumulate: false,
+        };
+        let scores = &mut scores[piece.first * stride..];
+        tile.run(&query[piece.first * heads.padded()..], key_panels, scores);
+    }
 }
 
-/// As [`score_tile`] with the number of panels and the length of a score row apart.
-pub(crate) fn panel_scores(
-    heads: &Heads,
-    rows: usize,
-    (panels, stride): (usize, usize),
-    query: &[f32],
-    key_panels: &[f32],
-    scores: &mut [f32],
-) {
-    let tile = Tile {
-        rows,
-        panels,
-        inner: heads.dim,
-        outer: 1,
-        left_row: heads.padded(),
-        left_step: 1,
-        left_outer: 0,
-        right_step: PANEL,
-        right_panel: heads.dim * PANEL,
-        out_row: stride,
-        out_panel: PANEL,
-        accumulate: false,
-    };
-    tile.run(query, key_panels, scores);
-}
-
-/// `out[row] (+)= Σ weight[row][position] * value[position]` over `keys` positions; `out` rows
-/// are padded.
+/// `out[row] (+)= Σ weight[row][key] * value[key]` over `keys` keys; `out` rows are padded. The
+/// weights of keys that a row does not see are zero.
 pub(crate) fn value_tile(
     heads: &Heads,
-    (rows, stride): (usize, usize),
-    keys: usize,
+    queries: Queries,
+    (keys, stride): (usize, usize),
     weights: &[f32],
     value_rows: &[f32],
     out: &mut [f32],
     accumulate: bool,
 ) {
-    let tile = Tile {
-        rows,
-        panels: heads.padded() / PANEL,
-        inner: keys,
-        outer: 1,
-        left_row: stride,
-        left_step: 1,
-        left_outer: 0,
-        right_step: heads.padded(),
-        right_panel: PANEL,
-        out_row: heads.padded(),
-        out_panel: PANEL,
-        accumulate,
-    };
-    tile.run(weights, value_rows, out);
+    for piece in queries.pieces(heads, keys) {
+        let tile = Tile {
+            rows: piece.rows,
+            panels: heads.padded() / PANEL,
+            inner: piece.keys,
+            outer: 1,
+            left_row: stride,
+            left_step: 1,
+            left_outer: 0,
+            right_step: heads.padded(),
+            right_panel: PANEL,
+            out_row: heads.padded(),
+            out_panel: PANEL,
+            accumulate,
+        };
+        let out = &mut out[piece.first * heads.padded()..];
+        tile.run(&weights[piece.first * stride..], value_rows, out);
+    }
+}
+
+/// `out[key] += Σ weight[row][key] * rows[row]` over padded query rows, for `keys` keys. Rows that
+/// do not see a key may be left out.
+pub(crate) fn key_tile(
+    heads: &Heads,
+    queries: Queries,
+    (keys, stride): (usize, usize),
+    weights: &[f32],
+    from: &[f32],
+    out: &mut [f32],
+) {
+    let padded = heads.padded();
+    // Every row sees the keys up to the first row's own; of the others, few at a time.
+    let mut key = 0;
+    while key < keys {
+        let first = queries.first_that_sees(heads, key);
+        let rows = if first == 0 { queries.position + 1 } else { KEY_ROWS };
+        let tile = Tile {
+            rows: rows.min(keys - key),
+            panels: padded / PANEL,
+            inner: queries.rows - first,
+            outer: 1,
+            left_row: 1,
+            left_step: stride,
+            left_outer: 0,
+            right_step: padded,
+            right_panel: PANEL,
+            out_row: padded,
+            out_panel: PANEL,
+            accumulate: true,
+        };
+        let weights = &weights[first * stride + key..];
+        tile.run(weights, &from[first * padded..], &mut out[key * padded..]);
+        key += tile.rows;
+    }
+}
+
+/// Copies consecutive rows of `dim` values, `stride` apart, to lanes of `[..][dim][PANEL]`: the
+/// first to lane `position % PANEL` of panel `position / PANEL`, the others to those that follow.
+pub(crate) fn write_lanes(panels: &mut [f32], position: usize, rows: LaneRows) {
+    let LaneRows { values, stride, dim, count } = rows;
+    let mut done = 0;
+    while done < count {
+        let at = position + done;
+        let (panel, lane) = (at / PANEL * PANEL * dim, at % PANEL);
+        let run = (count - done).min(if lane % 4 == 0 && count - done >= 4 { 4 } else { 1 });
+        let from: [&[f32]; 4] =
+            std::array::from_fn(|row| &values[(done + row.min(run - 1)) * stride..][..dim]);
+        let lines = panels[panel..panel + dim * PANEL].chunks_exact_mut(PANEL);
+        if run == 4 {
+            for (index, line) in lines.enumerate() {
+                line[lane..lane + 4].copy_from_slice(&from.map(|row| row[index]));
+            }
+        } else {
+            for (line, value) in lines.zip(from[0]) {
+                line[lane] = *value;
+            }
+        }
+        done += run;
+    }
+}
+
+/// Rows that [`write_lanes`] copies.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneRows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) dim: usize,
+    pub(crate) count: usize,
 }

@@ -2,7 +2,14 @@
 
 use std::ops::Range;
 
-use crate::{kernel::Buffer, model::Model, parameters::Slot};
+use crate::{
+    kernel::{Buffer, square_sum},
+    model::Model,
+    parameters::Slot,
+};
+
+/// Numbers whose squares are summed together.
+const RUN: usize = 1 << 14;
 
 /// One number per weight that trains, accumulated in place. Frozen weights have none.
 #[derive(Clone)]
@@ -24,10 +31,10 @@ impl Gradients {
         self.arena.fill(0.0);
     }
 
-    /// The Euclidean norm over all parameters, summed in `f64` in storage order.
+    /// The Euclidean norm over all parameters, summed in `f64` in a fixed order.
     #[must_use]
     pub fn norm(&self) -> f64 {
-        self.arena.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt()
+        self.arena.chunks(RUN).map(square_sum).sum::<f64>().sqrt()
     }
 
     /// Multiplies every gradient.

@@ -21,7 +21,8 @@ impl Rotary {
     pub(crate) fn cover(&mut self, config: &Config, positions: usize) {
         if self.config.as_ref() != Some(config) {
             *self = Self::new();
-            self.frequency = frequencies(config);
+            let all = frequencies(config, &config.rope_scaling);
+            self.frequency = all.into_iter().map(|frequency| frequency as f32).collect();
             self.config = Some(config.clone());
         }
         if positions <= self.positions {
@@ -48,12 +49,12 @@ impl Rotary {
     }
 }
 
-/// Radians per token of each pair of a head.
-fn frequencies(config: &Config) -> Vec<f32> {
+/// Radians per token of each pair of a head, stretched by this rule.
+pub(crate) fn frequencies(config: &Config, scaling: &RopeScaling) -> Vec<f64> {
     let pair = |index: usize| {
         let exponent = 2.0 * index as f64 / config.head_dim as f64;
         let frequency = 1.0 / config.rope_base.powf(exponent);
-        scaled(frequency, &config.rope_scaling) as f32
+        scaled(frequency, scaling)
     };
     (0..config.head_dim / 2).map(pair).collect()
 }

@@ -84,6 +84,47 @@ fn a_branched_forest_is_its_rows() {
     }
 }
 
+/// A root, four children and six children of each: one tree, so large that its attention is cut
+/// into parts, and no path of it is.
+fn wide_and_deep() -> Forest {
+    let tokens = |stream: u64, count: u64| -> Vec<u32> {
+        (0..count).map(|index| (unit(stream, index) * 75.0) as u32).collect()
+    };
+    let mut segments = vec![(None, tokens(1, 40))];
+    for child in 0..4 {
+        let parent = segments.len();
+        segments.push((Some(0), tokens(10 + child, 20)));
+        for leaf in 0..6 {
+            segments.push((Some(parent), tokens(100 + 10 * child + leaf, 20)));
+        }
+    }
+    Forest::new(&segments)
+}
+
+#[test]
+fn a_tree_that_threads_share_is_its_rows() {
+    check(&model(config(Family::Llama), 23), &wide_and_deep(), 2);
+}
+
+#[test]
+fn threads_that_share_one_tree_or_one_row_change_no_bit() {
+    let row = Forest::new(&[(None, (0..400).map(|index| index * 7 % 75).collect())]);
+    let model = model(config(Family::Qwen3), 24);
+    for forest in [wide_and_deep(), row] {
+        let weight = weights(&forest);
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+        let run = |threads| {
+            let scores = forward(&mut Workspace::new(threads), &model, &forest);
+            let gradient = bits(gradient(&model, &forest, &weight, threads));
+            (bits(scores.logprob), bits(scores.entropy), gradient)
+        };
+        let one = run(1);
+        for threads in [2, 7] {
+            assert!(one == run(threads), "bits differ between 1 and {threads} threads");
+        }
+    }
+}
+
 prop_compose! {
     /// Up to nine segments; each hangs below an open ancestor of the one before, or is a root.
     fn random_forest()(

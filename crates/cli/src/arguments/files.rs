@@ -59,17 +59,29 @@ pub(crate) struct TasksWords {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum TasksCommand {
-    /// Read a task file and run every gold query: what cannot be judged, or only weakly
+    /// Read a task file and run every gold query or step: what cannot be judged, or only weakly
     Check(TasksCheck),
+}
+
+/// Environments that tasks can be for.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EnvironmentName {
+    /// Questions over databases
+    Sql,
+    /// Word problems
+    Calculator,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct TasksCheck {
     /// The task file, one JSON object per line
     pub(crate) file: PathBuf,
-    /// Folder of the databases that tasks name
+    /// What answers the tasks
+    #[arg(long, value_enum, value_name = "NAME", default_value = "sql")]
+    pub(crate) environment: EnvironmentName,
+    /// Folder of the databases that tasks of `sql` name
     #[arg(long, value_name = "FOLDER")]
-    pub(crate) databases: PathBuf,
+    pub(crate) databases: Option<PathBuf>,
     /// A field that is allowed and ignored; may be given again
     #[arg(long, value_name = "FIELD")]
     pub(crate) extra: Vec<String>,

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use eval::{DecodingWord, Eval, SplitWord};
 pub(crate) use files::{
-    DataSet, Doctor, Export, Format, Import, RecipeCommand, RecipeFile, RecipeWords, TasksCheck,
-    TasksCommand, TasksWords,
+    DataSet, Doctor, EnvironmentName, Export, Format, Import, RecipeCommand, RecipeFile,
+    RecipeWords, TasksCheck, TasksCommand, TasksWords,
 };
 
 /// Train language models on trees of steps.

@@ -9,7 +9,7 @@ use crate::arguments::{DataSet, Import};
 use crate::failure::input;
 use crate::say::{complain, say};
 
-/// Most records that were left out and are named.
+/// Most records that are named for one reason.
 const NAMED: usize = 20;
 
 /// Converts a file.
@@ -28,11 +28,13 @@ pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
     let bytes = std::fs::read(from)
         .map_err(|cause| input(format!("{name}: cannot be read: {cause}; check the path")))?;
     let imported = convert(format, &name, &bytes)?;
-    for skipped in imported.skipped.iter().take(NAMED) {
-        complain("left out", skipped);
-    }
-    if imported.skipped.len() > NAMED {
-        complain("left out", format!("and {} more", imported.skipped.len() - NAMED));
+    for (what, records) in [("left out", &imported.skipped), ("note", &imported.notes)] {
+        for record in records.iter().take(NAMED) {
+            complain(what, record);
+        }
+        if records.len() > NAMED {
+            complain(what, format!("and {} more", records.len() - NAMED));
+        }
     }
     write_whole(to, imported.text.as_bytes())?;
     let next = match words.data_set {
@@ -43,8 +45,7 @@ pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
             format!("next: in a recipe, `[stage.sft]` with data = \"{}\"", to.display())
         }
         DataSet::Gsm8k | DataSet::Svamp => {
-            "no environment of this version answers calculator tasks; `sql` is the one there is"
-                .to_owned()
+            format!("next: stepwell tasks check {} --environment calculator", to.display())
         }
     };
     let (count, left_out) = (imported.count, imported.skipped.len());

@@ -1,11 +1,14 @@
 //! `tasks check`: what is wrong with a task file before anything trains on it.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use stepwell_env::calculator;
 use stepwell_env::sql::{self, Config, Fault};
-use stepwell_env::tasks::Options;
+use stepwell_env::tasks::{Loaded, Options};
 
-use crate::arguments::{TasksCheck, TasksCommand, TasksWords};
+use crate::arguments::{EnvironmentName, TasksCheck, TasksCommand, TasksWords};
+use crate::failure::input;
 use crate::say::{complain, say};
 
 /// Most findings printed.
@@ -20,26 +23,73 @@ pub(crate) fn tasks(words: &TasksWords) -> anyhow::Result<ExitCode> {
 /// Exit code 1 where attempts at some task could never be judged.
 fn check(words: &TasksCheck) -> anyhow::Result<ExitCode> {
     let options = Options { extra: words.extra.clone(), strict: words.strict };
-    let (environment, loaded) =
-        sql::load(&words.file, &words.databases, &options, Config::default())?;
+    let (loaded, findings, beside) = match words.environment {
+        EnvironmentName::Sql => sql(words, &options)?,
+        EnvironmentName::Calculator => calculator(words, &options)?,
+    };
     for warning in &loaded.warnings {
         complain("warning", warning);
     }
-    let findings = environment.check(&loaded.tasks);
     for finding in findings.iter().take(SHOWN) {
         say(format!("{}: {}", finding.id, finding.fault));
     }
     if findings.len() > SHOWN {
         say(format!("and {} more", findings.len() - SHOWN));
     }
-    let fatal = |fault: &Fault| matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_));
-    let broken = findings.iter().filter(|finding| fatal(&finding.fault)).count();
-    let weak = findings.len() - broken;
+    let tasks = |fatal| {
+        let some = findings.iter().filter(|finding| finding.fatal == fatal);
+        some.map(|finding| finding.id.as_str()).collect::<BTreeSet<&str>>().len()
+    };
+    let (broken, weak) = (tasks(true), tasks(false));
     say(format!(
-        "{}: {} tasks, {} databases; {broken} cannot be judged, {weak} only weakly",
+        "{}: {} tasks{beside}; {broken} cannot be judged, {weak} only weakly",
         words.file.display(),
         loaded.tasks.len(),
-        environment.databases().len()
     ));
     Ok(ExitCode::from(u8::from(broken > 0 || (words.strict && weak > 0))))
+}
+
+/// What is wrong with a task.
+struct Finding {
+    id: String,
+    fault: String,
+    /// Attempts at the task cannot be judged.
+    fatal: bool,
+}
+
+/// The tasks, what is wrong with them, and what stands beside them.
+type Found = (Loaded, Vec<Finding>, String);
+
+/// Runs every gold query on its database and twin.
+fn sql(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
+    let Some(folder) = &words.databases else {
+        return Err(input(
+            "`sql` tasks name databases: add `--databases FOLDER`; for word problems add \
+             `--environment calculator`",
+        ));
+    };
+    let (environment, loaded) = sql::load(&words.file, folder, options, Config::default())?;
+    let fatal = |fault: &Fault| matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_));
+    let findings = environment.check(&loaded.tasks).into_iter().map(|finding| Finding {
+        fatal: fatal(&finding.fault),
+        fault: finding.fault.to_string(),
+        id: finding.id,
+    });
+    let findings = findings.collect();
+    Ok((loaded, findings, format!(", {} databases", environment.databases().len())))
+}
+
+/// Evaluates every gold step again.
+fn calculator(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
+    if words.databases.is_some() {
+        return Err(input("`calculator` tasks name no databases; leave `--databases` out"));
+    }
+    let loaded = calculator::load(&words.file, options)?;
+    let findings = calculator::check(&loaded.tasks).into_iter().map(|finding| Finding {
+        fatal: finding.fault.is_fatal(),
+        fault: finding.fault.to_string(),
+        id: finding.id,
+    });
+    let findings = findings.collect();
+    Ok((loaded, findings, String::new()))
 }

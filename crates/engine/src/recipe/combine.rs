@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::document::locate;
-use super::environment::{Environment, Sql};
+use super::environment::Environment;
 use super::model::{Lora, Model, Scratch};
 use super::nearest::list;
 use super::section::Notes;
@@ -21,9 +21,8 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
     if let (Some(lora), true) = (&draft.lora, checker.sound("model.lora")) {
         adapter(lora, matches!(draft.model, Model::Scratch(_)), &checker);
     }
-    let Environment::Sql(sql) = &draft.environment;
     if checker.sound("environment") {
-        combine_world::check(sql, &draft.model, &checker);
+        combine_world::check(&draft.environment, &draft.model, &checker);
     }
     for (index, stage) in draft.stage.iter().enumerate() {
         let path = format!("stage[{index}]");
@@ -33,7 +32,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
             Model::Scratch(scratch) if checker.sound("model") => Some(scratch.context),
             _ => None,
         };
-        let world = checker.sound("environment").then_some(sql);
+        let world = checker.sound("environment").then_some(&draft.environment);
         combine_stage::check(stage, &place, context, world);
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
         let before = &draft.stage[..index];
@@ -138,10 +137,10 @@ fn adapter(lora: &Lora, fresh: bool, checker: &Checker<'_, '_>) {
     if fresh {
         checker.warn(
             "model.lora",
-            "freezes random weights, which then never learn; take it out, or start from              `model.path`",
+            "freezes random weights, which then never learn; take it out or set `model.path`",
         );
     }
 }
 
 /// The world as stages need it; `None` where it could not be read.
-pub(super) type World<'s> = Option<&'s Sql>;
+pub(super) type World<'s> = Option<&'s Environment>;

@@ -4,7 +4,6 @@ use stepwell_methods::Grow;
 
 use super::combine::{Place, World};
 use super::combine_world::lacks;
-use super::environment::Source;
 use super::evaluate::{Decoding, Evaluate, Split};
 use super::nearest::{list, nearest};
 use super::optimizer::Optimizer;
@@ -12,43 +11,46 @@ use super::rl::Rl;
 use super::sft::Sft;
 use super::stage::Stage;
 
-/// Parts of a verdict of `sql`, in the order its judge gives them.
-const SQL_PARTS: [&str; 5] = ["format", "exact", "exec", "entity", "explore"];
 /// Most attempts an update may hold.
 const ATTEMPTS_MAX: u64 = 1 << 20;
 
-pub(super) fn check(stage: &Stage, place: &Place<'_, '_>, context: Option<usize>, sql: World<'_>) {
+pub(super) fn check(
+    stage: &Stage,
+    place: &Place<'_, '_>,
+    context: Option<usize>,
+    world: World<'_>,
+) {
     match stage {
         Stage::Sft(sft) => {
-            check_sft(sft, place, sql);
+            check_sft(sft, place, world);
             optimizer(&sft.optimizer, sft.steps, place);
-            evaluations(sft.evaluate_every, place, sql);
+            evaluations(sft.evaluate_every, place, world);
             if sft.evaluate_every > 0 {
                 tokens("evaluate_max_tokens", sft.evaluate_max_tokens, None, context, place);
             }
         }
         Stage::Rl(rl) => {
             check_sampling(rl, place);
-            check_methods(rl, place);
+            check_methods(rl, place, world);
             check_update(rl, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
             tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
-            evaluations(rl.evaluate_every, place, sql);
-            if let Some(why) = sql.and_then(|sql| lacks(sql, Split::Train)) {
+            evaluations(rl.evaluate_every, place, world);
+            if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
                 place.error("", &why);
             }
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place);
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
-            if let Some(why) = sql.and_then(|sql| lacks(sql, evaluate.split)) {
+            if let Some(why) = world.and_then(|world| lacks(world, evaluate.split)) {
                 place.error("split", &why);
             }
         }
     }
 }
 
-fn check_sft(sft: &Sft, place: &Place<'_, '_>, sql: World<'_>) {
+fn check_sft(sft: &Sft, place: &Place<'_, '_>, world: World<'_>) {
     match (sft.demonstrations, &sft.data) {
         (Some(_), Some(_)) => {
             place.error("data", "and `demonstrations` are both set; keep one of them");
@@ -59,7 +61,7 @@ fn check_sft(sft: &Sft, place: &Place<'_, '_>, sql: World<'_>) {
             place.error("", message);
         }
         (Some(_), None) => {
-            if sql.is_some_and(|sql| matches!(sql.source, Source::Files(_))) {
+            if world.is_some_and(|world| world.files().is_some()) {
                 let message = "needs `environment.world`, whose script knows the answers; set \
                                `data` where tasks come from `environment.files`";
                 place.error("demonstrations", message);
@@ -90,7 +92,7 @@ fn check_sampling(rl: &Rl, place: &Place<'_, '_>) {
     }
 }
 
-fn check_methods(rl: &Rl, place: &Place<'_, '_>) {
+fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
     let credit = rl.credit.name();
     let needs = rl.credit.needs();
     let leaves = rl.grow.leaves_max();
@@ -111,13 +113,16 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>) {
         let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
         place.say("credit", message);
     }
+    let Some(world) = world else { return };
+    let known = world.parts();
     for part in rl.reward.parts() {
-        if !SQL_PARTS.contains(&part.as_str()) {
-            let near = nearest(&part, &SQL_PARTS).map(|near| format!("; nearest: `{near}`"));
+        if !known.contains(&part.as_str()) {
+            let near = nearest(&part, known).map(|near| format!("; nearest: `{near}`"));
             let message = format!(
-                "reads the part `{}`, which `sql` does not give; known: {}{}",
+                "reads the part `{}`, which `{}` does not give; known: {}{}",
                 part.escape_debug(),
-                list(&SQL_PARTS),
+                world.name(),
+                list(known),
                 near.unwrap_or_default()
             );
             place.error("reward", &message);
@@ -206,8 +211,9 @@ fn tokens(
     }
 }
 
-fn evaluations(every: usize, place: &Place<'_, '_>, sql: World<'_>) {
-    if let (true, Some(why)) = (every > 0, sql.and_then(|sql| lacks(sql, Split::Development))) {
+fn evaluations(every: usize, place: &Place<'_, '_>, world: World<'_>) {
+    if let (true, Some(why)) = (every > 0, world.and_then(|world| lacks(world, Split::Development)))
+    {
         place.error("evaluate_every", &why);
     }
 }

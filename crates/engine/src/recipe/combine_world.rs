@@ -1,56 +1,79 @@
 //! Impossible combinations of the environment.
 
+use super::calculator::Calculator;
 use super::combine::Checker;
-use super::environment::{Files, Source, Sql, World};
+use super::environment::{Environment, Files, Source};
 use super::evaluate::Split;
 use super::model::{Model, Tokenizer};
+use super::sql::Sql;
 
-pub(super) fn check(sql: &Sql, model: &Model, checker: &Checker<'_, '_>) {
-    match &sql.source {
-        Source::World(World { mix, .. }) => {
-            let sum = mix.blind + mix.useless + mix.slip;
-            if (sum - 1.0).abs() > 1e-9 {
-                let message = format!(
-                    "shares of the careless must sum to 1, got: {sum}; they are `blind`, \
-                     `useless` and `slip`"
-                );
-                checker.error("environment.world.mix", &message);
-            }
+pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<'_, '_>) {
+    match environment {
+        Environment::Sql(Sql { source: Source::World(world), .. }) => {
+            let mix = &world.mix;
+            let shares = [("blind", mix.blind), ("useless", mix.useless), ("slip", mix.slip)];
+            check_mix(shares, checker);
         }
-        Source::Files(files) => check_files(files, model, checker),
+        Environment::Calculator(Calculator { source: Source::World(world), .. }) => {
+            let mix = &world.mix;
+            let wrong = ("wrong_operation", mix.wrong_operation);
+            check_mix([("blind", mix.blind), wrong, ("slip", mix.slip)], checker);
+        }
+        Environment::Sql(Sql { source: Source::Files(files), .. }) => {
+            if files.databases.is_none() {
+                let message =
+                    "needs `databases`, the folder of the databases that `sql` tasks name";
+                checker.error("environment.files", message);
+            }
+            check_files(files, model, "prompts and gold queries", "queries", checker);
+        }
+        Environment::Calculator(Calculator { source: Source::Files(files), .. }) => {
+            if files.databases.is_some() {
+                let message = "is set, and `calculator` tasks name no databases; remove it";
+                checker.error("environment.files.databases", message);
+            }
+            check_files(files, model, "prompts", "calculations", checker);
+        }
     }
 }
 
-fn check_files(files: &Files, model: &Model, checker: &Checker<'_, '_>) {
-    let path = "environment.files";
-    if files.databases.is_none() {
-        let message = "needs `databases`, the folder of the databases that `sql` tasks name";
-        checker.error(path, message);
+fn check_mix(shares: [(&str, f64); 3], checker: &Checker<'_, '_>) {
+    let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+    if (sum - 1.0).abs() > 1e-9 {
+        let [one, two, three] = shares.map(|(name, _)| name);
+        let message = format!(
+            "shares of the careless must sum to 1, got: {sum}; they are `{one}`, `{two}` and \
+             `{three}`"
+        );
+        checker.error("environment.world.mix", &message);
     }
+}
+
+fn check_files(files: &Files, model: &Model, known: &str, asked: &str, checker: &Checker<'_, '_>) {
     if files.train.is_none() && files.held_out.is_none() && files.development.is_none() {
-        checker.error(path, "names no tasks; set `train`, `held_out` or `development`");
+        let message = "names no tasks; set `train`, `held_out` or `development`";
+        checker.error("environment.files", message);
     }
     let words = matches!(model, Model::Scratch(s) if s.tokenizer == Tokenizer::Words);
     if words && checker.sound("model") {
-        let message = "knows the words of your prompts and gold queries only, and results of \
-                       queries may hold others; `\"bytes\"` knows every text";
-        checker.warn("model.scratch.tokenizer", message);
+        let message = format!(
+            "knows the words of your {known} only, and results of {asked} may hold others; \
+             `\"bytes\"` knows every text"
+        );
+        checker.warn("model.scratch.tokenizer", &message);
     }
 }
 
 /// What to change where a split has no tasks; `None` where it has.
-pub(super) fn lacks(sql: &Sql, split: Split) -> Option<String> {
-    let (set, key) = match &sql.source {
-        Source::World(world) => match split {
-            Split::HeldOut => (world.held_out_databases > 0, "world.held_out_databases"),
-            Split::Development => (world.development_databases > 0, "world.development_databases"),
-            Split::Train => (true, "world.train_databases"),
-        },
-        Source::Files(files) => match split {
+pub(super) fn lacks(environment: &Environment, split: Split) -> Option<String> {
+    let (set, key) = match (environment.generated(split), environment.files()) {
+        (Some((count, key)), _) => (count > 0, key),
+        (None, Some(files)) => match split {
             Split::HeldOut => (files.held_out.is_some(), "files.held_out"),
             Split::Development => (files.development.is_some(), "files.development"),
             Split::Train => (files.train.is_some(), "files.train"),
         },
+        (None, None) => (true, ""),
     };
     let name = split.name();
     (!set).then(|| format!("needs tasks of the `{name}` split; set `environment.{key}`"))

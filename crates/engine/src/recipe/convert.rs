@@ -1,11 +1,25 @@
 //! A recipe's tables as the crates that act on them want them.
 
+use stepwell_env::calculator;
 use stepwell_env::sql;
 use stepwell_env::sql::config as judge;
 use stepwell_env::sql::world::{TraceMix, WorldConfig};
 
-use super::environment::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+use super::calculator::{Calculator, CalculatorMix, CalculatorWorld};
+use super::evaluate::Split;
 use super::model::{Family, Lora, Scratch};
+use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+
+impl Split {
+    /// The split of a generated world.
+    pub fn of_world(self) -> stepwell_env::Split {
+        match self {
+            Split::Train => stepwell_env::Split::Train,
+            Split::Development => stepwell_env::Split::Development,
+            Split::HeldOut => stepwell_env::Split::HeldOut,
+        }
+    }
+}
 
 impl Scratch {
     /// The model's shape, for a tokenizer with so many entries.
@@ -103,6 +117,42 @@ impl Sql {
     }
 }
 
+impl CalculatorWorld {
+    /// What to generate.
+    pub fn config(&self) -> calculator::world::WorldConfig {
+        let CalculatorMix { careful_adding, careful_otherwise, blind, wrong_operation, slip } =
+            self.mix;
+        let mix = calculator::world::TraceMix {
+            careful_adding,
+            careful_otherwise,
+            blind,
+            wrong_operation,
+            slip,
+        };
+        calculator::world::WorldConfig {
+            seed: self.seed,
+            difficulty: u8::try_from(self.difficulty).expect("at most 2, as was checked"),
+            train_problems: self.train_problems,
+            development_problems: self.development_problems,
+            held_out_problems: self.held_out_problems,
+            number_max: i64::try_from(self.number_max).expect("at most 10,000"),
+            mix,
+        }
+    }
+}
+
+impl Calculator {
+    /// How attempts are judged, with true results; `evaluate` shuffles them where it is asked to.
+    pub fn config(&self) -> calculator::Config {
+        calculator::Config {
+            max_interactions: u32::try_from(self.max_interactions).expect("at most 1000"),
+            instructions: self.instructions,
+            examples: self.examples,
+            shuffled_results: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +162,8 @@ mod tests {
         assert_eq!(Scratch::default().config(100).validate(), Ok(()));
         assert_eq!(World::default().config().problems(), Vec::<String>::new());
         assert!(Sql::default().config().check().is_ok());
+        assert_eq!(CalculatorWorld::default().config(), calculator::world::WorldConfig::default());
+        assert_eq!(CalculatorWorld::default().config().problems(), Vec::<String>::new());
+        assert_eq!(Calculator::default().config(), calculator::Config::default());
     }
 }

@@ -52,7 +52,7 @@ settings! {
         max_tokens: usize = 48, Limit::Whole(1, 1_048_576);
         /// Most tokens on a path, prompt and observations included. Default: the model's context.
         path_tokens: Option<usize> = None, Limit::Whole(2, 1_048_576);
-        /// Answer each query with the rows of another; what is still right was guessed.
+        /// Answer each action with the result of another task's; what is still right was guessed.
         shuffled_results: bool = false, Limit::Any;
     }
 }

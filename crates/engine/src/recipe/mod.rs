@@ -7,6 +7,7 @@
 //!
 //! What a key means, defaults to and may be stands in one place, its declaration ([`macros`]).
 
+mod calculator;
 mod combine;
 mod combine_stage;
 mod combine_world;
@@ -28,6 +29,7 @@ mod section;
 mod setting;
 mod sft;
 mod source;
+mod sql;
 mod stage;
 mod write;
 
@@ -35,9 +37,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use environment::{
-    Entity, Environment, Exact, Explore, Files, Mix, QueryLimits, ResultCompare, Source, Sql, World,
-};
+pub use calculator::{Calculator, CalculatorMix, CalculatorWorld};
+pub use environment::{Environment, Files, Source};
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};
 pub use macros::Entry;
@@ -45,6 +46,7 @@ pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use rl::Rl;
 pub use sft::{Demonstrations, Sft};
+pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 pub use stage::Stage;
 pub use write::{Difference, diff};
 

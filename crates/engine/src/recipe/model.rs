@@ -11,7 +11,7 @@ use super::setting::Limit;
 #[serde(rename_all = "snake_case")]
 pub enum Model {
     /// A folder with `config.json`, `model.safetensors` and `tokenizer.json`, as published models
-    /// have it; relative to the working folder.
+    /// have it, or a GGUF file (`.gguf`); relative to the working folder.
     Path(String),
     /// New weights, drawn from the recipe's seed.
     Scratch(Scratch),

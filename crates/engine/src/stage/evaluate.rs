@@ -50,7 +50,7 @@ pub(crate) fn answers(
         (Some(blindfolded), true) => blindfolded,
         _ => &problem.environment,
     };
-    ask(&mut learner.policy(), environment, tasks, &question, |live| {
+    ask(&mut learner.policy(), environment.as_ref(), tasks, &question, |live| {
         observer.event(Event::Sampling { live });
     })
 }
@@ -77,7 +77,7 @@ pub(crate) fn development(
     let tasks = &problem.development[..problem.development.len().min(questions)];
     let observer = &mut *session.observer;
     let mut policy = session.learner.policy();
-    let evaluation = ask(&mut policy, &problem.environment, tasks, &question, |live| {
+    let evaluation = ask(&mut policy, problem.environment.as_ref(), tasks, &question, |live| {
         observer.event(Event::Sampling { live });
     });
     session.commit_evaluation("development", &evaluation, begun.elapsed().as_secs_f64())

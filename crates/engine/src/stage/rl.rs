@@ -67,7 +67,7 @@ fn grow(session: &mut Session<'_>, config: &Rl) -> Vec<Grown> {
     };
     let observer = &mut *session.observer;
     let mut policy = session.learner.policy();
-    let environment = &session.problem.environment;
+    let environment = session.problem.environment.as_ref();
     grow_forest(&mut policy, environment, &members, &plan, |live| {
         observer.event(Event::Sampling { live });
     })

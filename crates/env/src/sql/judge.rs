@@ -10,7 +10,7 @@ use super::observation;
 use super::store::{Answer, Store};
 
 /// Names of the parts, in the order reports show them.
-pub(super) const PARTS: [&str; 5] = ["format", "exact", "exec", "entity", "explore"];
+pub const PARTS: [&str; 5] = ["format", "exact", "exec", "entity", "explore"];
 
 /// An attempt as the judge sees it.
 pub(super) struct Finished<'a> {

@@ -52,6 +52,7 @@ use episode::{Attempt, Progress};
 pub use check::{Fault, Finding};
 pub use config::Config;
 pub use database::{Database, open_folder};
+pub use judge::PARTS;
 pub use store::{Answer, QueryError, Store};
 pub use tasks::{load, schema};
 pub use value::{Table, Value};
@@ -64,6 +65,7 @@ result follows between <result> and </result>, which you never write yourself. T
 query. When you are sure, write the answer between <final_sql> and </final_sql> and stop.";
 
 /// The environment. Cheap to share: attempts hold the databases together with it.
+#[derive(Clone)]
 pub struct SqlEnvironment {
     shared: Arc<Shared>,
 }

@@ -1,54 +1,33 @@
 //! Attention of decoding rows over the steps of their paths.
 //!
-//! Rows that share a path pass over its keys together: one product, not one per row. The chains
-//! are those of the packed forest (INV-5): a score per key, then one chain over the path's
-//! positions that is continued from step to step.
+//! Rows whose paths have a step in common pass over its keys together: one product, not one per
+//! row. The chains are those of the packed forest (INV-5): a score per key, then one chain over
+//! the path's positions that is continued from step to step.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use super::{block::Block, prefix::Node};
+use super::{block::Keys, prefix::Node, row::Growing};
 use crate::{
-    attention::{Heads, panel_scores, value_tile},
-    kernel::{Buffer, PANEL, scale, softmax_numerators},
+    attention::{Heads, Queries, score_stride, score_tile, value_tile},
+    kernel::{Buffer, PANEL, Rectangle, softmax_numerators},
 };
 
-/// Query rows that share one pass over the keys.
-pub(super) const QUERY_BLOCK: usize = 48;
-
 /// Consecutive tokens of one growing step that query together.
-#[derive(Clone, Copy)]
-pub(super) struct Member<'a> {
-    /// First row among those of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Index of the growing step.
+    pub(super) step: usize,
+    /// First row of the batch.
     pub(super) row: usize,
     pub(super) tokens: usize,
-    /// The step's own keys, and where the first row's token lies in them.
-    pub(super) block: &'a Block,
+    /// Where the first row's token lies in the growing step.
     pub(super) first: usize,
 }
 
-impl Member<'_> {
-    fn rows(&self) -> std::ops::Range<usize> {
-        self.row..self.row + self.tokens
-    }
-
+impl Member {
     /// Tokens of the own step that the last row sees.
     fn visible(&self) -> usize {
         self.first + self.tokens
-    }
-}
-
-/// Members that share the steps above their own.
-pub(super) struct Cluster<'a> {
-    pub(super) path: &'a [Arc<Node>],
-    /// Tokens on that path.
-    pub(super) above: usize,
-    pub(super) members: Vec<Member<'a>>,
-}
-
-impl Cluster<'_> {
-    /// Rows of all members.
-    pub(super) fn rows(&self) -> usize {
-        self.members.iter().map(|member| member.tokens).sum()
     }
 }
 
@@ -63,110 +42,269 @@ pub(super) struct AttentionScratch {
     out: Buffer,
     /// One over the sum of each query row's exponentials.
     inverse: Vec<f32>,
+    /// Path positions of each member that are done.
+    position: Vec<usize>,
 }
 
-/// Attention of one cluster in one layer; `query` and `attended` are its rows, `[rows][width]`.
+/// Cuts a batch in members, and these in clusters: runs of members (as a range of their indices)
+/// that share at least the first step of their paths, `most` tokens or fewer. `pieces` are runs
+/// of tokens in the order of the batch. Smaller clusters serve more threads; larger ones read
+/// fewer keys. The cut changes no bit.
+pub(super) fn clusters(
+    growing: &[&mut Growing],
+    pieces: impl Iterator<Item = Member>,
+    most: usize,
+    members: &mut Vec<Member>,
+    clusters: &mut Vec<Range<usize>>,
+) {
+    members.clear();
+    clusters.clear();
+    let mut room = 0;
+    for piece in pieces {
+        for done in (0..piece.tokens).step_by(most) {
+            let tokens = most.min(piece.tokens - done);
+            let (row, first) = (piece.row + done, piece.first + done);
+            let next = members.len();
+            let shared = members.last().is_some_and(|last: &Member| {
+                let [left, right] = [last.step, piece.step].map(|step| growing[step].path.first());
+                last.step == piece.step || left.is_some() && same(left, right)
+            });
+            match clusters.last_mut() {
+                Some(last) if shared && tokens <= room => {
+                    last.end += 1;
+                    room -= tokens;
+                }
+                _ => {
+                    clusters.push(next..next + 1);
+                    room = most - tokens;
+                }
+            }
+            members.push(Member { row, tokens, first, ..piece });
+        }
+    }
+}
+
+fn same(left: Option<&Arc<Node>>, right: Option<&Arc<Node>>) -> bool {
+    match (left, right) {
+        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Attention of one cluster in one layer and key head. `query` is `[rows][query_width]` of the
+/// batch; `out` has the cluster's rows and the head's columns.
 pub(super) fn attend(
     heads: &Heads,
-    layer: usize,
-    cluster: &Cluster,
+    at: (usize, usize),
+    growing: &[&mut Growing],
+    members: &[Member],
+    query: &[f32],
     scratch: &mut AttentionScratch,
-    (query, attended): (&[f32], &mut [f32]),
+    out: &mut Rectangle,
 ) {
-    let own = cluster.members.iter().map(Member::visible).max().unwrap_or(0);
+    let keys = members.iter().map(|member| growing[member.step].above + member.visible()).max();
     // A step's last panel may write past its last token; the next step overwrites that.
-    let stride = (cluster.above + own).next_multiple_of(PANEL) + PANEL;
-    let rows = cluster.rows() * heads.group;
+    let stride = score_stride(keys.unwrap_or(0)) + PANEL;
+    let rows = members.iter().map(|member| member.tokens).sum::<usize>() * heads.group;
     scratch.query.reserve(rows * heads.padded());
     scratch.out.reserve(rows * heads.padded());
     scratch.scores.reserve(rows * stride);
+    pack(heads, at.1, members, query, &mut scratch.query);
+    let AttentionScratch { query, scores, out: sums, inverse, position } = scratch;
+    each_step(heads, at, (growing, members), position, |step, keys| {
+        let Shared { first, queries, position } = step;
+        let (query, size) = (&query[first * heads.padded()..], (keys.tokens, stride));
+        let scores = &mut scores[first * stride + position..];
+        score_tile(heads, queries, size, query, keys.key, scores);
+    });
+    inverse.clear();
+    let mut rows = scores.chunks_exact_mut(stride);
+    for member in members {
+        let above = growing[member.step].above;
+        for (row, scores) in (0..member.tokens * heads.group).zip(&mut rows) {
+            let scores = &mut scores[..above + member.visible()];
+            let seen = above + member.first + row / heads.group + 1;
+            inverse.push(1.0 / softmax_numerators(scores, seen, heads.scale));
+        }
+    }
+    each_step(heads, at, (growing, members), position, |step, keys| {
+        let Shared { first, queries, position } = step;
+        let (weights, size) = (&scores[first * stride + position..], (keys.tokens, stride));
+        let sums = &mut sums[first * heads.padded()..];
+        value_tile(heads, queries, size, weights, keys.value, sums, position > 0);
+    });
+    let mut sums = sums.chunks_exact(heads.padded()).zip(&*inverse);
+    for row in 0..out.rows() {
+        for (to, (from, inverse)) in out.row(row).chunks_exact_mut(heads.dim).zip(&mut sums) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * inverse);
+        }
+    }
+}
+
+/// Query rows that pass over the same keys.
+struct Shared {
+    /// First query row of the cluster.
+    first: usize,
+    queries: Queries,
+    /// Path position of the first key.
+    position: usize,
+}
+
+/// Visits keys in the order of every path: each step above once for all members that share it,
+/// then the members' own steps.
+fn each_step(
+    heads: &Heads,
+    at: (usize, usize),
+    (growing, members): (&[&mut Growing], &[Member]),
+    position: &mut Vec<usize>,
+    mut visit: impl FnMut(Shared, Keys),
+) {
+    position.clear();
+    position.resize(members.len(), 0);
+    let deepest = members.iter().map(|member| growing[member.step].path.len()).max();
+    for depth in 0..deepest.unwrap_or(0) {
+        let node = |member: &Member| growing[member.step].path.get(depth);
+        let (mut from, mut first) = (0, 0);
+        for run in members.chunk_by(|left, right| same(node(left), node(right))) {
+            let rows = run.iter().map(|member| member.tokens).sum::<usize>() * heads.group;
+            if let Some(node) = node(&run[0]) {
+                for keys in node.block.keys(heads, at) {
+                    let queries = Queries { rows, position: keys.tokens };
+                    visit(Shared { first, queries, position: position[from] + keys.first }, keys);
+                }
+                position[from..from + run.len()].iter_mut().for_each(|p| *p += node.block.tokens());
+            }
+            from += run.len();
+            first += rows;
+        }
+    }
+    let mut first = 0;
+    for (member, above) in members.iter().zip(position) {
+        let rows = member.tokens * heads.group;
+        for keys in growing[member.step].block.keys(heads, at) {
+            // Rows of tokens before this chunk do not see it.
+            let skipped = keys.first.saturating_sub(member.first) * heads.group;
+            if keys.first < member.visible() && skipped < rows {
+                let own = member.first.max(keys.first) - keys.first;
+                let queries = Queries { rows: rows - skipped, position: own };
+                let tokens = keys.tokens.min(member.visible() - keys.first);
+                let position = *above + keys.first;
+                let keys = Keys { tokens, ..keys };
+                visit(Shared { first: first + skipped, queries, position }, keys);
+            }
+        }
+        first += rows;
+    }
+}
+
+/// Copies the members' query heads that share key head `kv`, token by token and head by head, to
+/// padded rows.
+fn pack(heads: &Heads, kv: usize, members: &[Member], query: &[f32], out: &mut [f32]) {
     let width = heads.group * heads.dim;
-    for kv in 0..heads.kv {
-        let at = |row: usize| row * heads.query_width() + kv * width;
-        let mut packed = scratch.query.chunks_exact_mut(heads.padded());
-        for row in cluster.members.iter().flat_map(Member::rows) {
-            let own = query[at(row)..at(row) + width].chunks_exact(heads.dim);
-            for (head, to) in own.zip(&mut packed) {
-                to[..heads.dim].copy_from_slice(head);
-            }
-        }
-        scores(heads, (layer, kv), cluster, (rows, stride), scratch);
-        normalise(heads, cluster, stride, scratch);
-        values(heads, (layer, kv), cluster, (rows, stride), scratch);
-        let mut out = scratch.out.chunks_exact(heads.padded()).zip(&scratch.inverse);
-        for row in cluster.members.iter().flat_map(Member::rows) {
-            let own = attended[at(row)..at(row) + width].chunks_exact_mut(heads.dim);
-            for (head, (from, inverse)) in own.zip(&mut out) {
-                head.copy_from_slice(&from[..heads.dim]);
-                scale(head, *inverse);
-            }
+    let mut out = out.chunks_exact_mut(heads.padded());
+    for row in members.iter().flat_map(|member| member.row..member.row + member.tokens) {
+        let own = &query[row * heads.query_width() + kv * width..][..width];
+        for (head, to) in own.chunks_exact(heads.dim).zip(&mut out) {
+            to[..heads.dim].copy_from_slice(head);
         }
     }
 }
 
-/// Scores of all rows over the shared path, then of each member's rows over its own step.
-fn scores(
-    heads: &Heads,
-    (layer, kv): (usize, usize),
-    cluster: &Cluster,
-    (rows, stride): (usize, usize),
-    scratch: &mut AttentionScratch,
-) {
-    let AttentionScratch { query, scores, .. } = scratch;
-    let mut position = 0;
-    for Node { block, .. } in cluster.path.iter().map(AsRef::as_ref) {
-        let shape = (block.tokens().div_ceil(PANEL), stride);
-        let keys = block.key(heads, layer, kv);
-        panel_scores(heads, rows, shape, query, keys, &mut scores[position..]);
-        position += block.tokens();
-    }
-    let mut first = 0;
-    for member in &cluster.members {
-        let count = member.tokens * heads.group;
-        let shape = (member.visible().div_ceil(PANEL), stride);
-        let keys = member.block.key(heads, layer, kv);
-        let to = &mut scores[first * stride + cluster.above..];
-        panel_scores(heads, count, shape, &query[first * heads.padded()..], keys, to);
-        first += count;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, Family},
+        decode::{block::Block, prefix::Prefix},
+        testing::{noise, tiny},
+    };
 
-/// Turns scores into exponentials and keeps one over the sum of each row.
-fn normalise(heads: &Heads, cluster: &Cluster, stride: usize, scratch: &mut AttentionScratch) {
-    let visible = cluster
-        .members
-        .iter()
-        .flat_map(|member| member.first..member.visible())
-        .flat_map(|own| std::iter::repeat_n(cluster.above + own + 1, heads.group));
-    scratch.inverse.clear();
-    for (row, visible) in scratch.scores.chunks_exact_mut(stride).zip(visible) {
-        scratch.inverse.push(1.0 / softmax_numerators(row, visible, heads.scale));
+    /// Keys and values of `more` tokens, then `more` again: several chunks.
+    fn block(config: &Config, stream: u64, more: &[usize]) -> Block {
+        let heads = Heads::new(config);
+        let mut block = Block::new(config);
+        for more in more {
+            block.grow(&heads, *more);
+        }
+        let width = heads.kv_width();
+        for token in 0..block.tokens() {
+            let row = |kind: u64| -> Vec<f32> {
+                (0..width).map(|i| noise(stream + kind, token * width + i)).collect()
+            };
+            (0..config.layers).for_each(|layer| {
+                block.write(&heads, layer, token, &row(0), &row(1));
+            });
+        }
+        block
     }
-}
 
-/// Weighted sums of the values: one chain per output, shared path first, own step last.
-fn values(
-    heads: &Heads,
-    (layer, kv): (usize, usize),
-    cluster: &Cluster,
-    (rows, stride): (usize, usize),
-    scratch: &mut AttentionScratch,
-) {
-    let AttentionScratch { scores, out, .. } = scratch;
-    let mut position = 0;
-    for Node { block, .. } in cluster.path.iter().map(AsRef::as_ref) {
-        let (shape, rows) = ((rows, stride), block.value(heads, layer, kv));
-        let weights = &scores[position..];
-        value_tile(heads, shape, block.tokens(), weights, rows, out, position > 0);
-        position += block.tokens();
+    fn step(config: &Config, stream: u64, path: &[&Arc<Node>], more: &[usize]) -> Growing {
+        let path: Vec<Arc<Node>> = path.iter().map(|node| Arc::clone(node)).collect();
+        let above = path.iter().map(|node| node.block.tokens()).sum();
+        Growing { path, above, block: block(config, stream, more), stream: Vec::new() }
     }
-    let mut first = 0;
-    for member in &cluster.members {
-        let count = member.tokens * heads.group;
-        let (shape, rows) = ((count, stride), member.block.value(heads, layer, kv));
-        let weights = &scores[first * stride + cluster.above..];
-        let out = &mut out[first * heads.padded()..];
-        value_tile(heads, shape, member.visible(), weights, rows, out, cluster.above > 0);
-        first += count;
+
+    /// Path, tokens of the own step as it grew, how many of its last ones query.
+    type Row<'a> = (&'a [&'a Arc<Node>], &'a [usize], usize);
+
+    #[test]
+    fn a_cut_in_clusters_changes_no_bit() {
+        let config = tiny(Family::Llama);
+        let heads = Heads::new(&config);
+        let node = |stream, parent: Option<&Arc<Node>>, tokens| {
+            let parent = parent.map(|parent| Prefix(Arc::clone(parent)));
+            let block = block(&config, stream, &[tokens]);
+            Arc::new(Node { parent, block, total: 0, stream: Vec::new() })
+        };
+        let root = node(10, None, 70);
+        let (left, right) = (node(20, Some(&root), 33), node(30, Some(&root), 5));
+        let rows: [Row; 7] = [
+            (&[&root, &left], &[30, 50], 45),
+            (&[&root, &left], &[3], 1),
+            (&[&root, &right], &[1], 1),
+            (&[&root, &right], &[20, 20], 40),
+            (&[&root], &[2], 2),
+            (&[], &[10, 30], 40),
+            (&[], &[1], 1),
+        ];
+        let stream = |index: usize| 100 + 10 * index as u64;
+        let mut steps: Vec<Growing> = rows
+            .iter()
+            .enumerate()
+            .map(|(index, (path, more, _))| step(&config, stream(index), path, more))
+            .collect();
+        let growing: Vec<&mut Growing> = steps.iter_mut().collect();
+        let count: usize = rows.iter().map(|(.., tokens)| tokens).sum();
+        let width = heads.query_width();
+        let query: Vec<f32> = (0..count * width).map(|index| noise(1, index)).collect();
+        let run = |most| {
+            let (mut members, mut cut, mut row) = (Vec::new(), Vec::new(), 0);
+            let pieces = rows.iter().enumerate().map(|(index, (_, more, tokens))| {
+                row += tokens;
+                let first = more.iter().sum::<usize>() - tokens;
+                Member { step: index, row: row - tokens, tokens: *tokens, first }
+            });
+            clusters(&growing, pieces, most, &mut members, &mut cut);
+            let mut scratch = AttentionScratch::default();
+            let mut out = vec![0.0_f32; count * width];
+            let mut rest = Rectangle::new(&mut out, width);
+            for cluster in &cut {
+                let members = &members[cluster.clone()];
+                let mut own = rest.take_rows(members.iter().map(|member| member.tokens).sum());
+                for kv in 0..heads.kv {
+                    let mut to = own.take_columns(heads.group * heads.dim);
+                    attend(&heads, (1, kv), &growing, members, &query, &mut scratch, &mut to);
+                }
+            }
+            (cut.len(), out.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+        };
+        let (alone, expected) = run(1);
+        assert_eq!(alone, count, "every row is a cluster of its own");
+        assert!(expected.iter().all(|bits| f32::from_bits(*bits) != 0.0), "all rows are written");
+        for most in [2, 5, 48, 200] {
+            let (fewer, bits) = run(most);
+            assert!(fewer < alone && bits == expected, "{most} tokens at most, {fewer} clusters");
+        }
     }
 }

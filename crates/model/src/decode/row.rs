@@ -1,15 +1,15 @@
 //! The layers over rows that each continue a path of their own.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     block::Block,
-    path_attention::{AttentionScratch, Cluster, Member, QUERY_BLOCK, attend},
+    path_attention::{AttentionScratch, Member, attend, clusters},
     prefix::Node,
 };
 use crate::{
     attention::Heads,
-    kernel::Buffer,
+    kernel::{Buffer, Rectangle},
     layer::{FeedForward, LayerScratch, Projected, after_attention, before_attention, embed},
     model::Model,
     rotary::Rotary,
@@ -43,6 +43,9 @@ pub(crate) struct RowScratch {
     layer: LayerScratch,
     position: Vec<u32>,
     token: Vec<u32>,
+    /// Runs of tokens that query together, and runs of those that share keys.
+    members: Vec<Member>,
+    clusters: Vec<Range<usize>>,
     attention: Vec<AttentionScratch>,
 }
 
@@ -114,11 +117,19 @@ fn run_batch(
         scratch.position.extend((position..).take(piece.tokens.len()));
         row.block.grow(&heads, piece.tokens.len());
     }
+    let mut row = 0;
+    let pieces = batch.iter().map(|piece| {
+        let (step, tokens, first) = (piece.step, piece.tokens.len(), piece.first);
+        row += tokens;
+        Member { step, row: row - tokens, tokens, first }
+    });
+    let most = heads.tokens_at_once();
+    clusters(rows, pieces, most, &mut scratch.members, &mut scratch.clusters);
     embed(machine.model, &scratch.token, &mut scratch.stream[0]);
     for layer in 0..config.layers {
         scratch.project(machine, layer);
         scratch.write(&heads, layer, rows, batch);
-        scratch.attend(machine, &heads, layer, &clusters(&heads, rows, batch));
+        scratch.attend(machine.team, &heads, layer, rows);
         scratch.feed_forward(machine, layer);
     }
     let mut last = 0;
@@ -128,39 +139,6 @@ fn run_batch(
         let row = &mut rows[piece.step];
         row.stream.clear();
         row.stream.extend_from_slice(stream);
-    }
-}
-
-/// Cuts the batch in runs of at most `QUERY_BLOCK` query rows that share their path.
-fn clusters<'a>(heads: &Heads, rows: &'a [&mut Growing], batch: &[Piece]) -> Vec<Cluster<'a>> {
-    let most = (QUERY_BLOCK / heads.group).max(1);
-    let mut clusters: Vec<Cluster> = Vec::new();
-    let mut room = 0;
-    for piece in batch {
-        let Growing { path, above, block, .. } = &*rows[piece.step];
-        for from in (0..piece.tokens.len()).step_by(most) {
-            let tokens = most.min(piece.tokens.len() - from);
-            let member = |row| Member { row, tokens, block, first: piece.first + from };
-            match clusters.last_mut() {
-                Some(last) if tokens <= room && same_path(last.path, path) => {
-                    last.members.push(member(last.rows()));
-                    room -= tokens;
-                }
-                _ => {
-                    clusters.push(Cluster { path, above: *above, members: vec![member(0)] });
-                    room = most - tokens;
-                }
-            }
-        }
-    }
-    clusters
-}
-
-fn same_path(left: &[Arc<Node>], right: &[Arc<Node>]) -> bool {
-    match (left.last(), right.last()) {
-        (None, None) => true,
-        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
-        _ => false,
     }
 }
 
@@ -211,18 +189,17 @@ impl RowScratch {
         }
     }
 
-    fn attend(&mut self, machine: Machine, heads: &Heads, layer: usize, clusters: &[Cluster]) {
-        let width = heads.query_width();
-        let (mut query, mut attended) = (&self.query[..], &mut self.attended[..]);
-        let tasks = clusters.iter().map(|cluster| {
-            let (own, rest) = query.split_at(cluster.rows() * width);
-            query = rest;
-            let (out, rest) = std::mem::take(&mut attended).split_at_mut(own.len());
-            attended = rest;
-            (cluster, own, out)
+    fn attend(&mut self, team: &Team, heads: &Heads, layer: usize, rows: &[&mut Growing]) {
+        let (members, query) = (&self.members, &self.query);
+        let mut rest = Rectangle::new(&mut self.attended, heads.query_width());
+        let tasks = self.clusters.iter().flat_map(|cluster| {
+            let members = &members[cluster.clone()];
+            let mut own = rest.take_rows(members.iter().map(|member| member.tokens).sum());
+            let width = heads.group * heads.dim;
+            (0..heads.kv).map(move |kv| (kv, members, own.take_columns(width)))
         });
-        machine.team.each(tasks, &mut self.attention, |scratch, (cluster, query, out)| {
-            attend(heads, layer, cluster, scratch, (query, out));
+        team.each(tasks, &mut self.attention, |scratch, (kv, members, mut out)| {
+            attend(heads, (layer, kv), rows, members, query, scratch, &mut out);
         });
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn to_f32(dtype: &str, bytes: &[u8]) -> Option<Vec<f32>> {
 }
 
 /// IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits.
-fn half_to_f32(half: u16) -> f32 {
+pub(crate) fn half_to_f32(half: u16) -> f32 {
     let sign = u32::from(half & 0x8000) << 16;
     let exponent = u32::from(half >> 10) & 31;
     let fraction = u32::from(half & 0x3ff);

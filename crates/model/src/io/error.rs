@@ -61,6 +61,9 @@ pub enum IoError {
     Template(#[from] TemplateError),
 }
 
+/// Problems that one message lists: a wrong number of layers alone makes thousands.
+const PROBLEMS_MAX: usize = 40;
+
 fn plural(problems: &[String]) -> &'static str {
     if problems.len() == 1 { "" } else { "s" }
 }
@@ -78,7 +81,12 @@ impl IoError {
         Self::Damaged { file: file.to_owned(), problem }
     }
 
-    pub(crate) fn problems(file: &str, problems: Vec<String>) -> Self {
+    pub(crate) fn problems(file: &str, mut problems: Vec<String>) -> Self {
+        if problems.len() > PROBLEMS_MAX {
+            let more = problems.len() - PROBLEMS_MAX;
+            problems.truncate(PROBLEMS_MAX);
+            problems.push(format!("and {more} more"));
+        }
         Self::Problems { file: file.to_owned(), problems }
     }
 }

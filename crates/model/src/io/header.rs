@@ -38,7 +38,7 @@ pub(crate) fn read(file: &str, opened: &mut Opened<'_>) -> Result<Vec<Entry>, Io
     let length = opened.length;
     let mut start = vec![0; length.min(64) as usize];
     read_exactly(file, opened, &mut start)?;
-    recognise(file, &start)?;
+    recognise(file, "safetensors", &start)?;
     let Some(first) = start.first_chunk::<8>() else {
         return Err(IoError::damaged(
             file,
@@ -87,7 +87,7 @@ fn read_exactly(file: &str, opened: &mut Opened<'_>, into: &mut [u8]) -> Result<
 }
 
 /// Tells what a file is when it is not what its name says.
-pub(crate) fn recognise(file: &str, start: &[u8]) -> Result<(), IoError> {
+pub(crate) fn recognise(file: &str, expected: &'static str, start: &[u8]) -> Result<(), IoError> {
     let trimmed = start.trim_ascii_start();
     let lower: Vec<u8> = trimmed.iter().take(14).map(u8::to_ascii_lowercase).collect();
     let (got, next) = if start.is_empty() {
@@ -96,14 +96,13 @@ pub(crate) fn recognise(file: &str, start: &[u8]) -> Result<(), IoError> {
         ("a Git-LFS pointer", "run `git lfs pull`")
     } else if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") {
         ("an HTML page", "the download was redirected: fetch the file itself")
-    } else if start.starts_with(b"GGUF") {
-        ("a GGUF file", "read it as GGUF")
+    } else if start.starts_with(b"GGUF") && expected != "GGUF" {
+        ("a GGUF file", "give it a name that ends in .gguf")
     } else if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02, b'}']) {
         ("a PyTorch pickle", "pickle files can run code and are not read: convert to safetensors")
     } else {
         return Ok(());
     };
-    let expected = if file.ends_with(".json") { "JSON" } else { "safetensors" };
     Err(IoError::Foreign { file: file.to_owned(), expected, got, next })
 }
 
@@ -177,7 +176,7 @@ fn check(
 }
 
 /// Names end up in messages and in files of ours: plain ones only.
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty()
         || name.len() > NAME_BYTES_MAX

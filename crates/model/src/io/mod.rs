@@ -1,11 +1,12 @@
-//! Hugging Face folders in and out: what is trained here loads in transformers, vLLM, SGLang and
-//! llama.cpp's converter, and the other way round.
+//! Models in and out: Hugging Face folders both ways, so that what is trained here loads in
+//! transformers, vLLM, SGLang and llama.cpp's converter, and GGUF files in.
 //!
 //! Nothing in a folder runs: no pickle, no `auto_map`. Every file is checked against its own
 //! length before memory is taken for it (P9), and a refused folder leaves nothing behind.
 
 mod dtype;
 mod error;
+mod gguf;
 mod header;
 mod peft;
 mod settings;
@@ -49,12 +50,34 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
+/// Reads a model: a GGUF file (`.gguf`), a Hugging Face folder, or a folder that holds one GGUF
+/// file and no `config.json`.
+///
+/// # Errors
+/// If a file is missing, damaged, foreign, or does not fit the others; if a folder holds several
+/// GGUF files.
+pub fn load(path: &Path) -> Result<Loaded, IoError> {
+    match Source::gguf(path)? {
+        None => load_folder(path),
+        Some((name, opened)) => gguf::load(&name, opened),
+    }
+}
+
+/// Reads a GGUF file from memory.
+///
+/// # Errors
+/// As [`load`]; messages call it `model.gguf`.
+pub fn from_gguf(bytes: &[u8]) -> Result<Loaded, IoError> {
+    let reader = Box::new(std::io::Cursor::new(bytes));
+    gguf::load("model.gguf", source::Opened { reader, length: bytes.len() as u64 })
+}
+
 /// Reads a Hugging Face folder.
 ///
 /// # Errors
 /// If a file is missing, damaged, foreign, or does not fit the others.
 pub fn load_folder(path: &Path) -> Result<Loaded, IoError> {
-    load(&Source::folder(path)?)
+    load_files(&Source::folder(path)?)
 }
 
 /// Reads the same files from memory, as a checkpoint in the store holds them.
@@ -62,7 +85,7 @@ pub fn load_folder(path: &Path) -> Result<Loaded, IoError> {
 /// # Errors
 /// As [`load_folder`].
 pub fn from_bytes(files: &[(String, Vec<u8>)]) -> Result<Loaded, IoError> {
-    load(&Source::memory(files))
+    load_files(&Source::memory(files))
 }
 
 /// Reads config.json and weights only, for folders without a tokenizer.
@@ -76,13 +99,13 @@ pub fn load_weights(path: &Path) -> Result<(Model, Vec<String>), IoError> {
     Ok((weights::read(&source, settings.config, &mut notes)?, notes))
 }
 
-fn load(source: &Source<'_>) -> Result<Loaded, IoError> {
+fn load_files(source: &Source<'_>) -> Result<Loaded, IoError> {
     let settings = read_settings(source)?;
     let mut notes = settings.notes;
     let tokenizer_config = json_file(source, "tokenizer_config.json")?;
     let mut tokenizer = read_tokenizer(source, &mut notes)?;
     let rows = settings.config.vocabulary;
-    compare_vocabulary(tokenizer.vocabulary(), rows, &mut notes)?;
+    compare_vocabulary("tokenizer.json", tokenizer.vocabulary(), rows, &mut notes)?;
     let mut ends = settings.end_of_text;
     if let Some(generation) = json_file(source, "generation_config.json")? {
         ends.extend(settings::ids(generation.get("eos_token_id")));
@@ -111,7 +134,7 @@ fn read_settings(source: &Source<'_>) -> Result<settings::Settings, IoError> {
         file: "config.json".to_owned(),
         next: "give a Hugging Face folder of a Llama, Qwen2 or Qwen3 model",
     })?;
-    header::recognise("config.json", &bytes)?;
+    header::recognise("config.json", "JSON", &bytes)?;
     settings::parse(&bytes)
 }
 
@@ -120,16 +143,21 @@ fn read_tokenizer(source: &Source<'_>, notes: &mut Vec<String>) -> Result<Tokeni
         file: "tokenizer.json".to_owned(),
         next: "save the tokenizer with transformers' `AutoTokenizer(...).save_pretrained`",
     })?;
-    header::recognise("tokenizer.json", &bytes)?;
+    header::recognise("tokenizer.json", "JSON", &bytes)?;
     let (tokenizer, said) = Tokenizer::from_json(&bytes)?;
     notes.extend(said);
     Ok(tokenizer)
 }
 
-fn compare_vocabulary(ids: usize, rows: usize, notes: &mut Vec<String>) -> Result<(), IoError> {
+fn compare_vocabulary(
+    file: &str,
+    ids: usize,
+    rows: usize,
+    notes: &mut Vec<String>,
+) -> Result<(), IoError> {
     if ids > rows {
         let problem = format!("got {ids} ids, expected at most the model's {rows} rows");
-        return Err(IoError::problems("tokenizer.json", vec![problem]));
+        return Err(IoError::problems(file, vec![problem]));
     }
     if ids < rows {
         notes.push(format!(
@@ -171,7 +199,7 @@ fn default_template(field: &Value) -> Option<&str> {
 
 fn json_file(source: &Source<'_>, name: &str) -> Result<Option<Value>, IoError> {
     let Some(bytes) = source.text(name)? else { return Ok(None) };
-    header::recognise(name, &bytes)?;
+    header::recognise(name, "JSON", &bytes)?;
     let wrong = |wrong| IoError::damaged(name, format!("not valid JSON: {wrong}"));
     serde_json::from_slice(&bytes).map(Some).map_err(wrong)
 }

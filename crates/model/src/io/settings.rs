@@ -98,7 +98,7 @@ impl Fields<'_> {
         let head_default = match family {
             // transformers' own default for Qwen3 when the field is absent.
             Family::Qwen3 => Some(128),
-            _ => (heads > 0 && hidden.is_multiple_of(heads.max(1))).then(|| hidden / heads.max(1)),
+            _ => Some(self.head_width(hidden, heads)),
         };
         Config {
             family,
@@ -115,6 +115,20 @@ impl Fields<'_> {
             tied: self.flag("tie_word_embeddings"),
             context: self.size("max_position_embeddings", None),
         }
+    }
+
+    /// The width of a head where the file leaves it to be derived.
+    fn head_width(&mut self, hidden: usize, heads: usize) -> usize {
+        let stated = self.map.get("head_dim").is_some_and(|value| !value.is_null());
+        if stated || heads == 0 || hidden.is_multiple_of(heads) {
+            // No heads at all are told by the shape's own rules.
+            return hidden / heads.max(1);
+        }
+        self.problems.push(format!(
+            "`num_attention_heads`: got {heads}, expected a divisor of `hidden_size` ({hidden}) \
+             where there is no `head_dim`"
+        ));
+        2
     }
 
     /// A whole number; `null` counts as absent, as in transformers.

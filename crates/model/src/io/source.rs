@@ -32,10 +32,36 @@ impl<'a> Source<'a> {
         // A clear message for the commonest mistake, before any file of it is asked for.
         let found = std::fs::metadata(path).map_err(|source| IoError::reading(path, source))?;
         if !found.is_dir() {
-            let source = std::io::Error::other("expected a folder with config.json, got a file");
+            let source = std::io::Error::other(
+                "expected a GGUF file (.gguf) or a folder with config.json, got another file",
+            );
             return Err(IoError::reading(path, source));
         }
         Ok(Self::Folder(path.to_owned()))
+    }
+
+    /// The GGUF file that a path means, opened: the file itself, or the only one of a folder
+    /// without a `config.json`. `None` if the path means a Hugging Face folder.
+    pub(crate) fn gguf(path: &Path) -> Result<Option<(String, Opened<'static>)>, IoError> {
+        let found = std::fs::metadata(path).map_err(|source| IoError::reading(path, source))?;
+        if !found.is_dir() {
+            let named = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+            return if named { Ok(Some(opened(path)?)) } else { Ok(None) };
+        }
+        if path.join("config.json").exists() {
+            return Ok(None);
+        }
+        let names = Self::Folder(path.to_owned()).names()?;
+        let files: Vec<String> =
+            names.into_iter().filter(|name| name.to_ascii_lowercase().ends_with(".gguf")).collect();
+        match files.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some(opened(&path.join(only))?)),
+            many => {
+                let problem = format!("expected one GGUF file, got {}; name one", many.join(", "));
+                Err(IoError::reading(path, std::io::Error::other(problem)))
+            }
+        }
     }
 
     pub(crate) fn memory(files: &'a [(String, Vec<u8>)]) -> Self {
@@ -57,12 +83,7 @@ impl<'a> Source<'a> {
                     }
                     other => other.map_err(|source| IoError::reading(&path, source))?,
                 };
-                let found = file.metadata().map_err(|source| IoError::reading(&path, source))?;
-                if !found.is_file() {
-                    let source = std::io::Error::other("expected a regular file");
-                    return Err(IoError::reading(&path, source));
-                }
-                Ok(Some(Opened { reader: Box::new(file), length: found.len() }))
+                Ok(Some(regular(&path, file)?))
             }
         }
     }
@@ -108,4 +129,18 @@ impl<'a> Source<'a> {
             Self::Memory(_) => PathBuf::from(name),
         }
     }
+}
+
+fn opened(path: &Path) -> Result<(String, Opened<'static>), IoError> {
+    let file = File::open(path).map_err(|source| IoError::reading(path, source))?;
+    Ok((path.display().to_string(), regular(path, file)?))
+}
+
+fn regular(path: &Path, file: File) -> Result<Opened<'static>, IoError> {
+    let found = file.metadata().map_err(|source| IoError::reading(path, source))?;
+    if !found.is_file() {
+        let source = std::io::Error::other("expected a regular file");
+        return Err(IoError::reading(path, source));
+    }
+    Ok(Opened { reader: Box::new(file), length: found.len() })
 }

@@ -108,7 +108,7 @@ fn index_names(bytes: &[u8]) -> Result<Vec<String>, IoError> {
 }
 
 /// The name and shape of every parameter, without allocating any.
-fn expected(config: &Config) -> BTreeMap<String, Vec<u64>> {
+pub(super) fn expected(config: &Config) -> BTreeMap<String, Vec<u64>> {
     let layout = parameters::Layout::new(config);
     let sides = |slot: &parameters::Slot| slot.shape().iter().map(|side| *side as u64).collect();
     layout.slots.iter().map(|slot| (slot.name.clone(), sides(slot))).collect()

@@ -40,6 +40,19 @@ per_level! {
 }
 
 per_level! {
+    /// The sum of squares, in 16 lanes of `f64`.
+    fn square_sum(values: &[f32]) -> f64 {
+        let mut lanes = [0.0_f64; LANES];
+        for block in values.chunks(LANES) {
+            for (lane, value) in lanes.iter_mut().zip(block) {
+                *lane += f64::from(*value) * f64::from(*value);
+            }
+        }
+        lanes.iter().sum()
+    }
+}
+
+per_level! {
     /// `out = x / rms(x) * weight` for every row of width `weight.len()`.
     fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
         assert_eq!(x.len(), out.len(), "lengths");
@@ -129,15 +142,6 @@ per_level! {
                 *high = *high * cosine + *low * sine;
                 *low = turned;
             }
-        }
-    }
-}
-
-per_level! {
-    /// Multiplies by one factor.
-    fn scale(values: &mut [f32], factor: f32) {
-        for value in values {
-            *value *= factor;
         }
     }
 }

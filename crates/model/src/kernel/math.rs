@@ -30,6 +30,28 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.336_5 { 0.0 } else { value }
 }
 
+/// The bits of [`exp`] for `x <= 0`, with less work: no bound above, and `2^power` is one factor.
+#[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
+#[inline(always)]
+fn exp_of_negative(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    // The comparison keeps a NaN.
+    let bounded = if x < -87.336_5 { -87.336_5 } else { x };
+    let shifted = bounded.mul_add(std::f32::consts::LOG2_E, MAGIC);
+    let power = shifted - MAGIC;
+    let rest = power.mul_add(-0.693_145_75, bounded);
+    let rest = power.mul_add(-1.428_606_8e-6, rest);
+    let mut sum = 1.987_569_1e-4_f32;
+    for coefficient in [1.398_199_95e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        sum = sum.mul_add(rest, coefficient);
+    }
+    let fraction = (rest * rest).mul_add(sum, rest + 1.0);
+    // The shift drops all of the magic number but the power, which is at least -126.
+    let factor = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
+    let value = fraction * factor;
+    if x < -87.336_5 { 0.0 } else { value }
+}
+
 /// Adds the lanes in a fixed tree.
 #[inline(always)]
 pub(crate) fn tree_sum(lanes: &[f32; LANES]) -> f32 {
@@ -69,12 +91,12 @@ per_level! {
         let (blocks, tail) = seen.as_chunks_mut::<LANES>();
         for block in blocks {
             for (lane, value) in lanes.iter_mut().zip(block) {
-                *value = exp((*value - most) * scale);
+                *value = exp_of_negative((*value - most) * scale);
                 *lane += *value;
             }
         }
         for (lane, value) in lanes.iter_mut().zip(tail) {
-            *value = exp((*value - most) * scale);
+            *value = exp_of_negative((*value - most) * scale);
             *lane += *value;
         }
         tree_sum(&lanes)
@@ -218,6 +240,16 @@ mod tests {
         for (score, numerator) in scores.iter().zip(&numerators) {
             assert_eq!(exp(*score).to_bits(), numerator.to_bits(), "e^{score}");
         }
+    }
+
+    #[test]
+    fn the_exponential_of_a_negative_is_the_general_one() {
+        let steps = (0..200_000).map(|index| index as f32 / -2_000.0);
+        let edges = [-0.0, -87.336_5, -87.336_51, -1e30, f32::NEG_INFINITY, -f32::MIN_POSITIVE];
+        for x in steps.chain(edges).chain((0..9).map(|index| -87.336_5 + 1e-3 * index as f32)) {
+            assert_eq!(exp(x).to_bits(), exp_of_negative(x).to_bits(), "e^{x}");
+        }
+        assert!(exp_of_negative(f32::NAN).is_nan());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod peak;
 mod product;
 #[cfg(test)]
 mod product_tests;
+mod rectangle;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;
@@ -32,5 +33,6 @@ pub(crate) use level::vector_unit;
 pub(crate) use math::*;
 pub(crate) use peak::Limit;
 pub(crate) use product::*;
+pub(crate) use rectangle::Rectangle;
 pub(crate) use tile::{PANEL, Tile};
 pub(crate) use transpose::add;

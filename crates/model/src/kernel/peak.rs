@@ -118,16 +118,23 @@ fn portable(factor: f32) {
     black_box(sum);
 }
 
+/// Four streams at once: one stream leaves the memory waiting.
 fn read(memory: &[f32]) -> f32 {
     #[inline(always)]
     fn body(memory: &[f32]) -> f32 {
-        let mut sum = [0.0; 128];
-        for piece in memory.as_chunks::<128>().0 {
-            for (sum, number) in sum.iter_mut().zip(piece) {
-                *sum += number;
+        let mut sum = [[0.0; 32]; 4];
+        let (upper, lower) = memory.split_at(memory.len() / 2);
+        let half = upper.len() / 2;
+        let streams = [&upper[..half], &upper[half..], &lower[..half], &lower[half..]];
+        let [a, b, c, d] = streams.map(|stream| stream.as_chunks::<32>().0);
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            for (sum, piece) in sum.iter_mut().zip([a, b, c, d]) {
+                for (sum, number) in sum.iter_mut().zip(piece) {
+                    *sum += number;
+                }
             }
         }
-        sum.iter().sum()
+        sum.iter().flatten().sum()
     }
     #[cfg(target_arch = "x86_64")]
     {

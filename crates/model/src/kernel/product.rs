@@ -1,11 +1,10 @@
 //! The three matrix products of a linear layer, all through the one tile kernel.
 
-use std::marker::PhantomData;
-
 use super::{
     bf16::{pair_columns, pair_rows, pairs},
     buffer::{Buffer, Word},
     level::Level,
+    rectangle::Rectangle,
     tile::{Operand, PANEL, Tile},
     transpose::Transpose,
 };
@@ -89,20 +88,10 @@ const ROW_BLOCK: usize = 192;
 /// Some of the columns of all rows of an output, whole panels of them: parts of one output can be
 /// written by several threads.
 pub(crate) struct Columns<'a> {
-    /// The first row's first column of the part.
-    start: *mut f32,
-    rows: usize,
-    /// Floats from row to row.
-    stride: usize,
     /// Panels before the part.
     first: usize,
-    /// Columns of the part.
-    width: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    to: Rectangle<'a>,
 }
-
-// SAFETY: a part is the only way to its columns while it lives, as a `&mut [f32]` would be.
-unsafe impl Send for Columns<'_> {}
 
 /// Cuts `[rows][n]` into parts of at most `panels` panels of columns.
 pub(crate) fn columns<'a>(
@@ -110,30 +99,11 @@ pub(crate) fn columns<'a>(
     n: usize,
     panels: usize,
 ) -> impl Iterator<Item = Columns<'a>> + Send {
-    let (rows, start) = (y.len() / n, Start(y.as_mut_ptr()));
-    (0..n.div_ceil(PANEL)).step_by(panels.max(1)).map(move |first| {
-        let from = first * PANEL;
-        let width = (panels.max(1) * PANEL).min(n - from);
-        // SAFETY: the part begins inside the first row, or there is no row and nobody writes.
-        let start = unsafe { start.at(if rows > 0 { from } else { 0 }) };
-        Columns { start, rows, stride: n, first, width, owner: PhantomData }
+    let (panels, mut rest) = (panels.max(1), Rectangle::new(y, n));
+    (0..n.div_ceil(PANEL)).step_by(panels).map(move |first| {
+        let to = rest.take_columns((panels * PANEL).min(n - first * PANEL));
+        Columns { first, to }
     })
-}
-
-/// The beginning of an output that [`columns`] cuts.
-#[derive(Clone, Copy)]
-struct Start(*mut f32);
-
-// SAFETY: it is only ever an address; parts made from it do not overlap.
-unsafe impl Send for Start {}
-
-impl Start {
-    /// # Safety
-    /// `offset` must lie inside the output.
-    unsafe fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller's.
-        unsafe { self.0.add(offset) }
-    }
 }
 
 /// `y[m][n] = Σₖ x[m][k] w[n][k]`; `x` is `[M, k]` along its columns, `y` is `[M, n]`.
@@ -164,11 +134,11 @@ fn chains(x: Numbers, w: Panels, y: &Columns, accumulate: bool) {
 }
 
 fn forward<T: Operand>(x: &[T], (data, steps): (&[T], usize), y: &Columns, accumulate: bool) {
-    assert_eq!(x.len(), y.rows * steps, "rows of input and output");
+    assert_eq!(x.len(), y.to.rows * steps, "rows of input and output");
     let data = &data[y.first * steps * PANEL..];
     for (block, x) in x.chunks(ROW_BLOCK * steps).enumerate() {
         // SAFETY: the block's rows are rows of the part.
-        let out = unsafe { y.start.add(block * ROW_BLOCK * y.stride) };
+        let out = unsafe { y.to.first.add(block * ROW_BLOCK * y.to.stride) };
         forward_block(x, (data, steps), (y, out), accumulate);
     }
 }
@@ -181,7 +151,7 @@ fn forward_block<T: Operand>(
     accumulate: bool,
 ) {
     let rows = x.len() / steps;
-    let whole = y.width / PANEL;
+    let whole = y.to.width / PANEL;
     // Few rows run through several panels at once; many rows reuse one panel.
     let at_once = if rows <= 6 { whole.max(1) } else { 1 };
     let tile = Tile {
@@ -194,7 +164,7 @@ fn forward_block<T: Operand>(
         left_outer: 0,
         right_step: PANEL,
         right_panel: steps * PANEL,
-        out_row: y.stride,
+        out_row: y.to.stride,
         out_panel: PANEL,
         accumulate,
     };
@@ -208,7 +178,7 @@ fn forward_block<T: Operand>(
         }
         panel += tile.panels;
     }
-    let edge = y.width - whole * PANEL;
+    let edge = y.to.width - whole * PANEL;
     if edge > 0 {
         let tile = Tile { panels: 1, ..tile };
         // SAFETY: the last columns of these rows lie inside the part.
@@ -302,7 +272,7 @@ fn grad_input<T: Operand + Transpose>(
     dx: &Columns,
     lanes: &mut Buffer<T>,
 ) {
-    assert_eq!(dy.len(), dx.rows * steps, "rows of both gradients");
+    assert_eq!(dy.len(), dx.to.rows * steps, "rows of both gradients");
     let panels = steps.div_ceil(T::LINES);
     lanes.reserve(TURNED.min(panels) * T::LINES * PANEL);
     let lines = T::lines(k);
@@ -310,7 +280,7 @@ fn grad_input<T: Operand + Transpose>(
         let last = (first + TURNED).min(panels);
         let begin = first * T::LINES;
         let tile = Tile {
-            rows: dx.rows,
+            rows: dx.to.rows,
             panels: 1,
             inner: (last * T::LINES).min(steps) - begin,
             outer: 1,
@@ -319,11 +289,11 @@ fn grad_input<T: Operand + Transpose>(
             left_outer: 0,
             right_step: PANEL,
             right_panel: 0,
-            out_row: dx.stride,
+            out_row: dx.to.stride,
             out_panel: 0,
             accumulate: true,
         };
-        for column in (0..dx.width).step_by(PANEL) {
+        for column in (0..dx.to.width).step_by(PANEL) {
             let block = dx.first + column / PANEL;
             let turned = lanes.chunks_exact_mut(T::LINES * PANEL);
             for (panel, to) in (first..last).zip(turned) {
@@ -331,10 +301,10 @@ fn grad_input<T: Operand + Transpose>(
                 let end = (from + T::LINES).min((panel + 1) * lines);
                 T::transpose(&data[from * PANEL..end * PANEL], to);
             }
-            let width = PANEL.min(dx.width - column);
+            let width = PANEL.min(dx.to.width - column);
             // SAFETY: these columns of every row are the part's.
             unsafe {
-                let out = dx.start.add(column);
+                let out = dx.to.first.add(column);
                 if width == PANEL {
                     tile.run_to(Level::best(), &dy[begin..], lanes, out);
                 } else {

@@ -1,18 +1,20 @@
-//! Tree attention over a packed forest: one unit of work is one tree and one key head.
+//! Tree attention over a packed forest, part by part.
 //!
 //! Keys and values lie in a buffer indexed by path position. In depth-first order a segment
 //! overwrites the positions from its own first one on, and the positions before are its
-//! ancestors': the path is contiguous, nothing is copied twice, and a path inside a tree is the
-//! same bytes as the path alone (INV-5).
+//! ancestors': the path is contiguous, and a path inside a tree is the same bytes as the path
+//! alone (INV-5).
 
-use super::forest::{Forest, Segment, Tree};
-use crate::{
-    attention::{Heads, score_tile, value_tile},
-    kernel::{Buffer, PANEL, scale, softmax_numerators},
+use super::{
+    forest::Forest,
+    parts::{Part, Run, query_blocks},
 };
-
-/// Query rows that share one pass over the keys.
-pub(super) const QUERY_BLOCK: usize = 48;
+use crate::{
+    attention::{
+        Heads, LaneRows, QUERY_BLOCK, Queries, score_stride, score_tile, value_tile, write_lanes,
+    },
+    kernel::{Buffer, PANEL, Rectangle, softmax_numerators},
+};
 
 /// Rotated queries, keys and values of all rows, `[N][width]`.
 #[derive(Clone, Copy)]
@@ -41,106 +43,100 @@ pub(super) struct PathScratch {
 
 impl PathScratch {
     pub(super) fn reserve(&mut self, heads: &Heads, path: usize) {
-        let path = path.next_multiple_of(PANEL);
         let rows = QUERY_BLOCK.max(heads.group);
-        self.key_panels.reserve(path * heads.dim);
+        self.key_panels.reserve(path.next_multiple_of(PANEL) * heads.dim);
         self.value_rows.reserve(path * heads.padded());
         self.query.reserve(rows * heads.padded());
-        self.scores.reserve(rows * path);
+        self.scores.reserve(rows * score_stride(path));
         self.out.reserve(rows * heads.padded());
         self.inverse.resize(rows, 0.0);
     }
 
-    /// Writes a segment's keys and values of head `kv` at their path positions.
-    pub(super) fn load(&mut self, heads: &Heads, kv: usize, rows: Rows, segment: &Segment) {
-        for row in segment.begin..segment.end {
-            let position = segment.position + row - segment.begin;
-            let from = row * heads.kv_width() + kv * heads.dim;
-            let key = &rows.key[from..from + heads.dim];
-            let value = &rows.value[from..from + heads.dim];
-            lane_write(&mut self.key_panels, position, key);
-            let to = position * heads.padded();
-            self.value_rows[to..to + heads.dim].copy_from_slice(value);
-        }
+    /// Writes the keys and values of head `kv` of a run of rows at their path positions.
+    fn load(&mut self, heads: &Heads, kv: usize, rows: Rows, run: Run) {
+        let key = head_rows(heads, kv, rows.key, run);
+        write_lanes(&mut self.key_panels, run.position, key);
+        copy_rows(heads, head_rows(heads, kv, rows.value, run), run, &mut self.value_rows);
     }
 
     /// Numerators of the softmax of each packed query, and the inverse of their sums. Returns
-    /// the stride of the score rows.
-    pub(super) fn attend(&mut self, heads: &Heads, tokens: usize, position: usize) -> usize {
-        let rows = tokens * heads.group;
-        let stride = (position + tokens).next_multiple_of(PANEL);
-        score_tile(heads, (rows, stride), &self.query, &self.key_panels, &mut self.scores);
-        for row in 0..rows {
-            let visible = position + row / heads.group + 1;
-            let scores = &mut self.scores[row * stride..(row + 1) * stride];
-            self.inverse[row] = 1.0 / softmax_numerators(scores, visible, heads.scale);
+    /// the length of the score rows.
+    pub(super) fn attend(&mut self, heads: &Heads, queries: Queries) -> usize {
+        let keys = queries.seen(heads, queries.rows - 1);
+        let stride = score_stride(keys);
+        let size = (keys, stride);
+        score_tile(heads, queries, size, &self.query, &self.key_panels, &mut self.scores);
+        let rows = self.scores.chunks_exact_mut(stride).zip(&mut self.inverse);
+        for (row, (scores, inverse)) in rows.take(queries.rows).enumerate() {
+            let scores = &mut scores[..keys];
+            *inverse = 1.0 / softmax_numerators(scores, queries.seen(heads, row), heads.scale);
         }
         stride
     }
 }
 
-/// Copies rows `begin..end` of the query heads that share key head `kv`, token by token and head
-/// by head, to padded rows.
-pub(super) fn pack(
-    heads: &Heads,
-    kv: usize,
-    rows: &[f32],
-    (begin, end): (usize, usize),
-    out: &mut [f32],
-) {
-    let width = heads.group * heads.dim;
+/// One key head's rows of a run, as [`write_lanes`] takes them.
+pub(super) fn head_rows<'a>(heads: &Heads, kv: usize, rows: &'a [f32], run: Run) -> LaneRows<'a> {
+    let stride = heads.kv_width();
+    let values = &rows[run.begin * stride + kv * heads.dim..];
+    LaneRows { values, stride, dim: heads.dim, count: run.end - run.begin }
+}
+
+/// Copies one head's rows to padded rows at their path positions.
+pub(super) fn copy_rows(heads: &Heads, from: LaneRows, run: Run, to: &mut [f32]) {
+    let to = to[run.position * heads.padded()..].chunks_exact_mut(heads.padded());
+    for (to, from) in to.zip(from.values.chunks(from.stride)).take(from.count) {
+        to[..heads.dim].copy_from_slice(&from[..heads.dim]);
+    }
+}
+
+/// Copies the query heads that share key head `kv` of a run of rows, token by token and head by
+/// head, to padded rows.
+pub(super) fn pack(heads: &Heads, kv: usize, rows: &[f32], run: Run, out: &mut [f32]) {
+    let width = heads.query_width();
+    let group = heads.group * heads.dim;
     let mut out = out.chunks_exact_mut(heads.padded());
-    for row in rows.chunks_exact(heads.query_width()).take(end).skip(begin) {
-        let own = row[kv * width..(kv + 1) * width].chunks_exact(heads.dim);
+    for row in rows[run.begin * width..run.end * width].chunks_exact(width) {
+        let own = row[kv * group..(kv + 1) * group].chunks_exact(heads.dim);
         for (head, to) in own.zip(&mut out) {
             to[..heads.dim].copy_from_slice(head);
         }
     }
 }
 
-/// Writes `values` to lane `position % PANEL` of panel `position / PANEL`.
-pub(super) fn lane_write(panels: &mut [f32], position: usize, values: &[f32]) {
-    let lane = position / PANEL * PANEL * values.len() + position % PANEL;
-    for (to, value) in panels[lane..].iter_mut().step_by(PANEL).zip(values) {
-        *to = *value;
-    }
-}
-
-/// Row ranges of a segment whose queries are handled together.
-pub(super) fn query_blocks(heads: &Heads, segment: &Segment) -> Vec<(usize, usize)> {
-    let tokens = (QUERY_BLOCK / heads.group).max(1);
-    let begins = (segment.begin..segment.end).step_by(tokens);
-    begins.map(|begin| (begin, (begin + tokens).min(segment.end))).collect()
-}
-
-/// Attention of one tree and one key head; `out` is `[rows of the tree][group * head_dim]`.
-pub(super) fn attend_tree(
+/// Attention of one part and key head; `out` has the part's rows and the head's queries.
+pub(super) fn attend_part(
     heads: &Heads,
     kv: usize,
     rows: Rows,
-    (forest, tree): (&Forest, &Tree),
+    (forest, part): (&Forest, &Part),
     scratch: &mut PathScratch,
-    out: &mut [f32],
+    out: &mut Rectangle,
 ) {
-    scratch.reserve(heads, tree.longest);
-    let width = heads.group * heads.dim;
-    for segment in &forest.segments[tree.first..tree.last] {
-        scratch.load(heads, kv, rows, segment);
-        for (begin, end) in query_blocks(heads, segment) {
-            let position = segment.position + begin - segment.begin;
-            let tokens = end - begin;
-            pack(heads, kv, rows.query, (begin, end), &mut scratch.query);
-            let stride = scratch.attend(heads, tokens, position);
-            let queries = tokens * heads.group;
-            let keys = position + tokens;
+    scratch.reserve(heads, part.longest);
+    for run in part.path(forest) {
+        scratch.load(heads, kv, rows, run);
+    }
+    for segment in &forest.segments[part.first..part.last] {
+        let own = part.own(segment);
+        scratch.load(heads, kv, rows, own);
+        for block in query_blocks(heads, own) {
+            let tokens = block.end - block.begin;
+            let queries = Queries { rows: tokens * heads.group, position: block.position };
+            pack(heads, kv, rows.query, block, &mut scratch.query);
+            let stride = scratch.attend(heads, queries);
             let (scores, values) = (&scratch.scores, &scratch.value_rows);
-            value_tile(heads, (queries, stride), keys, scores, values, &mut scratch.out, false);
-            let to = &mut out[(begin - tree.begin) * width..(end - tree.begin) * width];
-            let from = scratch.out.chunks_exact(heads.padded()).zip(&scratch.inverse);
-            for (to, (from, inverse)) in to.chunks_exact_mut(heads.dim).zip(from) {
-                to.copy_from_slice(&from[..heads.dim]);
-                scale(to, *inverse);
+            let size = (block.position + tokens, stride);
+            value_tile(heads, queries, size, scores, values, &mut scratch.out, false);
+            let mut from = scratch.out.chunks_exact(heads.padded()).zip(&scratch.inverse);
+            for row in block.begin..block.end {
+                let out = out.row(row - part.begin).chunks_exact_mut(heads.dim);
+                out.zip(&mut from).for_each(|(to, (from, inverse))| times(to, from, *inverse));
             }
         }
     }
+}
+
+fn times(to: &mut [f32], from: &[f32], factor: f32) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor);
 }

@@ -3,12 +3,13 @@
 use super::{
     Packed,
     activations::{CHUNK, Inside, LayerActivations},
-    attention::{Rows, attend_tree},
+    attention::{Rows, attend_part},
+    parts::{Part, parts},
     workspace::{Worker, Workspace},
 };
 use crate::{
     attention::Heads,
-    kernel::Buffer,
+    kernel::Rectangle,
     layer::{FeedForward, Projected, after_attention, before_attention, embed},
     model::Model,
 };
@@ -33,7 +34,6 @@ pub(super) fn trunk(workspace: &mut Workspace, model: &Model, packed: &Packed) {
         workspace.spare = Inside::default();
     }
     workspace.output.resize(rows * config.hidden);
-    workspace.by_head.resize(rows * config.query_width());
     for worker in &mut workspace.worker {
         worker.normed.reserve(CHUNK * config.hidden);
         worker.hidden.reserve(CHUNK * config.ffn);
@@ -75,31 +75,16 @@ fn attend(workspace: &mut Workspace, model: &Model, layer: usize) {
     let heads = Heads::new(model.config());
     let Inside { query, key, value, attended, .. } = &mut workspace.layers[layer].inside;
     let rows = Rows { query, key, value };
-    let width = heads.group * heads.dim;
     let forest = &workspace.forest;
-    let count = query.len() / heads.query_width();
-    let mut tasks = Vec::new();
-    for (kv, mut rest) in workspace.by_head.chunks_exact_mut(count * width).enumerate() {
-        for tree in &forest.trees {
-            let (own, after) = rest.split_at_mut((tree.end - tree.begin) * width);
-            tasks.push((kv, tree, own));
-            rest = after;
-        }
-    }
-    workspace.team.each(tasks, &mut workspace.worker, |worker: &mut Worker, (kv, tree, out)| {
-        attend_tree(&heads, kv, rows, (forest, tree), &mut worker.path, out);
+    let mut rest = Rectangle::new(attended, heads.query_width());
+    let tasks = parts(&heads, forest).flat_map(|part| {
+        let mut own = rest.take_rows(part.rows());
+        (0..heads.kv).map(move |kv| (part, kv, own.take_columns(heads.group * heads.dim)))
     });
-    rows_from_heads(&workspace.by_head, (heads.kv, width), attended);
-}
-
-/// `[heads][N][width]` to `[N][heads * width]`.
-pub(super) fn rows_from_heads(by_head: &Buffer, (heads, width): (usize, usize), rows: &mut [f32]) {
-    let count = rows.len() / (heads * width);
-    for (head, values) in by_head.chunks_exact(count * width).take(heads).enumerate() {
-        for (row, values) in rows.chunks_exact_mut(heads * width).zip(values.chunks_exact(width)) {
-            row[head * width..(head + 1) * width].copy_from_slice(values);
-        }
-    }
+    let work = |worker: &mut Worker, (part, kv, mut out): (Part, usize, Rectangle)| {
+        attend_part(&heads, kv, rows, (forest, &part), &mut worker.path, &mut out);
+    };
+    workspace.team.each(tasks, &mut workspace.worker, work);
 }
 
 /// How far the feed-forward part runs.

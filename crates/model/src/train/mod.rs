@@ -6,6 +6,7 @@ mod attention_grad;
 mod backward;
 mod forest;
 mod forward;
+mod parts;
 mod score;
 mod weights;
 mod workspace;

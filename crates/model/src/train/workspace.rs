@@ -33,8 +33,6 @@ pub struct Workspace {
     budget: Option<usize>,
     /// `[N][hidden]` the residual stream after the last layer.
     pub(super) output: Buffer,
-    /// `[kv_heads][N][group * head_dim]` attention before it is put in rows.
-    pub(super) by_head: Buffer,
     /// `[N][hidden]` the gradient by the residual stream.
     pub(super) d_stream: Buffer,
     pub(super) flow: Flow,
@@ -81,7 +79,6 @@ impl Workspace {
             plan: ActivationPlan { kept: 0, recomputed: 0, bytes: 0 },
             budget: None,
             output: Buffer::default(),
-            by_head: Buffer::default(),
             d_stream: Buffer::default(),
             flow: Flow::default(),
             score: ScoreBuffers::default(),

@@ -1,6 +1,8 @@
 //! A slow `f64` transformer that follows the papers row by row, and forests to try it on.
 #![expect(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod gguf;
+
 use std::collections::BTreeMap;
 
 use stepwell_model::{Config, Family, Model, Packed, RopeScaling, Scored};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::trace::TraceMix;
+pub use crate::split::Split;
 
 /// What to generate.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -22,18 +23,6 @@ pub struct WorldConfig {
     pub questions: usize,
     /// How demonstrations are worked.
     pub mix: TraceMix,
-}
-
-/// Which databases a task is about. Splits share no database.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Trained on.
-    Train,
-    /// Never trained on; looked at while settings are chosen.
-    Development,
-    /// Never trained on; looked at once, at the end.
-    HeldOut,
 }
 
 /// Most databases of a split: as far as their numbers may go before the next split's begin.
@@ -78,25 +67,6 @@ impl WorldConfig {
             Split::Train => self.train_databases,
             Split::Development => self.development_databases,
             Split::HeldOut => self.held_out_databases,
-        }
-    }
-}
-
-impl Split {
-    /// All splits, in the order of their numbers.
-    pub const ALL: [Split; 3] = [Split::Train, Split::Development, Split::HeldOut];
-
-    /// Where its databases' numbers begin, far enough apart that splits never share one.
-    pub(super) fn offset(self) -> u64 {
-        1_000_000 * self as u64
-    }
-
-    /// How names of databases and tasks begin.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Development => "development",
-            Split::HeldOut => "held_out",
         }
     }
 }

@@ -11,16 +11,17 @@ use self::{
 };
 use super::{
     Packed,
-    activations::{CHUNK, Inside},
+    activations::{CHUNK, Inside, chunks_mut},
     attention::Rows,
-    attention_grad::{GradRows, HeadGradients, attend_tree_grad},
-    forward::{again, lend_spare, rows_from_heads},
+    attention_grad::{GradRows, PartGradients, above_length, add_above, attend_part_grad},
+    forward::{again, lend_spare},
+    parts::{Part, parts},
     workspace::{Worker, Workspace},
 };
 use crate::{
     attention::Heads,
     gradients::Gradients,
-    kernel::{Buffer, Numbers, PANEL, add, pairs},
+    kernel::{Buffer, Numbers, PANEL, Rectangle, add, pairs},
     model::Model,
 };
 
@@ -35,10 +36,12 @@ pub(in crate::train) struct Flow {
     pub(super) normed: Buffer,
     /// Output of the gate: recomputed, not kept.
     pub(super) hidden: Buffer,
-    /// `[kv_heads][N][..]` by queries, keys and values.
+    /// By queries, keys and values.
     pub(super) query: Buffer,
     pub(super) key: Buffer,
     pub(super) value: Buffer,
+    /// What the parts of the forest add to the keys and values above them.
+    pub(super) above: Buffer,
     /// `[chunks][partial width]` sums for norms and biases.
     pub(super) partial: Buffer,
     low: Inner,
@@ -125,40 +128,47 @@ pub(in crate::train) fn trunk(
 fn attention_heads(workspace: &mut Workspace, model: &Model, layer: usize) {
     let heads = Heads::new(model.config());
     let Inside { query, key, value, attended, .. } = &mut workspace.layers[layer].inside;
-    let flow = &mut workspace.flow;
-    let count = query.len() / heads.query_width();
-    let group = heads.group * heads.dim;
+    let (flow, forest) = (&mut workspace.flow, &workspace.forest);
     let from = GradRows { rows: Rows { query, key, value }, attended, d_attended: &flow.attended };
-    let forest = &workspace.forest;
-    let per_head = flow
-        .query
-        .chunks_exact_mut(count * group)
-        .zip(flow.key.chunks_exact_mut(count * heads.dim))
-        .zip(flow.value.chunks_exact_mut(count * heads.dim));
-    let mut tasks = Vec::new();
-    for (kv, ((mut query, mut key), mut value)) in per_head.enumerate() {
-        for tree in &forest.trees {
-            let rows = tree.end - tree.begin;
-            let own = HeadGradients {
-                query: split(&mut query, rows * group),
-                key: split(&mut key, rows * heads.dim),
-                value: split(&mut value, rows * heads.dim),
+    let length = |part: Part| above_length(&heads, forest, &part);
+    flow.above.resize(heads.kv * parts(&heads, forest).map(length).sum::<usize>());
+    let mut above = &mut flow.above[..];
+    let mut d_query = Rectangle::new(&mut flow.query, heads.query_width());
+    let mut d_key = Rectangle::new(&mut flow.key, heads.kv_width());
+    let mut d_value = Rectangle::new(&mut flow.value, heads.kv_width());
+    let tasks = parts(&heads, forest).flat_map(|part| {
+        let mut query = d_query.take_rows(part.rows());
+        let [mut key, mut value] = [&mut d_key, &mut d_value].map(|d| d.take_rows(part.rows()));
+        let length = length(part);
+        let mut above = split(&mut above, heads.kv * length);
+        (0..heads.kv).map(move |kv| {
+            let own = PartGradients {
+                query: query.take_columns(heads.group * heads.dim),
+                key: key.take_columns(heads.dim),
+                value: value.take_columns(heads.dim),
+                above: split(&mut above, length),
             };
-            tasks.push((kv, tree, own));
-        }
+            (part, kv, own)
+        })
+    });
+    let work = |worker: &mut Worker, (part, kv, mut out): (Part, usize, PartGradients)| {
+        let scratch = (&mut worker.path, &mut worker.path_grad);
+        attend_part_grad((&heads, kv), from, (forest, &part), scratch, &mut out);
+    };
+    workspace.team.each(tasks, &mut workspace.worker, work);
+    if !flow.above.is_empty() {
+        let above = &flow.above[..];
+        let keys = chunks_mut(&mut flow.key, heads.kv_width());
+        let tasks = keys.zip(chunks_mut(&mut flow.value, heads.kv_width())).enumerate();
+        workspace.team.each(tasks, &mut workspace.worker, |_, (chunk, own)| {
+            add_above(&heads, forest, above, chunk * CHUNK, own);
+        });
     }
-    workspace.team.each(
-        tasks,
-        &mut workspace.worker,
-        |worker: &mut Worker, (kv, tree, mut out)| {
-            let scratch = (&mut worker.path, &mut worker.path_grad);
-            attend_tree_grad((&heads, kv), from, (forest, tree), scratch, &mut out);
-        },
-    );
-    // Rows again; the forward's queries, keys and values have done their work.
-    rows_from_heads(&flow.query, (heads.kv, group), query);
-    rows_from_heads(&flow.key, (heads.kv, heads.dim), key);
-    rows_from_heads(&flow.value, (heads.kv, heads.dim), value);
+    // The forward's queries, keys and values have done their work; their memory serves the next
+    // layer's gradients.
+    std::mem::swap(&mut flow.query, query);
+    std::mem::swap(&mut flow.key, key);
+    std::mem::swap(&mut flow.value, value);
 }
 
 /// Takes the first `length` elements off `rest`.

@@ -1,0 +1,85 @@
+//! Problems of the `calculator` environment.
+
+use stepwell_env::calculator::world::{self, World};
+use stepwell_env::calculator::{self, CalculatorEnvironment, Config, markup};
+use stepwell_env::{EnvError, Split as Part};
+use stepwell_model::tokenizer::words_of;
+use stepwell_tree::{Demonstration, Environment, Key, Task};
+
+use super::{Problem, files};
+use crate::recipe::{Calculator, Files, Source, Split};
+
+/// What calculations and answers hold beside tags and digits.
+const SIGNS: &str = "+ - * / ( ) . , % $";
+
+/// Generates or reads.
+pub(super) fn problem(calculator: &Calculator, blind: bool) -> Result<Problem, EnvError> {
+    let config = calculator.config();
+    match &calculator.source {
+        Source::World(world) => generated(world::build(&world.config()), config, blind),
+        Source::Files(files) => from_files(files, config, blind),
+    }
+}
+
+/// A generated world and the environment in whose words it works demonstrations.
+struct Scripts {
+    world: World,
+    environment: CalculatorEnvironment,
+}
+
+impl super::World for Scripts {
+    fn demonstration(&self, key: Key) -> Demonstration {
+        self.world.demonstration(key.bits(), &self.environment)
+    }
+
+    fn guess_level(&self, split: Split) -> f64 {
+        self.world.guess_level(split.of_world())
+    }
+}
+
+fn generated(world: World, config: Config, blind: bool) -> Result<Problem, EnvError> {
+    let tasks = |split| world.tasks(split).to_vec();
+    let held_out = tasks(Part::HeldOut);
+    let blindfolded = if blind { Some(blindfold([&held_out], &config)?) } else { None };
+    let environment = CalculatorEnvironment::new(&[], config)?;
+    Ok(Problem {
+        environment: Box::new(environment.clone()),
+        blindfolded,
+        train: tasks(Part::Train),
+        development: tasks(Part::Development),
+        held_out,
+        notes: Vec::new(),
+        watched: Vec::new(),
+        speech: world::texts().iter().flat_map(|text| words_of(text)).collect(),
+        world: Some(Box::new(Scripts { world, environment })),
+    })
+}
+
+fn from_files(files: &Files, config: Config, blind: bool) -> Result<Problem, EnvError> {
+    let read = files::read(files, calculator::load)?;
+    let files::Read { train, development, held_out, notes, watched } = read;
+    let splits = [&held_out, &development, &train];
+    let blindfolded = if blind { Some(blindfold(splits, &config)?) } else { None };
+    Ok(Problem {
+        environment: Box::new(CalculatorEnvironment::new(&[], config)?),
+        blindfolded,
+        train,
+        development,
+        held_out,
+        notes,
+        watched,
+        speech: markup::tags().chain(words_of(SIGNS)).collect(),
+        world: None,
+    })
+}
+
+/// The control, with values of the first of these splits that has tasks.
+fn blindfold<const N: usize>(
+    splits: [&Vec<Task>; N],
+    config: &Config,
+) -> Result<Box<dyn Environment>, EnvError> {
+    let config = Config { shuffled_results: true, ..config.clone() };
+    let tasks = splits.into_iter().find(|tasks| !tasks.is_empty());
+    let tasks = tasks.map_or(&[][..], Vec::as_slice);
+    Ok(Box::new(CalculatorEnvironment::new(tasks, config)?))
+}
