@@ -52,7 +52,7 @@ fn load(source: &Source<'_>, config: &Config) -> Result<LoadedAdapter, IoError> 
         file: CONFIG.to_owned(),
         next: "give a folder that PEFT's `save_pretrained` or this program wrote",
     })?;
-    header::recognise(CONFIG, &bytes)?;
+    header::recognise(CONFIG, "JSON", &bytes)?;
     let read = config::parse(&bytes)?;
     let adapter = weights::read(source, config, read.settings)?;
     Ok(LoadedAdapter { adapter, base: read.base, notes: read.notes })
