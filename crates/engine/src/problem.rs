@@ -128,8 +128,11 @@ impl Problem {
             let adapter = Adapter::new(model.config(), lora.settings(), recipe.seed);
             model.attach(adapter).map_err(input)?;
         }
+        model.set_precision(recipe.compute.precision.of_model());
         let codec = Codec::new(tokenizer, template).map_err(input)?;
-        Ok(Learner::new(model, codec, threads))
+        let mut learner = Learner::new(model, codec, threads);
+        learner.set_activation_budget(recipe.compute.activation_bytes());
+        Ok(learner)
     }
 
     /// Every word that prompts, answers and results of this problem can hold; for the user's own

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use stepwell_methods::Needs;
+use stepwell_model::ActivationPlan;
 use stepwell_store::{Closing, RunFolder};
 use stepwell_train::Reference;
 
@@ -116,6 +117,13 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
         if token_columns.contains(&"reference_logprob") {
             session.reference = Some(Reference::of(session.learner.model()));
         }
+    }
+    if let (Some(budget), Some(tokens)) =
+        (session.recipe.compute.activation_bytes(), stage.microbatch_tokens())
+    {
+        let config = session.learner.model().config();
+        let plan = ActivationPlan::new(config, tokens, Some(budget));
+        session.observer.event(Event::Note(plan.to_string()));
     }
     let (stage, done) = (session.place.stage, session.place.done);
     session.observer.event(Event::StageStarted { stage, kind, done, steps });

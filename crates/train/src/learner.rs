@@ -42,6 +42,12 @@ impl Learner {
         }
     }
 
+    /// Bytes that activations may take from a forward to its backward; `None` keeps all. Changes
+    /// no result.
+    pub fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.workspace.set_activation_budget(bytes);
+    }
+
     /// The weights.
     pub fn model(&self) -> &Model {
         &self.model
@@ -132,7 +138,10 @@ impl Learner {
             let (got, expected) = (model.config(), self.model.config());
             return Err(format!("weights of another shape: got {got:?}, expected: {expected:?}"));
         }
+        // A checkpoint holds the `f32` masters, whatever products read.
+        let precision = self.model.precision();
         self.model = model;
+        self.model.set_precision(precision);
         self.restore_state(state)
     }
 

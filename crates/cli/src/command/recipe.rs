@@ -41,16 +41,16 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         parameters,
         trained,
         state_bytes,
-        activation_bytes,
+        activations,
         cache_bytes,
         checkpoint_bytes,
         record_bytes,
         seconds,
     } = estimate(&recipe, &problem, &learner);
-    let memory = state_bytes + activation_bytes.max(cache_bytes);
+    let memory = state_bytes + (activations.bytes as f64).max(cache_bytes);
     say(format!(
         "{}: fine\n  stages: {}\n  tasks: {}\n  parameters: {}\n  memory: about {} ({} weights, \
-         gradients and moments; {} to train; {} to sample)\n  disk: about {} ({} of checkpoints, \
+         gradients and moments; {} to train{}; {} to sample)\n  disk: about {} ({} of checkpoints, \
          {} of record)\n  time: at most about {} here, if every attempt used all its tokens",
         file.recipe.display(),
         stages.join(", "),
@@ -62,7 +62,11 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         },
         bytes(memory),
         bytes(state_bytes),
-        bytes(activation_bytes),
+        bytes(activations.bytes as f64),
+        match activations.recomputed {
+            0 => String::new(),
+            some => format!(", {some} layers computed again"),
+        },
         bytes(cache_bytes),
         bytes(checkpoint_bytes + record_bytes),
         bytes(checkpoint_bytes),

@@ -137,7 +137,7 @@ fn adapter(lora: &Lora, fresh: bool, checker: &Checker<'_, '_>) {
     if fresh {
         checker.warn(
             "model.lora",
-            "freezes random weights, which then never learn; take it out or set `model.path`",
+            "freezes random weights, which then never learn; take it out, or start from `model.path`",
         );
     }
 }

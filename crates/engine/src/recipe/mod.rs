@@ -11,6 +11,7 @@ mod calculator;
 mod combine;
 mod combine_stage;
 mod combine_world;
+mod compute;
 mod convert;
 mod document;
 mod environment;
@@ -38,6 +39,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use calculator::{Calculator, CalculatorMix, CalculatorWorld};
+pub use compute::{Compute, Precision};
 pub use environment::{Environment, Files, Source};
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};
@@ -62,6 +64,8 @@ pub struct Recipe {
     pub model: Model,
     /// What trains in place of the model's weights (`model.lora`); without it they all train.
     pub lora: Option<Lora>,
+    /// How the model is computed (`model.compute`).
+    pub compute: Compute,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -120,6 +124,7 @@ impl Recipe {
                 seed: recipe.seed,
                 model: recipe.model,
                 lora: recipe.lora,
+                compute: recipe.compute,
                 environment: recipe.environment,
                 stage,
             })
@@ -140,6 +145,7 @@ struct Draft {
     seed: u64,
     model: Model,
     lora: Option<Lora>,
+    compute: Compute,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -151,6 +157,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
         seed: top.setting("seed", 0, write::SEED_LIMIT),
         model: Model::read(&top, Model::default()),
         lora: Lora::read_from(&top),
+        compute: Compute::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };

@@ -130,8 +130,9 @@ impl Settings for Model {
                 format!("`model` must hold exactly one of `path`, `scratch`; found: {found}");
             section.notes.error(table.offset, "model", message);
         }
-        // Read by itself: an adapter sits on either kind of model.
+        // Read by themselves: they go with either kind of model.
         table.take("lora");
+        table.take("compute");
         let path: Option<String> = table.setting("path", None, Limit::Any);
         let scratch = table.child("scratch").map(|scratch| {
             let mut read = Scratch::read(&scratch, Scratch::default());

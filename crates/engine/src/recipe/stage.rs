@@ -38,6 +38,15 @@ impl Stage {
         }
     }
 
+    /// Most tokens that it computes at once for a training step; `None` where it trains nothing.
+    pub fn microbatch_tokens(&self) -> Option<usize> {
+        match self {
+            Stage::Sft(sft) => Some(sft.microbatch_tokens),
+            Stage::Rl(rl) => Some(rl.microbatch_tokens),
+            Stage::Evaluate(_) => None,
+        }
+    }
+
     pub(super) fn write(&self, index: usize, out: &mut Vec<Entry>) {
         let section = format!("stage[{index}].{}", self.name());
         match self {

@@ -38,6 +38,7 @@ impl Recipe {
         if let Some(lora) = &self.lora {
             lora.write("model.lora", &mut out);
         }
+        self.compute.write("model.compute", &mut out);
         self.environment.write("", &mut out);
         for (index, stage) in self.stage.iter().enumerate() {
             stage.write(index, &mut out);

@@ -2,6 +2,7 @@
 //! is refused here, by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,11 @@ use super::{Joining, TokenizerError, alphabet, words};
 const ID_MAX: u64 = 1 << 21;
 /// Most tokens that `added_tokens` may list.
 const ADDED_MAX: usize = 1 << 16;
+
+/// How long a text a pattern is tried on, and how long it may take: ten times what would be 2 s
+/// for a megabyte, because the machine may be busy.
+const PROBE_BYTES: usize = 16 << 10;
+const PROBE_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// A control token as the file lists it.
 pub(crate) struct Added {
@@ -50,6 +56,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Read, TokenizerError> {
     // `<unk>` may be listed as a control token; it is what text that cannot be spelled becomes.
     controls.retain(|added| unknown.as_ref().is_none_or(|(id, _)| added.id != *id));
     let content = build(&document)?;
+    if joining == Joining::Decoder && has_pattern(&document["pre_tokenizer"]) {
+        check_speed(&content)?;
+    }
     Ok(Read { content, joining, controls, unknown, unspellable, vocabulary: size, notes })
 }
 
@@ -251,6 +260,29 @@ fn strip(document: &mut Value, controls: &[Added], unknown: Option<&(u32, String
 fn is_word_rule(document: &Value) -> bool {
     document["pre_tokenizer"]["pattern"]["Regex"] == words::PATTERN
         && document["model"]["continuing_subword_prefix"] == words::CONTINUED.to_string()
+}
+
+/// Whether text is cut by a pattern of the file's own.
+fn has_pattern(component: &Value) -> bool {
+    let own = component["pattern"]["Regex"].is_string();
+    own || component["pretokenizers"].as_array().into_iter().flatten().any(has_pattern)
+}
+
+/// A pattern may look ahead over the whole text at every character. Usual ones cut these texts in
+/// milliseconds; one that is slow twice is slow, not interrupted.
+fn check_speed(content: &tokenizers::Tokenizer) -> Result<(), TokenizerError> {
+    for unit in ["a", " ", "1", "'", "\n"] {
+        let text = unit.repeat(PROBE_BYTES) + "x";
+        let slow = || {
+            let began = Instant::now();
+            drop(content.encode_fast(text.as_str(), false));
+            began.elapsed() > PROBE_TIME_MAX
+        };
+        if slow() && slow() {
+            return Err(TokenizerError::Slow { unit: unit.escape_debug().to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// The crate's own reading. Its panics are errors here: a bad file is not a bug of this program.

@@ -33,6 +33,15 @@ pub enum TokenizerError {
         /// What is wrong.
         problem: String,
     },
+    /// A pattern that would take hours for a long text.
+    #[error(
+        "tokenizer.json: its pattern takes longer than 0.3 s to cut 16 kB of \"{unit}\"; use a \
+         tokenizer whose pattern does not look ahead without bound"
+    )]
+    Slow {
+        /// What the text repeated.
+        unit: String,
+    },
     /// A control token was asked for that the vocabulary does not have.
     #[error("control token `{name}` is not in the tokenizer: expected one of {known}")]
     UnknownControl {

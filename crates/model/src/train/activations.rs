@@ -1,5 +1,7 @@
 //! What a forward keeps for its backward.
 
+use std::fmt;
+
 use crate::{
     config::{Config, Family},
     kernel::Buffer,
@@ -57,7 +59,7 @@ impl Inside {
 }
 
 /// How many layers keep their activations for the backward; the others compute them again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActivationPlan {
     /// Layers that keep what their backward reads.
     pub kept: usize,
@@ -65,6 +67,20 @@ pub struct ActivationPlan {
     pub recomputed: usize,
     /// Bytes of all activations that live from the forward to the backward.
     pub bytes: usize,
+    /// Tokens of the forest.
+    pub tokens: usize,
+}
+
+impl fmt::Display for ActivationPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kept, recomputed, bytes, tokens } = self;
+        let (layers, mib) = (kept + recomputed, bytes.div_ceil(1 << 20));
+        write!(
+            f,
+            "activations of {tokens} tokens: {kept} of {layers} layers kept, {recomputed} \
+             computed again, {mib} MiB"
+        )
+    }
 }
 
 impl ActivationPlan {
@@ -75,15 +91,15 @@ impl ActivationPlan {
         let float = size_of::<f32>();
         let inputs = rows * config.hidden * (config.layers + 1) * float;
         let layer = rows * Inside::width(config) * float;
-        let all =
-            Self { kept: config.layers, recomputed: 0, bytes: inputs + layer * config.layers };
+        let bytes = inputs + layer * config.layers;
+        let all = Self { kept: config.layers, recomputed: 0, bytes, tokens: rows };
         match budget {
             Some(budget) if all.bytes > budget => {
                 // One set of buffers serves all layers that compute again.
                 let room = budget.saturating_sub(inputs) / layer.max(1);
                 let kept = room.saturating_sub(1).min(config.layers - 1);
                 let bytes = inputs + layer * (kept + 1);
-                Self { kept, recomputed: config.layers - kept, bytes }
+                Self { kept, recomputed: config.layers - kept, bytes, tokens: rows }
             }
             _ => all,
         }

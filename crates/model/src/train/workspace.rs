@@ -76,7 +76,7 @@ impl Workspace {
             layers: Vec::new(),
             scratch: LayerScratch::default(),
             spare: Inside::default(),
-            plan: ActivationPlan { kept: 0, recomputed: 0, bytes: 0 },
+            plan: ActivationPlan::default(),
             budget: None,
             output: Buffer::default(),
             d_stream: Buffer::default(),
