@@ -18,7 +18,8 @@ pub struct Estimate {
     pub parameters: usize,
     /// Numbers that train.
     pub trained: usize,
-    /// Weights, gradients and two moments of what trains, and the reference where a stage compares with one.
+    /// Weights, gradients and two moments of what trains, and the reference where a stage compares
+    /// with one.
     pub state_bytes: f64,
     /// What the largest micro-batch keeps for its backward.
     pub activations: ActivationPlan,

@@ -3,7 +3,7 @@
 use crate::{
     kernel::{
         Buffer, Numbers, Panels, ProductScratch, columns, product, product_columns_add,
-        product_grad_input, scale,
+        product_grad_input,
     },
     team::Team,
 };
@@ -67,7 +67,11 @@ impl Pair<'_> {
     /// kept.
     pub(crate) fn inner(&self, x: &[f32], inner: &mut [f32]) {
         product(Numbers::F32(x), self.a, inner);
-        scale(inner, self.scale);
+        self.scaled(inner);
+    }
+
+    fn scaled(&self, rows: &mut [f32]) {
+        rows.iter_mut().for_each(|value| *value *= self.scale);
     }
 
     /// Adds the pair's share to the gradient by the input, `dx += scale (dy B) A`, and leaves
@@ -81,7 +85,7 @@ impl Pair<'_> {
     ) {
         d_inner.fill(0.0);
         product_grad_input(dy, self.b, d_inner, scratch);
-        scale(d_inner, self.scale);
+        self.scaled(d_inner);
         product_grad_input(d_inner, self.a, dx, scratch);
     }
 }
