@@ -147,15 +147,6 @@ per_level! {
 }
 
 per_level! {
-    /// Multiplies by one factor.
-    fn scale(values: &mut [f32], factor: f32) {
-        for value in values {
-            *value *= factor;
-        }
-    }
-}
-
-per_level! {
     /// The gradient of a softmax row by its scores, in place of `dp`:
     /// `scale * p (dp - mean)` with `p = numerator * inverse`; `p` replaces the numerators.
     fn softmax_grad(numerators: &mut [f32], inverse: f32, dp: &mut [f32], mean: f32, scale: f32) {
