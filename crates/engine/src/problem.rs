@@ -87,7 +87,8 @@ impl Problem {
         self.world.as_ref().map(|world| world.guess_level(split))
     }
 
-    /// A fresh worked attempt at a question of training. Panics without a generated world: recipes that ask for one are refused when they are read.
+    /// A fresh worked attempt at a question of training. Panics without a generated world: recipes
+    /// that ask for one are refused when they are read.
     pub fn demonstration(&self, key: Key) -> Demonstration {
         let world = self.world.as_ref().expect("the recipe was checked for a world");
         world.demonstration(key)

@@ -26,7 +26,7 @@ pub struct AdamWSettings {
     pub weight_decay: f64,
 }
 
-/// First and second moments in the layout of the weights that train, and the number of updates made.
+/// First and second moments in the layout of the weights that train, and the updates made so far.
 #[derive(Clone)]
 pub struct AdamW {
     slots: Vec<Slot>,

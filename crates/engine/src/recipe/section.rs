@@ -77,7 +77,11 @@ impl<'d> Section<'d> {
 
     /// Names a key as known and gives its value where it is set.
     pub(super) fn take(&self, name: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
-        self.seen.borrow_mut().push(name);
+        let mut seen = self.seen.borrow_mut();
+        // Several readers may share a table.
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
         self.table.get(name)
     }
 
