@@ -19,8 +19,8 @@
 //! Cheats and what stops them: several numbers or several answers (one number, the first answer, no
 //! tag inside it); digits that only look like digits (refused); the calculator's tag typed by the
 //! policy (the attempt ends at the lowest reward); calls that echo a number, `12` or `12 + 0` (not
-//! calculated: they raise no part); calls without end (counted); huge numbers and divisions by 0 (an
-//! error the policy reads). Programs of these cheats are in `tests/cheats/calculator/`.
+//! calculated: they raise no part); calls without end (counted); huge numbers and divisions by 0
+//! (an error the policy reads). Programs of these cheats are in `tests/cheats/calculator/`.
 //!
 //! Not covered: a policy that knows the answer may dress it up as `25 - 1`. The reward is the
 //! answer's alone, so nothing is earned by that unless a recipe weighs `called` or `grounded`.

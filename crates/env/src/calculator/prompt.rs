@@ -1,8 +1,8 @@
 //! What the policy reads first.
 //!
 //! All of it stands in the user's message, and the question is followed by a cue. Of 16 generated
-//! problems a chat model of 135M parameters (SmolLM2-135M-Instruct, four-bit weights, greedy) made a
-//! call within 20 tokens for 10, and 3 of those calls gave the answer. It made none where
+//! problems a chat model of 135M parameters (SmolLM2-135M-Instruct, four-bit weights, greedy) made
+//! a call within 20 tokens for 10, and 3 of those calls gave the answer. It made none where
 //! instructions and examples stood in the system's message, with this cue or without, none without
 //! the cue, and 2 with a single example.
 

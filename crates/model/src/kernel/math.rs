@@ -30,8 +30,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.336_5 { 0.0 } else { value }
 }
 
-/// The bits of [`exp`] for `x <= 0`, with less work: what the bounds keep out is dropped at the end,
-/// and `2^power` is one factor.
+/// The bits of [`exp`] for `x <= 0`, with less work: what the bounds keep out is dropped at the
+/// end, and `2^power` is one factor.
 #[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
