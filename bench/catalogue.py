@@ -39,14 +39,17 @@ class Comparison:
 
 OWN, FLAT = "stepwell", "stepwell, flat rows"
 OWN16 = "stepwell bf16"
+# Layers keep their inputs only and are computed again in the backward.
+LEAN, LEAN16 = "stepwell, lean", "stepwell bf16, lean"
 TORCH, TORCH16 = "PyTorch f32", "PyTorch bf16 autocast"
 
 
 def training(name, title, words, targets=()):
     return Comparison(name, title, "sides", [
-        Spec(OWN, "own", words), Spec(OWN16, "own", words + " bf16"),
+        Spec(OWN, "own", words), Spec(LEAN, "own", words + " lean"),
+        Spec(OWN16, "own", words + " bf16"), Spec(LEAN16, "own", words + " lean bf16"),
         Spec(TORCH, "train float32", words), Spec(TORCH16, "train bfloat16", words),
-        # Left out where there is no C++ compiler; the first step takes a minute or more.
+        # With COMPILE=1 and a C++ compiler; the first step takes minutes.
         Spec(TORCH + ", compiled", "train float32 compile", words),
         Spec(TORCH16 + ", compiled", "train bfloat16 compile", words)], list(targets))
 
@@ -56,7 +59,7 @@ def smol(rows, length):
     return training(f"smol_train_{rows}x{length}",
                     f"SmolLM2-135M shape, training {rows} x {length}", words, [
                         ("wall", TORCH, OWN, 2.5), ("wall", TORCH16, OWN16, 1.5),
-                        ("peak", OWN, TORCH, 0.65), ("excess", OWN, TORCH, 0.25)])
+                        ("peak", LEAN, TORCH, 0.65), ("excess", LEAN, TORCH, 0.25)])
 
 
 def decode(rows, targets):

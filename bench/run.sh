@@ -9,6 +9,7 @@
 # ROUNDS=7                    repetitions, at least 5
 # OMP_WAIT_POLICY=PASSIVE     on a shared machine: else PyTorch's waiting threads spin, and its CPU
 #                             time grows with the load; on a quiet one leave it unset
+# COMPILE=1                   also PyTorch under torch.compile: minutes more a comparison
 # WORK=target/bench           models, data, logs, results.json
 # PAGE=docs/PERFORMANCE.md    where the page is written, its plots beside it
 set -eu

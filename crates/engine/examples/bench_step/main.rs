@@ -93,6 +93,7 @@ fn serve(workload: &Workload, folder: &Path) -> Outcome<()> {
     match workload.kind {
         Kind::Sft | Kind::Rl => {
             let mut learner = learner(model, workload.precision)?;
+            learner.set_activation_budget(workload.lean.then_some(0));
             let training = training::training(workload, &mut learner)?;
             answer(|_| {
                 let start = Instant::now();

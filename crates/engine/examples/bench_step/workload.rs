@@ -40,6 +40,8 @@ pub(crate) struct Workload {
     pub(crate) tree: Regular,
     pub(crate) flat: bool,
     pub(crate) precision: Precision,
+    /// Layers keep their inputs only and are computed again in the backward.
+    pub(crate) lean: bool,
 }
 
 impl Workload {
@@ -58,15 +60,16 @@ impl Workload {
         let trees = next("number of trees")?.parse()?;
         let prompt = next("prompt")?.strip_prefix('p').ok_or("a prompt is p and a number")?;
         let mut tree = Regular { trees, prompt: prompt.parse()?, levels: Vec::new() };
-        let (mut flat, mut precision) = (false, Precision::F32);
+        let (mut flat, mut lean, mut precision) = (false, false, Precision::F32);
         for word in words {
             match word {
                 "flat" => flat = true,
                 "bf16" => precision = Precision::Bf16,
+                "lean" => lean = true,
                 _ => tree.levels.push(level(word)?),
             }
         }
-        Ok(Workload { model, kind, tree, flat, precision })
+        Ok(Workload { model, kind, tree, flat, precision, lean })
     }
 }
 
