@@ -204,7 +204,7 @@ fn greedy_takes_the_best_token_and_reports_it_untempered() {
 #[test]
 fn prefill_in_one_step_or_many_gives_the_same_continuation() {
     for (name, model) in models() {
-        let tokens: Vec<u32> = (0..90).map(|index| (unit(4, index) * 75.0) as u32).collect();
+        let tokens: Vec<u32> = (0..50).map(|index| (unit(4, index) * 75.0) as u32).collect();
         for threads in [1, 2, 7] {
             let mut decoder = Decoder::new(threads);
             // The same id draws the same numbers.
@@ -213,13 +213,13 @@ fn prefill_in_one_step_or_many_gives_the_same_continuation() {
                 for part in tokens[1..].chunks(run) {
                     prefix = decoder.extend(&model, Some(&prefix), part);
                 }
-                decoder.begin(5, &prefix, request(1.0, 30));
+                decoder.begin(5, &prefix, request(1.0, 10));
                 let step = drain(&mut decoder, &model).remove(0);
-                assert_eq!(step.prefix.len(), 90 + step.tokens.len());
+                assert_eq!(step.prefix.len(), 50 + step.tokens.len());
                 (step.tokens, step.logprobs.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
             };
-            let whole = continued(89);
-            for run in [1, 2, 13] {
+            let whole = continued(49);
+            for run in [1, 13] {
                 assert_eq!(whole, continued(run), "{name}: {threads} threads, runs of {run}");
             }
         }

@@ -28,8 +28,14 @@ fn train(workspace: &mut Workspace, model: &Model, forest: &Forest) -> (Vec<u32>
 }
 
 /// Shares of what all layers need, in percent, and how many layers keep their activations.
-const BUDGETS: [(Option<usize>, usize); 6] =
-    [(Some(0), 0), (Some(30), 0), (Some(60), 2), (None, LAYERS), (Some(90), 4), (Some(100), LAYERS)];
+const BUDGETS: [(Option<usize>, usize); 6] = [
+    (Some(0), 0),
+    (Some(30), 0),
+    (Some(60), 2),
+    (None, LAYERS),
+    (Some(90), 4),
+    (Some(100), LAYERS),
+];
 
 fn check(model: &Model) {
     let forest = sample_forest(75);

@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod gguf;
+pub(crate) mod tape;
 
 use std::collections::BTreeMap;
 
