@@ -145,7 +145,7 @@ fn sampled_and_trained_logprobs_are_the_same_bits() {
 fn a_row_does_not_feel_its_neighbours_or_the_threads() {
     for (name, model) in models() {
         let alone = grow(&model, 1, 1, 1.0, 40);
-        for (threads, width) in [(1, 6), (2, 5), (7, 4)] {
+        for (threads, width) in [(1, 6), (7, 4)] {
             let crowd = grow(&model, threads, width, 1.0, 40);
             // Row 0 and its descendants are the first four segments after the prompt.
             assert_eq!(alone.segments, crowd.segments[..alone.segments.len()], "{name}");

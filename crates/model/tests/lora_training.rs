@@ -3,8 +3,8 @@
 mod support;
 
 use stepwell_model::{
-    AdamW, AdamWSettings, Adapter, Config, Decoder, Family, Gradients, Halt, LoraSettings, Model,
-    Precision, SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
+    AdamW, AdamWSettings, Adapter, Config, Decoder, Family, Gradients, Halt, Model, Precision,
+    SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
 };
 use support::{
     Forest, Weights, adapted, config, lora_settings, model, reference, sample_forest, unit, weights,
