@@ -3,10 +3,29 @@
 mod support;
 
 use stepwell_model::{
-    Config, Decoder, Family, Finished, Halt, Model, Prefix, SampleRequest, Sampling, Scored,
-    StopCause, Workspace,
+    Config, Decoder, Family, Finished, Halt, Model, Precision, Prefix, SampleRequest, Sampling,
+    Scored, StopCause, Target, Workspace,
 };
-use support::{Forest, config, model, unit};
+use support::{Forest, adapted, config, model, unit};
+
+/// One shape of each family, some widths odd so that chains of pairs end in half a pair; each in
+/// both precisions, alone and beside an adapter that is not zero.
+fn models() -> impl Iterator<Item = (String, Model)> {
+    let odd = Config { hidden: 39, ffn: 53, ..config(Family::Llama) };
+    let untied = Config { tied: false, vocabulary: 300, ..config(Family::Qwen2) };
+    let wide = Config { head_dim: 34, kv_heads: 1, heads: 3, ffn: 51, ..config(Family::Qwen3) };
+    [odd, untied, wide].into_iter().flat_map(|shape| {
+        let alone = ("alone", model(shape.clone(), 3));
+        let beside = ("beside an adapter", adapted(shape, &Target::ALL));
+        [alone, beside].into_iter().flat_map(|(what, model)| {
+            [Precision::F32, Precision::Bf16].map(|precision| {
+                let mut model = model.clone();
+                model.set_precision(precision);
+                (format!("{:?} {precision:?} {what}", model.config().family), model)
+            })
+        })
+    })
+}
 
 fn request(temperature: f32, max_tokens: usize) -> SampleRequest {
     let sampling = Sampling { temperature, top_k: 0, top_p: 1.0 };
@@ -94,12 +113,10 @@ fn trained(model: &Model, grown: &Grown, threads: usize, temperature: f32) -> Ve
     scores.logprob.iter().map(|value| value.to_bits()).collect()
 }
 
+/// INV-6, P3: in both precisions and beside an adapter, too.
 #[test]
 fn sampled_and_trained_logprobs_are_the_same_bits() {
-    let wide = Config { head_dim: 34, kv_heads: 1, heads: 3, ..config(Family::Qwen3) };
-    let untied = Config { tied: false, vocabulary: 300, ..config(Family::Qwen2) };
-    for shape in [config(Family::Llama), untied, wide] {
-        let model = model(shape, 3);
+    for (name, model) in models() {
         for (threads, width, temperature, prompt) in
             [(1, 1, 1.0, 5), (2, 3, 0.7, 33), (7, 6, 1.0, 70), (2, 6, 0.7, 300)]
         {
@@ -108,23 +125,32 @@ fn sampled_and_trained_logprobs_are_the_same_bits() {
             assert!(sampled.len() >= 2 * width, "the tree has sampled tokens");
             for threads in [1, 2, 7] {
                 let trained = trained(&model, &grown, threads, temperature);
-                assert_eq!(sampled, trained, "{threads} threads, width {width}");
+                assert_eq!(sampled, trained, "{name}: {threads} threads, width {width}");
             }
-            // The check can fail: another temperature gives other bits.
+            // The check can fail: another temperature gives other bits, and so does the other
+            // precision of the same weights.
             assert_ne!(sampled, trained(&model, &grown, 1, temperature * 1.1));
+            let mut other = model.clone();
+            other.set_precision(match model.precision() {
+                Precision::F32 => Precision::Bf16,
+                Precision::Bf16 => Precision::F32,
+            });
+            assert_ne!(sampled, trained(&other, &grown, 1, temperature));
         }
     }
 }
 
+/// P3: one row is a batch of rows.
 #[test]
 fn a_row_does_not_feel_its_neighbours_or_the_threads() {
-    let model = model(config(Family::Llama), 8);
-    let alone = grow(&model, 1, 1, 1.0, 40);
-    for (threads, width) in [(1, 6), (2, 5), (7, 4)] {
-        let crowd = grow(&model, threads, width, 1.0, 40);
-        // Row 0 and its descendants are the first four segments after the prompt.
-        assert_eq!(alone.segments, crowd.segments[..alone.segments.len()]);
-        assert_eq!(alone.logprobs, crowd.logprobs[..alone.logprobs.len()]);
+    for (name, model) in models() {
+        let alone = grow(&model, 1, 1, 1.0, 40);
+        for (threads, width) in [(1, 6), (7, 4)] {
+            let crowd = grow(&model, threads, width, 1.0, 40);
+            // Row 0 and its descendants are the first four segments after the prompt.
+            assert_eq!(alone.segments, crowd.segments[..alone.segments.len()], "{name}");
+            assert_eq!(alone.logprobs, crowd.logprobs[..alone.logprobs.len()], "{name}");
+        }
     }
 }
 
@@ -174,22 +200,28 @@ fn greedy_takes_the_best_token_and_reports_it_untempered() {
     assert_eq!(step.logprobs[0].to_bits(), scores.logprob[best].to_bits());
 }
 
+/// P3: a prefill of many rows is the same tokens one by one, behind one another.
 #[test]
 fn prefill_in_one_step_or_many_gives_the_same_continuation() {
-    let model = model(config(Family::Qwen3), 12);
-    let tokens: Vec<u32> = (0..90).map(|index| (unit(4, index) * 75.0) as u32).collect();
-    let mut decoder = Decoder::new(2);
-    let whole = decoder.extend(&model, None, &tokens);
-    let mut pieces = decoder.extend(&model, None, &tokens[..1]);
-    for part in tokens[1..].chunks(13) {
-        pieces = decoder.extend(&model, Some(&pieces), part);
+    for (name, model) in models() {
+        let tokens: Vec<u32> = (0..50).map(|index| (unit(4, index) * 75.0) as u32).collect();
+        for threads in [1, 2, 7] {
+            let mut decoder = Decoder::new(threads);
+            // The same id draws the same numbers.
+            let mut continued = |run: usize| {
+                let mut prefix = decoder.extend(&model, None, &tokens[..1]);
+                for part in tokens[1..].chunks(run) {
+                    prefix = decoder.extend(&model, Some(&prefix), part);
+                }
+                decoder.begin(5, &prefix, request(1.0, 10));
+                let step = drain(&mut decoder, &model).remove(0);
+                assert_eq!(step.prefix.len(), 50 + step.tokens.len());
+                (step.tokens, step.logprobs.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+            };
+            let whole = continued(49);
+            for run in [1, 13] {
+                assert_eq!(whole, continued(run), "{name}: {threads} threads, runs of {run}");
+            }
+        }
     }
-    assert_eq!((whole.len(), pieces.len()), (90, 90));
-    // The same id draws the same numbers.
-    for prefix in [&whole, &pieces] {
-        decoder.begin(5, prefix, request(1.0, 30));
-    }
-    let finished = drain(&mut decoder, &model);
-    assert_eq!(finished[0].tokens, finished[1].tokens);
-    assert_eq!(finished[0].logprobs, finished[1].logprobs);
 }

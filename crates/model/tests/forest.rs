@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use stepwell_model::{Family, Gradients, Model, Scored, TokenScores, Workspace};
+use stepwell_model::{Family, Gradients, Model, Precision, Scored, TokenScores, Workspace};
 use support::{Forest, config, model, unit};
 
 /// Scores of every predicted token of a forest.
@@ -34,53 +34,128 @@ fn weights(forest: &Forest) -> Vec<f32> {
     (0..count).map(|index| (unit(31, index) - 0.4) as f32).collect()
 }
 
-/// Compares a forest with its leaf paths as rows of their own; a shared token's weight goes to
-/// the first row that holds it.
-fn check(model: &Model, forest: &Forest, threads: usize) {
+/// The leaf paths of a forest as rows of their own.
+fn flat_rows(forest: &Forest) -> Forest {
     let rows: Vec<_> = forest.paths().into_iter().map(|tokens| (None, tokens)).collect();
-    let flat = Forest::new(&rows);
-    let in_tree = forward(&mut Workspace::new(threads), model, forest);
-    let in_rows = forward(&mut Workspace::new(threads), model, &flat);
-    let leaves: Vec<usize> = (0..forest.parent.len())
-        .filter(|segment| !forest.parent.contains(&Some(*segment)))
-        .collect();
-    // Index of each row's score: every row that is no root's first token has one.
+    Forest::new(&rows)
+}
+
+/// For every predicted token of the rows: its score in the forest and in the rows, path by path.
+fn same_tokens(forest: &Forest, flat: &Forest) -> Vec<(usize, usize)> {
+    // Every row that is no root's first token has a score.
     let score_of = |forest: &Forest| {
         let mut next = 0..;
         let mut index = |row: &usize| (forest.position[*row] > 0).then(|| next.next().unwrap());
         (0..forest.token.len()).map(|row| index(&row)).collect::<Vec<Option<usize>>>()
     };
-    let (tree_score, flat_score) = (score_of(forest), score_of(&flat));
-    let tree_weight = weights(forest);
-    let mut flat_weight = vec![0.0; flat.predictions().0.len()];
-    let mut given = vec![false; tree_weight.len()];
-    for (path, leaf) in leaves.iter().enumerate() {
-        let in_path = forest.visible(forest.rows(*leaf).end - 1);
-        for (row, alone) in in_path.into_iter().zip(flat.rows(path)) {
-            let (Some(tree), Some(flat)) = (tree_score[row], flat_score[alone]) else { continue };
-            let bits = |scores: &TokenScores, at: usize| {
-                (scores.logprob[at].to_bits(), scores.entropy[at].to_bits())
-            };
-            assert_eq!(bits(&in_tree, tree), bits(&in_rows, flat), "row {row} of leaf {leaf}");
-            if !std::mem::replace(&mut given[tree], true) {
-                flat_weight[flat] = tree_weight[tree];
-            }
+    let (in_tree, in_rows) = (score_of(forest), score_of(flat));
+    let leaves =
+        (0..forest.parent.len()).filter(|segment| !forest.parent.contains(&Some(*segment)));
+    let mut pairs = Vec::new();
+    for (path, leaf) in leaves.enumerate() {
+        let in_path = forest.visible(forest.rows(leaf).end - 1);
+        let rows = in_path.into_iter().zip(flat.rows(path));
+        pairs.extend(rows.filter_map(|(row, alone)| in_tree[row].zip(in_rows[alone])));
+    }
+    pairs
+}
+
+/// The weights of the rows' tokens: a shared token's goes to the first row that holds it.
+fn owned(pairs: &[(usize, usize)], weight: &[f32]) -> Vec<f32> {
+    let mut given = vec![false; weight.len()];
+    let mut owned = vec![0.0; pairs.len()];
+    for (tree, flat) in pairs {
+        if !std::mem::replace(&mut given[*tree], true) {
+            owned[*flat] = weight[*tree];
         }
     }
     assert!(given.iter().all(|given| *given), "every token lies on a path");
+    owned
+}
+
+/// The largest difference of two gradients as a share of the largest element.
+fn distance(tree: &[f32], flat: &[f32]) -> f32 {
+    let most = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0_f32, f32::max);
+    let size = most(&mut tree.iter().map(|value| value.abs()));
+    assert!(size > 0.0 && tree.len() == flat.len(), "a gradient of zeros compares with nothing");
+    most(&mut tree.iter().zip(flat).map(|(tree, flat)| (tree - flat).abs())) / size
+}
+
+/// Compares a forest with its rows: log-probs and entropies bit for bit, loss and gradient.
+fn check(model: &Model, forest: &Forest, threads: usize) {
+    let flat = flat_rows(forest);
+    let in_tree = forward(&mut Workspace::new(threads), model, forest);
+    let in_rows = forward(&mut Workspace::new(threads), model, &flat);
+    let pairs = same_tokens(forest, &flat);
+    assert_eq!(pairs.len(), in_rows.logprob.len());
+    let bits = |scores: &TokenScores, at: usize| {
+        (scores.logprob[at].to_bits(), scores.entropy[at].to_bits())
+    };
+    for (tree, flat) in &pairs {
+        assert_eq!(bits(&in_tree, *tree), bits(&in_rows, *flat), "score {tree} of the tree");
+    }
+    if in_tree.logprob.is_empty() {
+        return;
+    }
+    let tree_weight = weights(forest);
+    let flat_weight = owned(&pairs, &tree_weight);
+    let loss = |weight: &[f32], scores: &TokenScores| -> f64 {
+        let pairs = weight.iter().zip(&scores.logprob);
+        pairs.map(|(weight, logprob)| f64::from(*weight) * f64::from(*logprob)).sum()
+    };
+    let (tree_loss, flat_loss) = (loss(&tree_weight, &in_tree), loss(&flat_weight, &in_rows));
+    assert!((tree_loss - flat_loss).abs() <= 1e-12 * pairs.len() as f64, "one loss");
     let tree = gradient(model, forest, &tree_weight, threads);
-    let flat = gradient(model, &flat, &flat_weight, threads);
-    let size = tree.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-    for (index, (tree, flat)) in tree.iter().zip(&flat).enumerate() {
-        assert!((tree - flat).abs() <= 2e-5 * size, "weight {index}: {tree} and {flat}");
+    let rows = gradient(model, &flat, &flat_weight, threads);
+    let far = distance(&tree, &rows);
+    assert!(far <= gradient_bound(model.precision()), "gradients differ by {far}");
+}
+
+/// Largest difference of a gradient's elements, as a share of the largest element. In `f32` sums
+/// are taken in another order; 600 random forests differed by 1.2e-6 at most. In `bf16` the
+/// gradient by a shared token is rounded once as a sum in the tree, and in the rows each summand
+/// is, by a part in 512 at most, up or down; they differed by 5.4e-3 at most.
+fn gradient_bound(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 4e-6,
+        Precision::Bf16 => 1e-2,
     }
 }
+
+fn in_precision(mut model: Model, precision: Precision) -> Model {
+    model.set_precision(precision);
+    model
+}
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+const FAMILIES: [Family; 3] = [Family::Llama, Family::Qwen2, Family::Qwen3];
 
 #[test]
 fn a_branched_forest_is_its_rows() {
     let forest = support::sample_forest(75);
-    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
-        check(&model(config(family), 21), &forest, 2);
+    for (family, precision) in FAMILIES.into_iter().flat_map(|f| PRECISIONS.map(|p| (f, p))) {
+        check(&in_precision(model(config(family), 21), precision), &forest, 2);
+    }
+}
+
+/// The bounds would catch a shared token that every row trains, and one that none does.
+#[test]
+fn tokens_that_count_twice_or_not_at_all_are_noticed() {
+    let forest = support::sample_forest(75);
+    let (flat, weight) = (flat_rows(&forest), weights(&forest));
+    let pairs = same_tokens(&forest, &flat);
+    assert!(pairs.len() > weight.len(), "some tokens are shared");
+    let mut twice = vec![0.0; pairs.len()];
+    pairs.iter().for_each(|(tree, flat)| twice[*flat] = weight[*tree]);
+    let mut one_less = owned(&pairs, &weight);
+    one_less[2] = 0.0;
+    for precision in PRECISIONS {
+        let model = in_precision(model(config(Family::Llama), 21), precision);
+        let tree = gradient(&model, &forest, &weight, 2);
+        for wrong in [&twice, &one_less] {
+            let far = distance(&tree, &gradient(&model, &flat, wrong, 2));
+            assert!(far > 2.0 * gradient_bound(precision), "{precision:?}: {far}");
+        }
     }
 }
 
@@ -103,14 +178,18 @@ fn wide_and_deep() -> Forest {
 
 #[test]
 fn a_tree_that_threads_share_is_its_rows() {
-    check(&model(config(Family::Llama), 23), &wide_and_deep(), 2);
+    for precision in PRECISIONS {
+        check(&in_precision(model(config(Family::Llama), 23), precision), &wide_and_deep(), 2);
+    }
 }
 
 #[test]
 fn threads_that_share_one_tree_or_one_row_change_no_bit() {
     let row = Forest::new(&[(None, (0..400).map(|index| index * 7 % 75).collect())]);
     let model = model(config(Family::Qwen3), 24);
-    for forest in [wide_and_deep(), row] {
+    let cases = [wide_and_deep(), row].into_iter().flat_map(|f| PRECISIONS.map(|p| (f.clone(), p)));
+    for (forest, precision) in cases {
+        let model = in_precision(model.clone(), precision);
         let weight = weights(&forest);
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
         let run = |threads| {
@@ -126,9 +205,9 @@ fn threads_that_share_one_tree_or_one_row_change_no_bit() {
 }
 
 prop_compose! {
-    /// Up to nine segments; each hangs below an open ancestor of the one before, or is a root.
+    /// Up to eleven segments; each hangs below an open ancestor of the one before, or is a root.
     fn random_forest()(
-        steps in prop::collection::vec((0..4_usize, 1..40_usize), 1..9),
+        steps in prop::collection::vec((0..3_usize, 1..40_usize), 1..12),
         seed in any::<u64>(),
     ) -> Forest {
         let mut segments: Vec<(Option<usize>, Vec<u32>)> = Vec::new();
@@ -146,11 +225,18 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
+    /// INV-3, P4: each token of the forest counts once, whatever the number of rows it lies on.
     #[test]
-    fn random_forests_are_their_rows(forest in random_forest(), threads in 1..4_usize) {
-        check(&model(config(Family::Llama), 22), &forest, threads);
+    fn random_forests_are_their_rows(
+        forest in random_forest(),
+        family in prop::sample::select(&FAMILIES[..]),
+        threads in 1..4_usize,
+    ) {
+        for precision in PRECISIONS {
+            check(&in_precision(model(config(family), 22), precision), &forest, threads);
+        }
     }
 }
 

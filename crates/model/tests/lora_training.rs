@@ -3,32 +3,12 @@
 mod support;
 
 use stepwell_model::{
-    AdamW, AdamWSettings, Adapter, Config, Decoder, Family, Gradients, Halt, LoraSettings, Model,
-    Precision, SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
+    AdamW, AdamWSettings, Adapter, Config, Decoder, Family, Gradients, Halt, Model, Precision,
+    SampleRequest, Sampling, Scored, Target, TokenScores, Workspace,
 };
-use support::{Forest, Weights, config, model, reference, sample_forest, unit, weights};
-
-fn settings(targets: &[Target]) -> LoraSettings {
-    LoraSettings { rank: 3, alpha: 4.5, targets: targets.to_vec() }
-}
-
-/// A model with an adapter that says something.
-fn adapted(config: Config, targets: &[Target]) -> Model {
-    let mut base = model(config.clone(), 5);
-    let mut adapter = Adapter::new(&config, settings(targets), 8);
-    let sizes: Vec<(String, usize)> = adapter
-        .parameters()
-        .iter()
-        .map(|view| (view.name().to_owned(), view.shape().iter().product()))
-        .collect();
-    for (stream, (name, count)) in sizes.into_iter().enumerate() {
-        let value = |i| ((unit(40 + stream as u64, i) - 0.5) * 0.6) as f32;
-        let values: Vec<f32> = (0..count as u64).map(value).collect();
-        adapter.set_parameter(&name, &values).unwrap();
-    }
-    base.attach(adapter).unwrap();
-    base
-}
+use support::{
+    Forest, Weights, adapted, config, lora_settings, model, reference, sample_forest, unit, weights,
+};
 
 fn seeds(count: usize) -> (Vec<f32>, Vec<f32>) {
     let draw = |stream, index| (unit(stream, index) * 2.0 - 1.0) as f32;
@@ -200,7 +180,7 @@ fn a_fresh_adapter_changes_no_bit_and_a_trained_one_is_its_merged_model() {
         for precision in [Precision::Bf16, Precision::F32] {
             base.set_precision(precision);
             let mut fresh = base.clone();
-            fresh.attach(Adapter::new(base.config(), settings(&Target::ALL), 3)).unwrap();
+            fresh.attach(Adapter::new(base.config(), lora_settings(&Target::ALL), 3)).unwrap();
             let (alone, _) = train(&base, &forest, 2);
             let (with, _) = train(&fresh, &forest, 2);
             assert_eq!(bits(&with.logprob), bits(&alone.logprob), "{family:?} {precision:?}");
@@ -303,7 +283,7 @@ fn frozen_weights_have_no_gradient_and_no_moments() {
     let base = model(config(Family::Llama), 5);
     let mut adapted = base.clone();
     let targets = [Target::Query, Target::Value];
-    let adapter = Adapter::new(base.config(), settings(&targets), 3);
+    let adapter = Adapter::new(base.config(), lora_settings(&targets), 3);
     let count = adapter.parameter_count();
     adapted.attach(adapter).unwrap();
     // Each matrix is padded to whole panels of 32 lanes.
@@ -324,10 +304,10 @@ fn frozen_weights_have_no_gradient_and_no_moments() {
 fn an_adapter_of_another_shape_is_refused_and_a_nan_in_one_is_named() {
     let mut base = model(config(Family::Llama), 5);
     let other = Config { ffn: 60, ..config(Family::Llama) };
-    let wrong = base.attach(Adapter::new(&other, settings(&[Target::Up]), 3)).unwrap_err();
+    let wrong = base.attach(Adapter::new(&other, lora_settings(&[Target::Up]), 3)).unwrap_err();
     assert!(wrong.to_string().contains("`base_model.model.model.layers.0.mlp.up_proj.lora_B"));
     assert!(base.adapter().is_none());
-    base.attach(Adapter::new(base.config(), settings(&[Target::Up]), 3)).unwrap();
+    base.attach(Adapter::new(base.config(), lora_settings(&[Target::Up]), 3)).unwrap();
     let name = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight";
     assert_eq!(base.non_finite(), None);
     base.set_parameter(name, &[f32::NAN; 120]).unwrap();

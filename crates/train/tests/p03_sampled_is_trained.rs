@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{learner, sampled, settings, state_bits};
-use stepwell_model::Workspace;
+use common::{learner, learner_in, sampled, settings, state_bits};
+use stepwell_model::{Precision, Workspace};
 use stepwell_train::{Learner, TrainError, micro_batches};
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
@@ -31,10 +31,11 @@ fn both(learner: &Learner, forest: &[StepTree], credit: &[Credit], t: f32) -> Ve
 
 #[test]
 fn p03_trainer_and_sampler_agree_bit_for_bit() {
-    for temperature in [1.0, 0.7] {
+    let cases = [(Precision::F32, 1.0), (Precision::F32, 0.7), (Precision::Bf16, 0.7)];
+    for (precision, temperature) in cases {
         let mut forests = Vec::new();
         for threads in [1, 2, 7] {
-            let mut learner = learner(1, threads);
+            let mut learner = learner_in(precision, 1, threads);
             for update in 0..2 {
                 let (forest, credit) = sampled(&learner, temperature, update);
                 let pairs = both(&learner, &forest, &credit, temperature);
@@ -90,19 +91,29 @@ fn p03_planted_faults_are_caught_by_the_run() {
     });
 }
 
+/// P3: 50 optimizer steps at rate 0, in either precision. The moments move, no weight does, and
+/// the sampler goes on saying what the trainer says.
 #[test]
 fn p03_without_learning_rate_nothing_drifts() {
-    let mut learner = learner(2, 2);
-    let before = learner.model().checksum();
-    for update in 0..10 {
-        let (forest, credit) = sampled(&learner, 1.0, update);
-        let report = learner.update(&forest, &credit, &settings(0.0, 1.0), key()).unwrap();
-        assert_eq!(report.gap, 0.0);
-        assert!(report.gradient_norm > 0.0, "an update without gradient proves nothing");
-        assert_eq!(learner.model().checksum(), before);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut learner = learner_in(precision, 2, 2);
+        let (before, start) = (learner.model().checksum(), state_bits(&learner));
+        for update in 0..50 {
+            let (forest, credit) = sampled(&learner, 1.0, update);
+            let mut settings = settings(0.0, 1.0);
+            settings.adamw.weight_decay = 0.1;
+            let report = learner.update(&forest, &credit, &settings, key()).unwrap();
+            assert_eq!(report.optimizer_steps, 1);
+            assert_eq!(report.gap.to_bits(), 0.0_f64.to_bits(), "{precision:?} {update}");
+            assert!(report.gradient_norm > 0.0, "an update without gradient proves nothing");
+            assert_eq!(learner.model().checksum(), before, "{precision:?} {update}");
+        }
+        let end = state_bits(&learner);
+        assert_eq!((end.0, end.2), (start.0, 50));
+        assert_ne!(end.3, start.3, "the moments of 50 gradients are not zero");
+        // The same updates with a learning rate do move them.
+        let (forest, credit) = sampled(&learner, 1.0, 0);
+        learner.update(&forest, &credit, &settings(1e-3, 1.0), key()).unwrap();
+        assert_ne!(learner.model().checksum(), before);
     }
-    // The same updates with a learning rate do move them.
-    let (forest, credit) = sampled(&learner, 1.0, 0);
-    learner.update(&forest, &credit, &settings(1e-3, 1.0), key()).unwrap();
-    assert_ne!(learner.model().checksum(), before);
 }

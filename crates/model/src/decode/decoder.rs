@@ -125,22 +125,14 @@ impl Decoder {
             choose(&self.team, model, part, &mut self.logits, draw, decide);
         }
         // A token that ended a step is run too: children read its keys and values.
-        let mut grown: Vec<(&mut Growing, [u32; 1])> = self
-            .live
-            .iter_mut()
-            .filter_map(|row| row.tokens.last().map(|token| (&mut row.growing, [*token])))
-            .collect();
-        let tokens: Vec<[u32; 1]> = grown.iter().map(|(_, token)| *token).collect();
-        let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
-        let mut growing: Vec<&mut Growing> =
-            grown.iter_mut().map(|(growing, _)| &mut **growing).collect();
+        let grown = self.live.iter_mut().filter_map(|row| {
+            let Live { growing, tokens, .. } = row;
+            tokens.last_chunk::<1>().map(|token| (growing, &token[..]))
+        });
+        let (mut growing, tokens): (Vec<&mut Growing>, Vec<&[u32]>) = grown.unzip();
         let machine = Machine { team: &self.team, model, rotary: &self.rotary };
         row::run(machine, &mut growing, &tokens, &mut self.rows);
-        let (ended, live) = std::mem::take(&mut self.live)
-            .into_iter()
-            .partition::<Vec<Live>, _>(|row| row.stop.is_some());
-        self.live = live;
-        ended.into_iter().map(finish).collect()
+        self.live.extract_if(.., |row| row.stop.is_some()).map(finish).collect()
     }
 
     fn cover(&mut self, model: &Model, tokens: usize) {

@@ -34,19 +34,22 @@ pub(crate) struct Tree {
     pub(crate) longest: usize,
 }
 
-/// Segments in depth-first order, grouped in trees.
+/// Segments in depth-first order, grouped in trees; reusable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Forest {
     pub(crate) segments: Vec<Segment>,
     pub(crate) trees: Vec<Tree>,
+    /// While the forest is read: the segments whose subtrees have not ended.
+    open: Vec<usize>,
 }
 
 impl Forest {
-    /// Reads the law of visibility (INV-4) into parents with a stack of open segments.
+    /// Reads the law of visibility (INV-4) into parents with a stack of open segments, in place
+    /// of the forest that was there.
     ///
     /// # Panics
-    /// If the slices do not describe a forest in depth-first order.
-    pub(crate) fn new(packed: &Packed, vocabulary: usize, context: usize) -> Self {
+    /// If the slices do not describe a forest in depth-first order; this one is then of no use.
+    pub(crate) fn read(&mut self, packed: &Packed, vocabulary: usize, context: usize) {
         let rows = packed.token.len();
         assert_eq!(packed.position.len(), rows, "one position per token");
         assert_eq!(packed.subtree_end.len(), rows, "one subtree end per token");
@@ -54,24 +57,24 @@ impl Forest {
         assert_eq!(packed.segment_begin.last().map(|end| *end as usize), Some(rows), "rows");
         let inside = |token: &u32| (*token as usize) < vocabulary;
         assert!(packed.token.iter().all(inside), "a token is outside the vocabulary");
-        let mut forest = Self::default();
-        let mut open: Vec<usize> = Vec::new();
+        self.segments.clear();
+        self.trees.clear();
+        self.open.clear();
         for bounds in packed.segment_begin.windows(2) {
             let (begin, end) = (bounds[0] as usize, bounds[1] as usize);
             assert!(begin < end, "segment at row {begin} is empty");
-            while open.last().is_some_and(|last| {
-                packed.subtree_end[forest.segments[*last].begin] as usize <= begin
+            while self.open.last().is_some_and(|last| {
+                packed.subtree_end[self.segments[*last].begin] as usize <= begin
             }) {
-                open.pop();
+                self.open.pop();
             }
-            let parent = open.last().copied();
-            let position = parent.map_or(0, |parent| forest.segments[parent].path());
+            let parent = self.open.last().copied();
+            let position = parent.map_or(0, |parent| self.segments[parent].path());
             let segment = Segment { begin, end, position, parent };
-            check_segment(packed, &forest.segments, &segment, context);
-            open.push(forest.segments.len());
-            forest.push(segment);
+            check_segment(packed, &self.segments, &segment, context);
+            self.open.push(self.segments.len());
+            self.push(segment);
         }
-        forest
     }
 
     fn push(&mut self, segment: Segment) {
@@ -123,7 +126,8 @@ mod tests {
 
     #[test]
     fn parents_follow_from_the_one_comparison() {
-        let forest = Forest::new(&SAMPLE, 1, 8);
+        let mut forest = Forest::default();
+        forest.read(&SAMPLE, 1, 8);
         let parents: Vec<_> = forest.segments.iter().map(|segment| segment.parent).collect();
         assert_eq!(parents, [None, Some(0), Some(1), Some(0), None]);
         assert_eq!(forest.trees.len(), 2);
@@ -143,5 +147,17 @@ mod tests {
                 assert_eq!(by_law, by_path);
             }
         }
+        // What was read before leaves no trace.
+        let first = forest.clone();
+        let row = Packed {
+            token: &[0; 2],
+            position: &[0, 1],
+            segment_begin: &[0, 2],
+            subtree_end: &[2, 2],
+        };
+        forest.read(&row, 1, 8);
+        assert_eq!((forest.segments.len(), forest.trees.len(), forest.longest()), (1, 1, 2));
+        forest.read(&SAMPLE, 1, 8);
+        assert_eq!(forest, first);
     }
 }

@@ -163,7 +163,9 @@ mod tests {
             segment_begin: &segment_begin,
             subtree_end: &subtree_end,
         };
-        Forest::new(&packed, 1, 4096)
+        let mut forest = Forest::default();
+        forest.read(&packed, 1, 4096);
+        forest
     }
 
     #[test]

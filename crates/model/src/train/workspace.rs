@@ -100,7 +100,9 @@ impl Workspace {
     /// token, row or target is out of range.
     pub fn forward(&mut self, model: &Model, packed: &Packed, scored: &Scored) -> TokenScores {
         let config = model.config();
-        self.forest = Forest::new(packed, config.vocabulary, config.context);
+        // Should this one panic, the last forward can no longer be taken back.
+        self.state = State::Empty;
+        self.forest.read(packed, config.vocabulary, config.context);
         self.rotary.cover(config, self.forest.longest());
         self.plan = ActivationPlan::new(config, packed.token.len(), self.budget);
         forward::trunk(self, model, packed);

@@ -2,10 +2,13 @@
 #![expect(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod gguf;
+pub(crate) mod tape;
 
 use std::collections::BTreeMap;
 
-use stepwell_model::{Config, Family, Model, Packed, RopeScaling, Scored};
+use stepwell_model::{
+    Adapter, Config, Family, LoraSettings, Model, Packed, RopeScaling, Scored, Target,
+};
 
 pub(crate) fn config(family: Family) -> Config {
     Config {
@@ -51,6 +54,28 @@ pub(crate) fn model(config: Config, seed: u64) -> Model {
         model.set_parameter(&name, &values).unwrap();
     }
     model
+}
+
+pub(crate) fn lora_settings(targets: &[Target]) -> LoraSettings {
+    LoraSettings { rank: 3, alpha: 4.5, targets: targets.to_vec() }
+}
+
+/// A model with an adapter that says something.
+pub(crate) fn adapted(config: Config, targets: &[Target]) -> Model {
+    let mut base = model(config.clone(), 5);
+    let mut adapter = Adapter::new(&config, lora_settings(targets), 8);
+    let sizes: Vec<(String, usize)> = adapter
+        .parameters()
+        .iter()
+        .map(|view| (view.name().to_owned(), view.shape().iter().product()))
+        .collect();
+    for (stream, (name, count)) in sizes.into_iter().enumerate() {
+        let value = |i| ((unit(40 + stream as u64, i) - 0.5) * 0.6) as f32;
+        let values: Vec<f32> = (0..count as u64).map(value).collect();
+        adapter.set_parameter(&name, &values).unwrap();
+    }
+    base.attach(adapter).unwrap();
+    base
 }
 
 /// A packed forest that owns its columns.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use stepwell_methods::objective::clipped;
 use stepwell_methods::{Aggregation, Objective};
 use stepwell_model::tokenizer::Tokenizer;
-use stepwell_model::{AdamWSettings, Config, Family, Model, RopeScaling};
+use stepwell_model::{AdamWSettings, Config, Family, Model, Precision, RopeScaling};
 use stepwell_train::{Codec, Learner, Settings};
 use stepwell_tree::{
     Credit, Key, NewStep, Opening, Origin, Policy, PrefixId, Purpose, SampleRequest, Sampling,
@@ -43,8 +43,13 @@ pub(crate) fn shape(vocabulary: usize) -> Config {
 }
 
 pub(crate) fn learner(seed: u64, threads: usize) -> Learner {
+    learner_in(Precision::F32, seed, threads)
+}
+
+pub(crate) fn learner_in(precision: Precision, seed: u64, threads: usize) -> Learner {
     let codec = codec();
-    let model = Model::random(shape(codec.tokenizer().vocabulary()), seed);
+    let mut model = Model::random(shape(codec.tokenizer().vocabulary()), seed);
+    model.set_precision(precision);
     Learner::new(model, codec, threads)
 }
 
