@@ -184,13 +184,14 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
     Ok(reference)
 }
 
-/// The policy of a checkpoint: weights, tokenizer, template. `base` gives the recipe's model with
+/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision. `base` gives the recipe's model with
 /// a fresh adapter; it is asked only where the checkpoint holds an adapter.
 ///
 /// # Errors
 /// Where a file is missing or damaged, or the base is not the adapter's.
 pub fn policy(
     checkpoint: &Checkpoint,
+    recipe: &Recipe,
     base: impl FnOnce() -> Result<Learner, EngineError>,
     threads: usize,
 ) -> Result<Learner, EngineError> {
@@ -202,7 +203,9 @@ pub fn policy(
     let loaded = loaded(checkpoint)?;
     let codec = Codec::new(loaded.tokenizer, loaded.template)
         .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))?;
-    Ok(Learner::new(loaded.model, codec, threads))
+    let mut model = loaded.model;
+    model.set_precision(recipe.compute.precision.of_model());
+    Ok(Learner::new(model, codec, threads))
 }
 
 fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {

@@ -33,7 +33,7 @@ pub fn judge(
     let problem = Problem::build(&recipe)?;
     let newest = whole(&folder, number)?;
     let base = || problem.learner(&recipe, threads);
-    let learner = checkpoint::policy(&newest, base, threads)?;
+    let learner = checkpoint::policy(&newest, &recipe, base, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
     Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
@@ -73,7 +73,7 @@ fn newest_learner(path: &Path) -> Result<(String, Learner, Recipe), EngineError>
     let recipe = own_recipe(&folder)?;
     let newest = whole(&folder, None)?;
     let base = || Problem::build(&recipe)?.learner(&recipe, 1);
-    let learner = checkpoint::policy(&newest, base, 1)?;
+    let learner = checkpoint::policy(&newest, &recipe, base, 1)?;
     Ok((newest.name(), learner, recipe))
 }
 

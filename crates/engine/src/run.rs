@@ -123,7 +123,9 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
     {
         let config = session.learner.model().config();
         let plan = ActivationPlan::new(config, tokens, Some(budget));
-        session.observer.event(Event::Note(plan.to_string()));
+        let over =
+            if plan.bytes > budget { ", more than the budget: it needs that much" } else { "" };
+        session.observer.event(Event::Note(format!("{plan}{over}")));
     }
     let (stage, done) = (session.place.stage, session.place.done);
     session.observer.event(Event::StageStarted { stage, kind, done, steps });

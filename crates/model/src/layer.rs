@@ -1,7 +1,7 @@
 //! The row-wise parts of one layer: the sampler and the trainer both run these (INV-6).
 //!
 //! Each part is a few regions of the team: norms and activations are split over rows, products
-//! over columns of outputs, so that weights are read once whatever the number of rows.
+//! over columns of outputs, so that no two threads read the same weights.
 
 use crate::{
     adapter::{DeltaScratch, Target, add_deltas},
@@ -43,17 +43,18 @@ pub(crate) struct Inputs {
     rows: Buffer,
     words: Buffer<u32>,
     width: usize,
+    paired: bool,
 }
 
 impl Inputs {
     pub(crate) fn resize(&mut self, rows: usize, width: usize, paired: bool) {
         self.rows.resize(rows * width);
         self.words.resize(if paired { rows * pairs(width) } else { 0 });
-        self.width = width;
+        (self.width, self.paired) = (width, paired);
     }
 
     pub(crate) fn numbers(&self) -> Numbers<'_> {
-        if self.words.is_empty() { Numbers::F32(&self.rows) } else { Numbers::Pairs(&self.words) }
+        if self.paired { Numbers::Pairs(&self.words) } else { Numbers::F32(&self.rows) }
     }
 
     /// The rows before they were packed.
@@ -81,6 +82,7 @@ impl Inputs {
         if !paired {
             return Numbers::F32(rows);
         }
+        (self.width, self.paired) = (width, paired);
         self.words.resize(rows.len() / width * pairs(width));
         let words = self.words.chunks_mut(ROWS * pairs(width));
         team.run(rows.chunks(ROWS * width).zip(words), |(rows, words)| {
@@ -225,7 +227,8 @@ fn finish_projections(
             rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
         }
     }
-    if let (Some([query_norm, key_norm]), Some((raw_query, raw_key))) = (slots.head_norm, raw) {
+    if let Some([query_norm, key_norm]) = slots.head_norm {
+        let (raw_query, raw_key) = raw.expect("rows before the norms where heads have norms");
         let epsilon = config.norm_epsilon as f32;
         raw_query.copy_from_slice(query);
         raw_key.copy_from_slice(key);

@@ -1,4 +1,5 @@
-//! Where each parameter lies: one aligned arena, matrices as panels, Hugging Face names.
+//! Where each parameter lies: matrices as panels, Hugging Face names. In `f32` all lie in one
+//! arena; split weights ([`crate::weights`]) have the same panels of pairs.
 //!
 //! A matrix `[n, k]` is stored as panels `[n / PANEL][k][PANEL]`: the products run their lanes
 //! over `n`, so one layout serves one row, a batch and both gradients. Lanes past `n` are zero

@@ -1,4 +1,4 @@
-//! A fixed number of threads and few, large parallel regions.
+//! A fixed number of threads that share units of work.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -16,7 +16,7 @@ pub enum Precision {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to the nearest `bf16`; the weights keep their `f32` masters.
+    /// Rounded to the nearest `bf16`, embeddings too; the weights keep their `f32` masters.
     Bf16,
 }
 
@@ -197,6 +197,21 @@ mod tests {
             let joined = join(high, low).map(f32::to_bits);
             let same = joined == [value.to_bits(), (-value).to_bits()];
             assert!(same || value.is_nan(), "{value:e}");
+            let near = (unpair(high).0 - value).abs() <= value.abs() / 256.0;
+            assert!(near || !value.is_normal() || value.abs() > 3.3e38, "{value:e}");
+        }
+    }
+
+    #[test]
+    fn ends_of_the_range_survive_a_split() {
+        let values = [0.0, -0.0, 1.0 + 1.0 / 256.0, f32::MAX, f32::MIN_POSITIVE, 1e-40];
+        for value in values.into_iter().chain([f32::INFINITY, f32::NEG_INFINITY]) {
+            let (high, low) = split([value, value]);
+            assert_eq!(join(high, low).map(f32::to_bits), [value.to_bits(); 2], "{value:e}");
+        }
+        for payload in [0x7f80_0001, 0x7fff_ffff, 0xffc0_0000, 0xffff_8000] {
+            let (high, low) = split([f32::from_bits(payload); 2]);
+            assert!(join(high, low).iter().all(|value| value.is_nan()), "{payload:x}");
         }
     }
 

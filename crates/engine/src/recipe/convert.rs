@@ -53,11 +53,10 @@ impl Lora {
     /// The adapter's settings.
     pub fn settings(&self) -> stepwell_model::LoraSettings {
         let target = |word: &String| stepwell_model::Target::of_word(word);
-        stepwell_model::LoraSettings {
-            rank: self.rank,
-            alpha: self.alpha,
-            targets: self.targets.iter().filter_map(target).collect(),
-        }
+        let mut targets: Vec<_> = self.targets.iter().filter_map(target).collect();
+        // An adapter's files name them in this order.
+        targets.sort_unstable();
+        stepwell_model::LoraSettings { rank: self.rank, alpha: self.alpha, targets }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     attention::Heads,
+    config::Family,
     kernel::{Buffer, Rectangle},
     layer::{FeedForward, LayerScratch, Projected, after_attention, before_attention, embed},
     model::Model,
@@ -146,6 +147,7 @@ impl RowScratch {
     fn reserve(&mut self, machine: Machine, rows: usize) {
         let config = machine.model.config();
         let (query, kv) = (config.query_width(), config.kv_width());
+        let norms = config.family == Family::Qwen3;
         self.attention.resize_with(machine.team.threads(), AttentionScratch::default);
         let [first, second] = &mut self.stream;
         for (buffer, width) in [
@@ -154,8 +156,8 @@ impl RowScratch {
             (&mut self.query, query),
             (&mut self.key, kv),
             (&mut self.value, kv),
-            (&mut self.raw_query, query),
-            (&mut self.raw_key, kv),
+            (&mut self.raw_query, if norms { query } else { 0 }),
+            (&mut self.raw_key, if norms { kv } else { 0 }),
             (&mut self.attended, query),
             (&mut self.middle, config.hidden),
             (&mut self.gate, config.ffn),

@@ -40,9 +40,9 @@ struct Shared {
     ended: Condvar,
 }
 
-// SAFETY: `job` is written only by the caller that holds `busy`, while `working` is zero, and read
-// only by helpers after the release of `number` that follows the writing. What it points at is
-// `Sync`.
+// SAFETY: `job` is written only by the caller that holds `busy`, while no helper is at work, and
+// read only by helpers after the release of `number` that follows the writing. What it points at
+// is `Sync`.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -127,7 +127,13 @@ impl Shared {
             // `working` before it lets go of the job.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             if let Some(Err(panic)) = job.map(|job| catch_unwind(AssertUnwindSafe(job))) {
-                open(&self.panic).get_or_insert(panic);
+                let mut first = open(&self.panic);
+                if first.is_none() {
+                    *first = Some(panic);
+                } else {
+                    // To drop what another panic carries could panic again, outside any catch.
+                    std::mem::forget(panic);
+                }
             }
             if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
                 let _bed = open(&self.bed);

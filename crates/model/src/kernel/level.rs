@@ -29,7 +29,7 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw")
             {
-                let pairs = is_x86_feature_detected!("avx512bf16");
+                let pairs = is_x86_feature_detected!("avx512bf16") && unit_agrees();
                 return if pairs { Level::Avx512Bf16 } else { Level::Avx512 };
             }
             if avx2 {
@@ -61,6 +61,31 @@ impl Level {
         let known = [Level::Portable];
         known.into_iter().filter(|level| *level <= Self::best()).collect()
     }
+}
+
+/// Whether this processor's products of pairs round as [`super::bf16::pair_step`] does; tried once
+/// over any bits, over products near the smallest normal number, and around it. A unit that rounds
+/// otherwise is not used.
+#[cfg(target_arch = "x86_64")]
+fn unit_agrees() -> bool {
+    static AGREES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let draw = |index: u32| {
+        let z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9);
+        let z = (z ^ (z >> 15)).wrapping_mul(0x85eb_ca6b);
+        z ^ (z >> 13)
+    };
+    let step = |index: u32, keep: u32, add: u32| {
+        let word = |place: u32| (draw(3 * index + place) & keep) + add;
+        let (left, right) = (word(0), word(1));
+        let start = f32::from_bits(draw(3 * index + 2) & (keep | 0x7fff) | add & 0x0100_0000);
+        let expected = super::bf16::pair_step(left, right, start);
+        let got = super::tile_x86::one_pair(left, right, start);
+        expected.to_bits() == got.to_bits() || expected.is_nan() && got.is_nan()
+    };
+    *AGREES.get_or_init(|| {
+        let kinds = [(u32::MAX, 0), (0x8fff_8fff, 0x1c00_1c00), (0x83ff_83ff, 0x1e80_1e80)];
+        kinds.into_iter().all(|(keep, add)| (0..2000).all(|index| step(index, keep, add)))
+    })
 }
 
 /// The word for the unit in use.

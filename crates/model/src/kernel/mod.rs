@@ -1,9 +1,10 @@
 //! The only arithmetic of the engine, its threads, and the only place for `unsafe`.
 //!
-//! Every output of a product is one chain of fused multiply-adds, `k` ascending. Everything else
+//! Every output of a product is one chain of fused multiply-adds, `k` ascending; of pairs, pair by
+//! pair. Everything else
 //! is plain Rust over slices, compiled once per vector unit: fused multiply-add, addition,
 //! division and square root are exact operations of IEEE 754, so each unit gives the same bits.
-#![expect(unsafe_code, reason = "vector intrinsics, aligned memory, lent jobs")]
+#![expect(unsafe_code, reason = "vector intrinsics, aligned memory, shared outputs, lent jobs")]
 
 mod bf16;
 mod buffer;

@@ -61,6 +61,7 @@ impl Limit {
 
     /// One window of one thread. `exists` must hold.
     fn run(self, memory: &[f32]) {
+        assert!(self.exists(), "{self:?} on this processor");
         match self {
             Limit::Portable => portable(black_box(0.999)),
             Limit::Read => {

@@ -273,6 +273,9 @@ fn grad_input<T: Operand + Transpose>(
     lanes: &mut Buffer<T>,
 ) {
     assert_eq!(dy.len(), dx.to.rows * steps, "rows of both gradients");
+    if dy.is_empty() {
+        return;
+    }
     let panels = steps.div_ceil(T::LINES);
     lanes.reserve(TURNED.min(panels) * T::LINES * PANEL);
     let lines = T::lines(k);
@@ -322,7 +325,7 @@ const CHAIN_BLOCK: usize = 192;
 /// `dw[n][k] += Σₘ dy[m][n] x[m][k]` for the panels from `first` on that `dw` holds; `x` is along
 /// its rows.
 ///
-/// The chain of each weight runs over `m` ascending and continues from the value in `dw`.
+/// The chain of each weight runs over `m` ascending (pair by pair) and continues from the value in `dw`.
 pub(crate) fn product_grad_weight(
     (dy, n): (&[f32], usize),
     (x, k): (Numbers, usize),

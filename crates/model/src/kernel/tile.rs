@@ -47,9 +47,10 @@ impl Tile {
         right: &[T],
         out: &mut [f32],
     ) {
+        assert!(level <= Level::best(), "{level:?} on {:?}", Level::best());
         let end = self.out_end();
         assert!(end <= out.len(), "out: {end} > {} of {self:?}", out.len());
-        // SAFETY: the assertion; `level` was detected.
+        // SAFETY: the assertions.
         unsafe { self.run_to(level, left, right, out.as_mut_ptr()) }
     }
 
@@ -101,9 +102,7 @@ impl Tile {
     fn check(&self, left: usize, right: usize) {
         let last_panel = self.panels - 1;
         let steps = self.inner * self.outer;
-        if steps == 0 {
-            return;
-        }
+        assert!(steps > 0, "no steps: {self:?}");
         let left_end = (self.rows - 1) * self.left_row
             + (self.inner - 1) * self.left_step
             + (self.outer - 1) * self.left_outer

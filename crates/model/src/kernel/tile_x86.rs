@@ -139,6 +139,21 @@ unsafe fn load_pairs(from: *const u32) -> __m512 {
     unsafe { _mm512_loadu_ps(from.cast()) }
 }
 
+/// One step of the unit.
+///
+/// # Panics
+/// If the processor has no such unit.
+pub(super) fn one_pair(left: u32, right: u32, sum: f32) -> f32 {
+    assert!(is_x86_feature_detected!("avx512bf16"), "products of pairs");
+    let mut lanes = [0.0; 16];
+    // SAFETY: the assertion; 16 floats are writable.
+    unsafe {
+        let value = pair_product(splat_pair(left), splat_pair(right), _mm512_set1_ps(sum));
+        _mm512_storeu_ps(lanes.as_mut_ptr(), value);
+    }
+    lanes[0]
+}
+
 avx512_run!(run_pairs, "avx512f,avx512bf16", u32, splat_pair, load_pairs, pair_product);
 avx512_rows!(rows_pairs, u32, run_pairs);
 

@@ -97,7 +97,11 @@ impl ActivationPlan {
             Some(budget) if all.bytes > budget => {
                 // One set of buffers serves all layers that compute again.
                 let room = budget.saturating_sub(inputs) / layer.max(1);
-                let kept = room.saturating_sub(1).min(config.layers - 1);
+                let kept = room.saturating_sub(1);
+                if kept + 1 >= config.layers {
+                    // A set of buffers for a single layer would save nothing.
+                    return all;
+                }
                 let bytes = inputs + layer * (kept + 1);
                 Self { kept, recomputed: config.layers - kept, bytes, tokens: rows }
             }

@@ -2,7 +2,7 @@
 
 use super::{
     Packed,
-    activations::{CHUNK, Inside, LayerActivations},
+    activations::{Inside, LayerActivations},
     attention::{Rows, attend_part},
     parts::{Part, parts},
     workspace::{Worker, Workspace},
@@ -34,10 +34,6 @@ pub(super) fn trunk(workspace: &mut Workspace, model: &Model, packed: &Packed) {
         workspace.spare = Inside::default();
     }
     workspace.output.resize(rows * config.hidden);
-    for worker in &mut workspace.worker {
-        worker.normed.reserve(CHUNK * config.hidden);
-        worker.hidden.reserve(CHUNK * config.ffn);
-    }
     embed(model, packed.token, &mut workspace.layers[0].input);
     for layer in 0..config.layers {
         lend_spare(workspace, layer);

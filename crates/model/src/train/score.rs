@@ -1,5 +1,5 @@
 //! Log-probabilities at the scored positions and their gradient; no array of positions ×
-//! vocabulary (INV-7). The forward takes a few dozen positions over the whole vocabulary, because
+//! vocabulary where it would be large (INV-7). The forward takes a few dozen positions over the whole vocabulary, because
 //! the sampler does; the backward takes all positions over a part of the vocabulary, so that each
 //! weight of the head is read and its gradient written once.
 
@@ -11,8 +11,8 @@ use super::{
 use crate::{
     gradients::Gradients,
     kernel::{
-        Buffer, Normaliser, PANEL, ScoreSeed, add, along_rows, columns, entropy, normalise,
-        product_grad_input_columns, rms_norm_grad, score_grad, temper,
+        Buffer, Normaliser, Numbers, PANEL, ScoreSeed, add, along_rows, columns, entropy,
+        normalise, pairs, product_grad_input_columns, rms_norm_grad, score_grad, temper,
     },
     layer::Inputs,
     model::Model,
@@ -103,7 +103,10 @@ pub(super) fn backward(
     let (hidden, vocabulary) = (model.config().hidden, model.config().vocabulary);
     workspace.score.d_normed.resize(count * hidden);
     workspace.score.d_normed.fill(0.0);
-    let panels = (PART / (count * PANEL)).clamp(16, 256);
+    let panels = (PART / (count * PANEL)).clamp(1, 256);
+    let Workspace { score: buffers, .. } = &mut *workspace;
+    // All parts read the same rows.
+    along_rows(model.paired(), buffers.normed.rows(), hidden, &mut buffers.along_rows);
     for first in (0..vocabulary.div_ceil(PANEL)).step_by(panels) {
         let last = (first + panels).min(vocabulary.div_ceil(PANEL));
         part_grad(workspace, model, (first, last), scored, seeds, gradients);
@@ -154,8 +157,10 @@ fn part_grad(
     if model.adapter().is_some() {
         return;
     }
-    let rows = buffers.normed.rows();
-    let normed = along_rows(model.paired(), rows, hidden, &mut buffers.along_rows);
+    let normed = match model.paired() {
+        true => Numbers::Pairs(&buffers.along_rows[..pairs(count) * hidden]),
+        false => Numbers::F32(buffers.normed.rows()),
+    };
     let [dw] = gradients.stored_mut([model.layout.head]);
     let dw = &mut dw[first * PANEL * hidden..last * PANEL * hidden];
     let task = WeightTask::new((&buffers.logits, width), (normed, hidden), dw);

@@ -55,10 +55,10 @@ pub(super) struct Worker {
     pub(super) path: PathScratch,
     pub(super) path_grad: PathGradScratch,
     pub(super) product: ProductScratch,
-    /// `[CHUNK][hidden]`
-    pub(super) normed: Buffer,
-    /// `[CHUNK][ffn]`
-    pub(super) hidden: Buffer,
+    /// `[CHUNK][hidden]` gradient by the output of a norm.
+    pub(super) d_normed: Buffer,
+    /// `[CHUNK][query width]` gradient by the output of the head norms.
+    pub(super) d_heads: Buffer,
     /// `[vocabulary]` exponentials of one position.
     pub(super) numerators: Buffer,
 }
@@ -106,8 +106,9 @@ impl Workspace {
         self.rotary.cover(config, self.forest.longest());
         self.plan = ActivationPlan::new(config, packed.token.len(), self.budget);
         forward::trunk(self, model, packed);
+        let scores = score::forward(self, model, scored);
         self.state = State::Forwarded { rows: packed.token.len(), scored: scored.row.len() };
-        score::forward(self, model, scored)
+        scores
     }
 
     /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
@@ -132,10 +133,13 @@ impl Workspace {
         let trained = Slot::stored_in(model.trained_slots());
         assert_eq!(gradients.arena.len(), trained, "gradients of another model");
         self.state = State::Empty;
+        if rows == 0 {
+            return;
+        }
         self.d_stream.resize(rows * model.config().hidden);
         self.d_stream.fill(0.0);
         for worker in &mut self.worker {
-            worker.normed.reserve(CHUNK * model.config().hidden);
+            worker.d_normed.reserve(CHUNK * model.config().hidden);
         }
         score::backward(self, model, scored, (d_logprob, d_entropy), gradients);
         backward::trunk(self, model, packed, gradients);

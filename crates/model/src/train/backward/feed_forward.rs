@@ -86,7 +86,7 @@ fn feed_forward_chunk(model: &Model, layer: usize, worker: &mut Worker, mut task
     low.grad_input(at(Target::Down), task.d_output, task.hidden, scratch);
     swiglu_grad(task.gate, task.up, task.hidden);
     low.inner(at(Target::Down), task.hidden);
-    let d_normed = &mut worker.normed[..task.middle.len()];
+    let d_normed = &mut worker.d_normed[..task.middle.len()];
     d_normed.fill(0.0);
     low.grad_input(at(Target::Gate), task.gate, d_normed, scratch);
     low.grad_input(at(Target::Up), task.up, d_normed, scratch);

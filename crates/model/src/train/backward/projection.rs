@@ -98,8 +98,8 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
             (&mut *task.query, raw_query, query, query_norm),
             (&mut *task.key, raw_key, key, key_norm),
         ] {
-            worker.hidden.reserve(rows.len());
-            let d_normed = &mut worker.hidden[..rows.len()];
+            worker.d_heads.reserve(rows.len());
+            let d_normed = &mut worker.d_heads[..rows.len()];
             d_normed.copy_from_slice(rows);
             rows.fill(0.0);
             rms_norm_grad(raw, model.vector(slot), epsilon, d_normed, rows, d_weight);
@@ -112,7 +112,7 @@ fn projection_chunk(model: &Model, layer: usize, worker: &mut Worker, task: &mut
             rows.chunks_exact(bias.len()).for_each(|row| add(bias, row));
         }
     }
-    let d_normed = &mut worker.normed[..task.input.len()];
+    let d_normed = &mut worker.d_normed[..task.input.len()];
     d_normed.fill(0.0);
     let parts =
         [(Target::Query, &*task.query), (Target::Key, &*task.key), (Target::Value, &*task.value)];
