@@ -157,9 +157,17 @@ def main():
         name, _, words = match[1].partition(" ")
         return PLACES[name](results, words)
 
+    pictures = plot.pictures(results)
+
+    def drawn(line):
+        """A line that shows a plot stays where there is something to plot."""
+        shown = re.search(r"\]\((performance-.+?\.svg)\)", line)
+        return not shown or shown[1] in pictures
+
+    text = "\n".join(filter(drawn, text.split("\n")))
     with open(out, "w") as file:
         file.write(re.sub(r"\{\{(.+?)\}\}", fill, text))
-    for name, picture in plot.pictures(results).items():
+    for name, picture in pictures.items():
         with open(os.path.join(os.path.dirname(out), name), "w") as file:
             file.write(picture)
 

@@ -184,8 +184,9 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
     Ok(reference)
 }
 
-/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision. `base` gives the recipe's model with
-/// a fresh adapter; it is asked only where the checkpoint holds an adapter.
+/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision. `base`
+/// gives the recipe's model with a fresh adapter; it is asked only where the checkpoint holds an
+/// adapter.
 ///
 /// # Errors
 /// Where a file is missing or damaged, or the base is not the adapter's.

@@ -325,7 +325,8 @@ const CHAIN_BLOCK: usize = 192;
 /// `dw[n][k] += Σₘ dy[m][n] x[m][k]` for the panels from `first` on that `dw` holds; `x` is along
 /// its rows.
 ///
-/// The chain of each weight runs over `m` ascending (pair by pair) and continues from the value in `dw`.
+/// The chain of each weight runs over `m` ascending (pair by pair) and continues from the value in
+/// `dw`.
 pub(crate) fn product_grad_weight(
     (dy, n): (&[f32], usize),
     (x, k): (Numbers, usize),

@@ -1,7 +1,7 @@
 //! Log-probabilities at the scored positions and their gradient; no array of positions ×
-//! vocabulary where it would be large (INV-7). The forward takes a few dozen positions over the whole vocabulary, because
-//! the sampler does; the backward takes all positions over a part of the vocabulary, so that each
-//! weight of the head is read and its gradient written once.
+//! vocabulary where it would be large (INV-7). The forward takes a few dozen positions over the
+//! whole vocabulary, because the sampler does; the backward takes all positions over a part of the
+//! vocabulary, so that each weight of the head is read and its gradient written once.
 
 use super::{
     Scored, TokenScores,
