@@ -34,8 +34,13 @@ struct Shared {
     working: AtomicUsize,
     dismissed: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Where helpers and the caller lie down.
+    /// Where helpers and the caller lie down, and who has: nobody is woken who is up, because that
+    /// would cost a system call a job. Whoever lies down says so before the last look at what it
+    /// waits for, and whoever changes that looks at who lies afterwards, all in one order
+    /// (`SeqCst`): one of the two sees the other.
     bed: Mutex<()>,
+    asleep: AtomicUsize,
+    caller_asleep: AtomicBool,
     begun: Condvar,
     ended: Condvar,
 }
@@ -61,6 +66,8 @@ impl Crew {
             dismissed: AtomicBool::new(false),
             panic: Mutex::new(None),
             bed: Mutex::new(()),
+            asleep: AtomicUsize::new(0),
+            caller_asleep: AtomicBool::new(false),
             begun: Condvar::new(),
             ended: Condvar::new(),
         });
@@ -97,11 +104,11 @@ impl Crew {
             unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + '_), *const Job>(job) };
         // SAFETY: no helper reads before the number below; `busy` keeps other callers out.
         unsafe { *shared.job.get() = Some(forgotten) };
-        {
+        shared.number.fetch_add(1, Ordering::SeqCst);
+        if shared.asleep.load(Ordering::SeqCst) > 0 {
             let _bed = open(&shared.bed);
-            shared.number.fetch_add(1, Ordering::Release);
+            shared.begun.notify_all();
         }
-        shared.begun.notify_all();
         let own = catch_unwind(AssertUnwindSafe(job));
         shared.wait_for_helpers();
         let helpers = open(&shared.panic).take();
@@ -135,7 +142,8 @@ impl Shared {
                     std::mem::forget(panic);
                 }
             }
-            if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let last = self.working.fetch_sub(1, Ordering::SeqCst) == 1;
+            if last && self.caller_asleep.load(Ordering::SeqCst) {
                 let _bed = open(&self.bed);
                 self.ended.notify_all();
             }
@@ -143,7 +151,7 @@ impl Shared {
     }
 
     fn wait_for_job(&self, seen: u64) -> u64 {
-        let new = || Some(self.number.load(Ordering::Acquire)).filter(|number| *number != seen);
+        let new = || Some(self.number.load(Ordering::SeqCst)).filter(|number| *number != seen);
         for _ in 0..LOOKS {
             if let Some(number) = new() {
                 return number;
@@ -151,8 +159,10 @@ impl Shared {
             std::hint::spin_loop();
         }
         let mut bed = open(&self.bed);
+        self.asleep.fetch_add(1, Ordering::SeqCst);
         loop {
             if let Some(number) = new() {
+                self.asleep.fetch_sub(1, Ordering::SeqCst);
                 return number;
             }
             bed = self.begun.wait(bed).unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +170,7 @@ impl Shared {
     }
 
     fn wait_for_helpers(&self) {
-        let done = || self.working.load(Ordering::Acquire) == 0;
+        let done = || self.working.load(Ordering::SeqCst) == 0;
         for _ in 0..LOOKS {
             if done() {
                 return;
@@ -168,20 +178,22 @@ impl Shared {
             std::hint::spin_loop();
         }
         let mut bed = open(&self.bed);
+        self.caller_asleep.store(true, Ordering::SeqCst);
         while !done() {
             bed = self.ended.wait(bed).unwrap_or_else(PoisonError::into_inner);
         }
+        self.caller_asleep.store(false, Ordering::SeqCst);
     }
 }
 
 impl Drop for Crew {
     fn drop(&mut self) {
         self.shared.dismissed.store(true, Ordering::Release);
+        self.shared.number.fetch_add(1, Ordering::SeqCst);
         {
             let _bed = open(&self.shared.bed);
-            self.shared.number.fetch_add(1, Ordering::Release);
+            self.shared.begun.notify_all();
         }
-        self.shared.begun.notify_all();
         for helper in self.helpers.drain(..) {
             // A helper catches the panics of its jobs.
             let _ = helper.join();
@@ -206,6 +218,22 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
+    }
+
+    #[test]
+    fn nobody_oversleeps_whoever_is_late() {
+        // Jobs and pauses of every length around the time after which members lie down.
+        let crew = Crew::new(2);
+        let count = AtomicUsize::new(0);
+        for round in 0..2000_usize {
+            let spin = |looks: usize| (0..looks).for_each(|_| std::hint::spin_loop());
+            spin(round * 7919 % (2 * LOOKS));
+            crew.run(&|| {
+                let order = count.fetch_add(1, Ordering::Relaxed);
+                spin((round + order) * 104_729 % (3 * LOOKS));
+            });
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 2000 * (crew.helpers() + 1));
     }
 
     #[test]
