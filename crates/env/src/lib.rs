@@ -12,6 +12,7 @@ pub mod demonstrations;
 mod error;
 pub mod import;
 pub mod laws;
+mod shares;
 mod split;
 pub mod sql;
 pub mod tasks;

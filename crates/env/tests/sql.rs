@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod programs;
 mod world;
 
 use std::collections::BTreeMap;
 
+use programs::{cheats, steps};
 use stepwell_env::laws::{self, Case};
 use stepwell_env::sql::config::{Entity, Exact, Explore};
 use stepwell_env::sql::{Config, Database, Fault, SqlEnvironment};
@@ -51,27 +53,6 @@ fn tasks() -> Vec<Task> {
     ]
 }
 
-fn steps(text: &str) -> Vec<String> {
-    text.split("\n---\n").map(|step| step.trim_end().to_owned()).collect()
-}
-
-/// Cheats by task: `(name, steps)`.
-fn cheats(task: &str) -> Vec<(String, Vec<String>)> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cheats/sql");
-    let mut cheats = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (head, rest) = text.split_once('\n').unwrap();
-        let (_why, program) = rest.split_once('\n').unwrap();
-        if head.strip_prefix("task: ").unwrap() == task {
-            cheats.push((path.file_stem().unwrap().to_string_lossy().into_owned(), steps(program)));
-        }
-    }
-    cheats.sort();
-    cheats
-}
-
 fn solution(task: &Task) -> Vec<String> {
     let gold = task.field("gold").unwrap();
     steps(&format!(
@@ -93,7 +74,7 @@ fn laws_hold_and_no_cheat_pays() {
     let environment = environment(Config::default());
     let mut tried = 0;
     for task in tasks() {
-        let cheats = cheats(&task.id);
+        let cheats = cheats("sql", &task.id);
         tried += cheats.len();
         laws::environment(&Case {
             environment: &*environment,

@@ -10,6 +10,7 @@ use stepwell_tree::{Key, Segment};
 use super::problem::{Operand, Problem};
 use crate::calculator::expression::evaluate;
 use crate::calculator::markup;
+use crate::shares;
 
 /// How often each script is followed. All are probabilities, 0 to 1.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -73,17 +74,7 @@ impl TraceMix {
             ("wrong_operation", self.wrong_operation),
             ("slip", self.slip),
         ];
-        let mut problems: Vec<String> = all
-            .iter()
-            .filter(|(_, share)| !(0.0..=1.0).contains(share))
-            .map(|(name, share)| format!("`mix.{name}` must be from 0 to 1, got: {share}"))
-            .collect();
-        let sum = self.blind + self.wrong_operation + self.slip;
-        if (sum - 1.0).abs() > 1e-9 {
-            let what = "`mix.blind`, `mix.wrong_operation` and `mix.slip` must sum to 1";
-            problems.push(format!("{what}, got: {sum}"));
-        }
-        problems
+        shares::problems(&all, 3)
     }
 
     pub(super) fn script(&self, key: Key, problem: &Problem) -> Script {
@@ -92,14 +83,9 @@ impl TraceMix {
         if key.with(Place::Careful as u64).uniform() < careful {
             return Script::Careful;
         }
-        let careless = key.with(Place::Careless as u64).uniform();
-        if careless < self.blind {
-            Script::Blind
-        } else if careless < self.blind + self.wrong_operation {
-            Script::WrongOperation
-        } else {
-            Script::Slip
-        }
+        let careless = [Script::Blind, Script::WrongOperation, Script::Slip];
+        let shares = [self.blind, self.wrong_operation, self.slip];
+        careless[shares::pick(key.with(Place::Careless as u64), &shares)]
     }
 }
 

@@ -10,6 +10,7 @@ use stepwell_tree::{Key, Segment};
 use super::attribute::STYLES;
 use super::plan::Plan;
 use super::question::{Condition, Kind, Question};
+use crate::shares;
 use crate::sql::{Answer, Config, observation};
 
 /// How often each script is followed. All are probabilities, 0 to 1.
@@ -76,17 +77,7 @@ impl TraceMix {
             ("useless", self.useless),
             ("slip", self.slip),
         ];
-        let mut problems: Vec<String> = all
-            .iter()
-            .filter(|(_, share)| !(0.0..=1.0).contains(share))
-            .map(|(name, share)| format!("`mix.{name}` must be from 0 to 1, got: {share}"))
-            .collect();
-        let sum = self.blind + self.useless + self.slip;
-        if (sum - 1.0).abs() > 1e-9 {
-            let what = "`mix.blind`, `mix.useless` and `mix.slip` must sum to 1";
-            problems.push(format!("{what}, got: {sum}"));
-        }
-        problems
+        shares::problems(&all, 3)
     }
 
     pub(super) fn script(&self, key: Key, kind: Kind) -> Script {
@@ -95,14 +86,9 @@ impl TraceMix {
         if key.with(Place::Careful as u64).uniform() < careful {
             return Script::Careful;
         }
-        let careless = key.with(Place::Careless as u64).uniform();
-        if careless < self.blind {
-            Script::Blind
-        } else if careless < self.blind + self.useless {
-            Script::Useless
-        } else {
-            Script::Slip
-        }
+        let careless = [Script::Blind, Script::Useless, Script::Slip];
+        let shares = [self.blind, self.useless, self.slip];
+        careless[shares::pick(key.with(Place::Careless as u64), &shares)]
     }
 }
 
