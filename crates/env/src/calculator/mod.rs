@@ -11,10 +11,10 @@
 //! stand before it. Calls are calculated by [`expression`], over exact fractions.
 //!
 //! Judged: `reward` is 1 where the answer is the gold number ([`answer`] says what counts as one;
-//! equal up to 1e-6, absolute or relative), else 0. Parts, each in [0, 1]: `format` (the attempt
-//! ends with a number between answer tags), `called` (something was calculated), `steps` (share of
-//! the gold steps' values that calls computed), `grounded` (the answer is a value that was
-//! calculated). Weighing them is a reward's business (DECISIONS 8).
+//! equal up to 1e-6, what six decimals may take away), else 0. Parts, each in [0, 1]: `format` (the
+//! attempt ends with a number between answer tags), `called` (something was calculated), `steps`
+//! (share of the gold steps' values that calls computed), `grounded` (the answer is a value that
+//! was calculated). Weighing them is a reward's business (DECISIONS 8).
 //!
 //! Cheats and what stops them: several numbers or several answers (one number, the first answer, no
 //! tag inside it); digits that only look like digits (refused); the calculator's tag typed by the

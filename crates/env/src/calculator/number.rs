@@ -11,9 +11,9 @@ const LARGEST: i128 = 10_i128.pow(30);
 const DECIMALS_SHOWN: usize = 6;
 /// Most decimals and digits of a number as it is written.
 const DIGITS_MAX: usize = 30;
-/// Two numbers are equal where they differ by so much at most, absolute or relative: the error of
-/// a number that is shown with six decimals.
-const TOLERANCE: f64 = 1e-6;
+/// Two numbers are equal where they differ by at most one in so many: by what showing six decimals
+/// may take away, at any size.
+const PARTS: u128 = 1_000_000;
 
 /// A fraction in lowest terms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,8 +127,16 @@ impl Number {
 
     /// True where both are the same number, up to what showing six decimals takes away.
     pub fn agrees(self, other: Number) -> bool {
-        let (a, b) = (self.approximate(), other.approximate());
-        self == other || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1.0)
+        match self.minus(other) {
+            Ok(Number { numerator, denominator }) => {
+                numerator.unsigned_abs() * PARTS <= denominator.unsigned_abs()
+            }
+            // The difference has terms too large to hold: approximately is all there is.
+            Err(_) => {
+                let (a, b) = (self.approximate(), other.approximate());
+                (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs())
+            }
+        }
     }
 
     /// True where this number, rounded to so many decimals, is the other.
@@ -250,8 +258,10 @@ mod tests {
     fn what_is_shown_agrees_with_what_it_shows() {
         let third = number("1").over(number("30")).unwrap();
         assert!(third.agrees(number("0.033333")) && !third.agrees(number("0.0333")));
-        assert!(number("1000000").agrees(number("1000001")));
-        assert!(!number("100000").agrees(number("100001")));
+        assert!(!number("1000000").agrees(number("1000001")), "whole numbers are exact");
+        let large = number("1000000000000").over(number("3")).unwrap();
+        assert!(large.agrees(number("333333333333.333333")));
+        assert!(!large.agrees(number("333333333333.33")));
         assert!(third.rounds_to(number("0.03"), 2) && !third.rounds_to(number("0.04"), 2));
     }
 }
