@@ -16,6 +16,8 @@ use stepwell_model::{Adapter, Model};
 use stepwell_train::{Codec, Learner};
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
+use files::Tasks;
+
 use crate::error::EngineError;
 use crate::recipe::{self, Recipe, Split, Stage};
 
@@ -52,6 +54,27 @@ trait World: Send + Sync {
 }
 
 impl Problem {
+    fn new(
+        tasks: Tasks,
+        environment: Box<dyn Environment>,
+        blindfolded: Option<Box<dyn Environment>>,
+        speech: Vec<String>,
+        world: Option<Box<dyn World>>,
+    ) -> Problem {
+        let Tasks { train, development, held_out, notes, watched } = tasks;
+        Problem {
+            environment,
+            blindfolded,
+            train,
+            development,
+            held_out,
+            notes,
+            watched,
+            speech,
+            world,
+        }
+    }
+
     /// Reads or generates what the recipe names. Nothing is written.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! Problems of the `calculator` environment.
 
+use stepwell_env::EnvError;
 use stepwell_env::calculator::world::{self, World};
 use stepwell_env::calculator::{self, CalculatorEnvironment, Config, markup};
-use stepwell_env::{EnvError, Split as Part};
 use stepwell_model::tokenizer::words_of;
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
-use super::{Problem, files};
+use super::Problem;
+use super::files::{self, Tasks};
 use crate::recipe::{Calculator, Files, Source, Split};
 
 /// What calculations and answers hold beside tags and digits.
@@ -38,39 +39,22 @@ impl super::World for Scripts {
 }
 
 fn generated(world: World, config: Config, blind: bool) -> Result<Problem, EnvError> {
-    let tasks = |split| world.tasks(split).to_vec();
-    let held_out = tasks(Part::HeldOut);
-    let blindfolded = if blind { Some(blindfold([&held_out], &config)?) } else { None };
+    let tasks = Tasks::generated(|split| world.tasks(split).to_vec());
+    let blindfolded = if blind { Some(blindfold([&tasks.held_out], &config)?) } else { None };
     let environment = CalculatorEnvironment::new(&[], config)?;
-    Ok(Problem {
-        environment: Box::new(environment.clone()),
-        blindfolded,
-        train: tasks(Part::Train),
-        development: tasks(Part::Development),
-        held_out,
-        notes: Vec::new(),
-        watched: Vec::new(),
-        speech: world::texts().iter().flat_map(|text| words_of(text)).collect(),
-        world: Some(Box::new(Scripts { world, environment })),
-    })
+    let speech = world::texts().iter().flat_map(|text| words_of(text)).collect();
+    let scripts = Scripts { world, environment: environment.clone() };
+    let (environment, scripts) = (Box::new(environment), Box::new(scripts));
+    Ok(Problem::new(tasks, environment, blindfolded, speech, Some(scripts)))
 }
 
 fn from_files(files: &Files, config: Config, blind: bool) -> Result<Problem, EnvError> {
-    let read = files::read(files, calculator::load)?;
-    let files::Read { train, development, held_out, notes, watched } = read;
-    let splits = [&held_out, &development, &train];
+    let tasks = files::read(files, calculator::load)?;
+    let splits = [&tasks.held_out, &tasks.development, &tasks.train];
     let blindfolded = if blind { Some(blindfold(splits, &config)?) } else { None };
-    Ok(Problem {
-        environment: Box::new(CalculatorEnvironment::new(&[], config)?),
-        blindfolded,
-        train,
-        development,
-        held_out,
-        notes,
-        watched,
-        speech: markup::tags().chain(words_of(SIGNS)).collect(),
-        world: None,
-    })
+    let environment = Box::new(CalculatorEnvironment::new(&[], config)?);
+    let speech = markup::tags().chain(words_of(SIGNS)).collect();
+    Ok(Problem::new(tasks, environment, blindfolded, speech, None))
 }
 
 /// The control, with values of the first of these splits that has tasks.

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use stepwell_env::EnvError;
 use stepwell_env::tasks::{self, Loaded, Options, Overlap};
+use stepwell_env::{EnvError, Split};
 use stepwell_tree::Task;
 
 use crate::recipe::Files;
 
-/// Tasks of three files, and what a person and a later check should know of them.
-pub(super) struct Read {
+/// Tasks of three splits, and what a person and a later check should know of their files.
+#[derive(Default)]
+pub(super) struct Tasks {
     pub(super) train: Vec<Task>,
     pub(super) development: Vec<Task>,
     pub(super) held_out: Vec<Task>,
@@ -17,11 +18,19 @@ pub(super) struct Read {
     pub(super) watched: Vec<(PathBuf, [u8; 32])>,
 }
 
+impl Tasks {
+    /// Of a generated world, which has no files.
+    pub(super) fn generated(of: impl Fn(Split) -> Vec<Task>) -> Tasks {
+        let (train, development) = (of(Split::Train), of(Split::Development));
+        Tasks { train, development, held_out: of(Split::HeldOut), ..Tasks::default() }
+    }
+}
+
 /// Reads what the recipe names, each file with `load`.
 pub(super) fn read(
     files: &Files,
     load: impl Fn(&Path, &Options) -> Result<Loaded, EnvError>,
-) -> Result<Read, EnvError> {
+) -> Result<Tasks, EnvError> {
     let options = Options { extra: files.extra.clone(), ..Options::default() };
     let mut notes = Vec::new();
     let mut watched = Vec::new();
@@ -42,5 +51,5 @@ pub(super) fn read(
         }
     }
     let (train, development, held_out) = (train.tasks, development.tasks, held_out.tasks);
-    Ok(Read { train, development, held_out, notes, watched })
+    Ok(Tasks { train, development, held_out, notes, watched })
 }

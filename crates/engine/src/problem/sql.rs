@@ -9,7 +9,8 @@ use stepwell_env::{EnvError, Split as Part};
 use stepwell_model::tokenizer::words_of;
 use stepwell_tree::{Demonstration, Environment, Key, Task};
 
-use super::{Problem, files};
+use super::Problem;
+use super::files::{self, Tasks};
 use crate::recipe::{Files, Source, Split, Sql};
 
 /// Generates or reads.
@@ -38,56 +39,34 @@ impl super::World for Scripts {
 
 fn generated(world: World, config: Config, blind: bool) -> Result<Problem, EnvError> {
     let databases = world.databases(&Part::ALL)?;
-    let tasks = |split| world.tasks(split).to_vec();
-    let held_out = tasks(Part::HeldOut);
+    let tasks = Tasks::generated(|split| world.tasks(split).to_vec());
     let blindfolded = match blind {
         true => {
             let splits = [Part::Development, Part::HeldOut];
-            Some(blindfold(world.databases(&splits)?, &held_out, &config)?)
+            Some(blindfold(world.databases(&splits)?, &tasks.held_out, &config)?)
         }
         false => None,
     };
     let environment = SqlEnvironment::new(databases, &[], config)?;
-    Ok(Problem {
-        environment: Box::new(environment.clone()),
-        blindfolded,
-        train: tasks(Part::Train),
-        development: tasks(Part::Development),
-        held_out,
-        notes: Vec::new(),
-        watched: Vec::new(),
-        speech: world::words(),
-        world: Some(Box::new(Scripts { world, environment })),
-    })
+    let scripts = Scripts { world, environment: environment.clone() };
+    let (environment, scripts) = (Box::new(environment), Box::new(scripts));
+    Ok(Problem::new(tasks, environment, blindfolded, world::words(), Some(scripts)))
 }
 
 fn from_files(files: &Files, config: &Config, blind: bool) -> Result<Problem, EnvError> {
     let folder = Path::new(files.databases.as_deref().unwrap_or_default());
-    let read = files::read(files, |path, options| {
+    let tasks = files::read(files, |path, options| {
         sql::load(path, folder, options, config.clone()).map(|(_, loaded)| loaded)
     })?;
-    let files::Read { train, development, held_out, notes, watched } = read;
     let blindfolded = match blind {
-        true => Some(blindfold(sql::open_folder(folder)?, &held_out, config)?),
+        true => Some(blindfold(sql::open_folder(folder)?, &tasks.held_out, config)?),
         false => None,
     };
     let environment = SqlEnvironment::new(sql::open_folder(folder)?, &[], config.clone())?;
-    let gold = [&train, &development, &held_out].into_iter().flatten();
+    let gold = [&tasks.train, &tasks.development, &tasks.held_out].into_iter().flatten();
     let gold = gold.flat_map(|task: &Task| words_of(task.field("gold").unwrap_or_default()));
     let speech = sql::markup::tags().chain(gold).collect();
-    let environment = Box::new(environment);
-    let world = None;
-    Ok(Problem {
-        environment,
-        blindfolded,
-        train,
-        development,
-        held_out,
-        notes,
-        watched,
-        speech,
-        world,
-    })
+    Ok(Problem::new(tasks, Box::new(environment), blindfolded, speech, None))
 }
 
 fn blindfold(
