@@ -95,6 +95,24 @@ struct Piece {
     keys: usize,
 }
 
+/// Copies the query heads that share key head `kv` of some rows `[query_width]`, row by row and head
+/// by head, to padded rows.
+pub(crate) fn pack<'a>(
+    heads: &Heads,
+    kv: usize,
+    rows: impl Iterator<Item = &'a [f32]>,
+    out: &mut [f32],
+) {
+    let group = heads.group * heads.dim;
+    let mut out = out.chunks_exact_mut(heads.padded());
+    for row in rows {
+        let own = row[kv * group..(kv + 1) * group].chunks_exact(heads.dim);
+        for (head, to) in own.zip(&mut out) {
+            to[..heads.dim].copy_from_slice(head);
+        }
+    }
+}
+
 /// `scores[row][key] = query[row] · key` for padded queries over whole panels of keys; panels
 /// that a row does not see at all may be left alone. `stride` is the length of a score row.
 pub(crate) fn score_tile(

@@ -184,15 +184,7 @@ impl Model {
             let unknown = || ModelError::UnknownParameter { name: name.to_owned() };
             return self.adapter.as_mut().ok_or_else(unknown)?.set_parameter(name, row_major);
         };
-        if row_major.len() != slot.count() {
-            return Err(ModelError::WrongSize {
-                name: name.to_owned(),
-                got: row_major.len(),
-                expected: slot.count(),
-            });
-        }
-        self.weights.write(slot, row_major);
-        Ok(())
+        self.weights.replace(slot, row_major)
     }
 
     /// Values of all parameters together, those of an adapter included; a tied head counts once.

@@ -5,6 +5,7 @@
 //! `bf16` needs no second copy of the weights.
 
 use crate::{
+    error::ModelError,
     kernel::{Buffer, Numbers, PANEL, Panels, join, pairs, split, unpair},
     parameters::{Kind, Layout, Slot},
 };
@@ -117,6 +118,19 @@ impl Weights {
                 }
             }
         }
+    }
+
+    /// As [`Weights::write`], of values that somebody else counted.
+    ///
+    /// # Errors
+    /// If the number of values is not that of the shape; nothing has then changed.
+    pub(crate) fn replace(&mut self, slot: &Slot, row_major: &[f32]) -> Result<(), ModelError> {
+        let (got, expected) = (row_major.len(), slot.count());
+        if got != expected {
+            return Err(ModelError::WrongSize { name: slot.name.clone(), got, expected });
+        }
+        self.write(slot, row_major);
+        Ok(())
     }
 
     /// Calls `see` with every stored value of a slot in the order of the `f32` arena, padding

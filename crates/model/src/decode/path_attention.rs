@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{block::Keys, prefix::Node, row::Growing};
 use crate::{
-    attention::{Heads, Queries, score_stride, score_tile, value_tile},
+    attention::{Heads, Queries, pack, score_stride, score_tile, value_tile},
     kernel::{Buffer, PANEL, Rectangle, softmax_numerators},
 };
 
@@ -110,7 +110,10 @@ pub(super) fn attend(
     scratch.query.reserve(rows * heads.padded());
     scratch.out.reserve(rows * heads.padded());
     scratch.scores.reserve(rows * stride);
-    pack(heads, at.1, members, query, &mut scratch.query);
+    let width = heads.query_width();
+    let own = members.iter().flat_map(|member| member.row..member.row + member.tokens);
+    let own = own.map(|row| &query[row * width..(row + 1) * width]);
+    pack(heads, at.1, own, &mut scratch.query);
     let AttentionScratch { query, scores, out: sums, inverse, position } = scratch;
     each_step(heads, at, (growing, members), position, |step, keys| {
         let Shared { first, queries, position } = step;
@@ -195,19 +198,6 @@ fn each_step(
             }
         }
         first += rows;
-    }
-}
-
-/// Copies the members' query heads that share key head `kv`, token by token and head by head, to
-/// padded rows.
-fn pack(heads: &Heads, kv: usize, members: &[Member], query: &[f32], out: &mut [f32]) {
-    let width = heads.group * heads.dim;
-    let mut out = out.chunks_exact_mut(heads.padded());
-    for row in members.iter().flat_map(|member| member.row..member.row + member.tokens) {
-        let own = &query[row * heads.query_width() + kv * width..][..width];
-        for (head, to) in own.chunks_exact(heads.dim).zip(&mut out) {
-            to[..heads.dim].copy_from_slice(head);
-        }
     }
 }
 

@@ -2,53 +2,53 @@
 
 use super::{buffer::LANES, level::per_level};
 
-/// `e^x` to about one unit in the last place; zero below -87.3, where the result would be
-/// subnormal. The same operations in the same order on every vector unit.
+/// `e^x` as a fraction and a power of two that multiplies it, for `x` from about -87 to 89. The
+/// power is an integer in the low bits: what stands above it is that of [`MAGIC`].
+///
+/// The same operations in the same order on every vector unit.
 #[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-    const MAGIC: f32 = 12_582_912.0;
-    let bounded = x.clamp(-87.336_5, 88.722_8);
-    let shifted = bounded.mul_add(std::f32::consts::LOG2_E, MAGIC);
-    let power = shifted - MAGIC;
-    // ln 2 in two parts: the first has trailing zeros, so its product with `power` is exact.
-    let rest = power.mul_add(-0.693_145_75, bounded);
-    let rest = power.mul_add(-1.428_606_8e-6, rest);
-    let mut sum = 1.987_569_1e-4_f32;
-    for coefficient in [1.398_199_95e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        sum = sum.mul_add(rest, coefficient);
-    }
-    let fraction = (rest * rest).mul_add(sum, rest + 1.0);
-    let half = |bits: u32| f32::from_bits(bits);
-    // 2^power as two factors, because 2^128 is not a float although e^88.72 is.
-    let exponent = shifted.to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed();
-    let low = exponent >> 1;
-    let high = exponent - low;
-    let scale = |power: i32| half((power + 127).cast_unsigned() << 23);
-    let value = fraction * scale(low) * scale(high);
-    if x < -87.336_5 { 0.0 } else { value }
-}
-
-/// The bits of [`exp`] for `x <= 0`, with less work: what the bounds keep out is dropped at the
-/// end, and `2^power` is one factor.
-#[expect(clippy::excessive_precision, reason = "the constants are exact in their split")]
-#[inline(always)]
-fn exp_of_negative(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
+fn fraction_and_power(x: f32) -> (f32, u32) {
     let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
     let power = shifted - MAGIC;
+    // ln 2 in two parts: the first has trailing zeros, so its product with `power` is exact.
     let rest = power.mul_add(-0.693_145_75, x);
     let rest = power.mul_add(-1.428_606_8e-6, rest);
     let mut sum = 1.987_569_1e-4_f32;
     for coefficient in [1.398_199_95e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
         sum = sum.mul_add(rest, coefficient);
     }
-    let fraction = (rest * rest).mul_add(sum, rest + 1.0);
+    ((rest * rest).mul_add(sum, rest + 1.0), shifted.to_bits())
+}
+
+/// Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+const MAGIC: f32 = 12_582_912.0;
+/// Below, the exponential would be subnormal.
+const LEAST: f32 = -87.336_5;
+
+/// `e^x` to about one unit in the last place; zero below -87.3, where the result would be
+/// subnormal.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    let (fraction, shifted) = fraction_and_power(x.clamp(LEAST, 88.722_8));
+    // 2^power as two factors, because 2^128 is not a float although e^88.72 is.
+    let exponent = shifted.wrapping_sub(MAGIC.to_bits()).cast_signed();
+    let low = exponent >> 1;
+    let high = exponent - low;
+    let scale = |power: i32| f32::from_bits((power + 127).cast_unsigned() << 23);
+    let value = fraction * scale(low) * scale(high);
+    if x < LEAST { 0.0 } else { value }
+}
+
+/// The bits of [`exp`] for `x <= 0`, with less work: what the bounds keep out is dropped at the
+/// end, and `2^power` is one factor.
+#[inline(always)]
+fn exp_of_negative(x: f32) -> f32 {
+    let (fraction, shifted) = fraction_and_power(x);
     // The shift drops all of the magic number but the power, which is at least -126.
-    let factor = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
+    let factor = f32::from_bits((shifted << 23).wrapping_add(1.0_f32.to_bits()));
     let value = fraction * factor;
-    if x < -87.336_5 { 0.0 } else { value }
+    if x < LEAST { 0.0 } else { value }
 }
 
 /// Adds the lanes in a fixed tree.

@@ -58,10 +58,9 @@ pub(crate) fn along_columns<'a>(
     if !paired {
         return Numbers::F32(rows);
     }
-    let length = rows.len() / width * pairs(width);
-    words.reserve(length);
-    pair_columns(rows, width, &mut words[..length]);
-    Numbers::Pairs(&words[..length])
+    let words = room(words, rows.len() / width * pairs(width));
+    pair_columns(rows, width, words);
+    Numbers::Pairs(words)
 }
 
 /// Rows of `width` as a chain over the rows reads them: pairs `[pairs(rows)][width]`.
@@ -74,10 +73,15 @@ pub(crate) fn along_rows<'a>(
     if !paired {
         return Numbers::F32(rows);
     }
-    let length = pairs(rows.len() / width) * width;
+    let words = room(words, pairs(rows.len() / width) * width);
+    pair_rows(rows, width, words);
+    Numbers::Pairs(words)
+}
+
+/// The first `length` words, which are made where they are not there.
+fn room(words: &mut Buffer<u32>, length: usize) -> &mut [u32] {
     words.reserve(length);
-    pair_rows(rows, width, &mut words[..length]);
-    Numbers::Pairs(&words[..length])
+    &mut words[..length]
 }
 
 /// Rows that one tile of any vector unit can hold.

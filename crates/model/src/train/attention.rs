@@ -5,12 +5,14 @@
 //! ancestors': the path is contiguous, and a path inside a tree is the same bytes as the path
 //! alone (INV-5).
 
+use std::slice::ChunksExact;
+
 use super::{
     forest::Forest,
     parts::{Part, Run, query_blocks},
 };
 use crate::{
-    attention::{Heads, QUERY_BLOCK, Queries, score_stride, score_tile, value_tile},
+    attention::{Heads, QUERY_BLOCK, Queries, pack, score_stride, score_tile, value_tile},
     kernel::{Buffer, LaneRows, PANEL, Rectangle, softmax_numerators, write_lanes},
 };
 
@@ -88,18 +90,10 @@ pub(super) fn copy_rows(heads: &Heads, from: LaneRows, run: Run, to: &mut [f32])
     }
 }
 
-/// Copies the query heads that share key head `kv` of a run of rows, token by token and head by
-/// head, to padded rows.
-pub(super) fn pack(heads: &Heads, kv: usize, rows: &[f32], run: Run, out: &mut [f32]) {
+/// The rows of a run, `[query_width]` each.
+pub(super) fn run_rows<'a>(heads: &Heads, rows: &'a [f32], run: Run) -> ChunksExact<'a, f32> {
     let width = heads.query_width();
-    let group = heads.group * heads.dim;
-    let mut out = out.chunks_exact_mut(heads.padded());
-    for row in rows[run.begin * width..run.end * width].chunks_exact(width) {
-        let own = row[kv * group..(kv + 1) * group].chunks_exact(heads.dim);
-        for (head, to) in own.zip(&mut out) {
-            to[..heads.dim].copy_from_slice(head);
-        }
-    }
+    rows[run.begin * width..run.end * width].chunks_exact(width)
 }
 
 /// Attention of one part and key head; `out` has the part's rows and the head's queries.
@@ -121,7 +115,7 @@ pub(super) fn attend_part(
         for block in query_blocks(heads, own) {
             let tokens = block.end - block.begin;
             let queries = Queries { rows: tokens * heads.group, position: block.position };
-            pack(heads, kv, rows.query, block, &mut scratch.query);
+            pack(heads, kv, run_rows(heads, rows.query, block), &mut scratch.query);
             let stride = scratch.attend(heads, queries);
             let (scores, values) = (&scratch.scores, &scratch.value_rows);
             let size = (block.position + tokens, stride);

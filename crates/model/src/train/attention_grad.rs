@@ -6,13 +6,15 @@
 //! the sums are the same for any number of threads.
 
 use super::{
-    attention::{PathScratch, Rows, copy_rows, head_rows, pack},
+    attention::{PathScratch, Rows, copy_rows, head_rows, run_rows},
     forest::Forest,
     parts::{Part, Run, parts, query_blocks},
 };
 use crate::{
-    attention::{Heads, QUERY_BLOCK, Queries, key_tile, score_stride, score_tile, value_tile},
-    kernel::{Buffer, PANEL, Rectangle, dot, softmax_grad, write_lanes},
+    attention::{
+        Heads, QUERY_BLOCK, Queries, key_tile, pack, score_stride, score_tile, value_tile,
+    },
+    kernel::{Buffer, PANEL, Rectangle, add, dot, softmax_grad, write_lanes},
 };
 
 /// Keys whose gradients are taken together: a block of scores stays in the near caches.
@@ -110,9 +112,9 @@ impl PathGradScratch {
     ) {
         let tokens = block.end - block.begin;
         let queries = Queries { rows: tokens * heads.group, position: block.position };
-        pack(heads, kv, from.rows.query, block, &mut path.query);
-        pack(heads, kv, from.d_attended, block, &mut self.d_out);
-        pack(heads, kv, from.attended, block, &mut path.out);
+        pack(heads, kv, run_rows(heads, from.rows.query, block), &mut path.query);
+        pack(heads, kv, run_rows(heads, from.d_attended, block), &mut self.d_out);
+        pack(heads, kv, run_rows(heads, from.attended, block), &mut path.out);
         // Σ p dp of a query is its output times the gradient of its output.
         let pairs = path.out.chunks_exact(heads.padded());
         let pairs = pairs.zip(self.d_out.chunks_exact(heads.padded()));
@@ -237,14 +239,10 @@ pub(super) fn add_above(
                 for (kv, own) in own.chunks_exact(length).enumerate() {
                     let (keys, values) = own.split_at(length / 2);
                     let to = to + kv * dim..to + (kv + 1) * dim;
-                    sum(&mut key[to.clone()], &keys[from..from + dim]);
-                    sum(&mut value[to], &values[from..from + dim]);
+                    add(&mut key[to.clone()], &keys[from..from + dim]);
+                    add(&mut value[to], &values[from..from + dim]);
                 }
             }
         }
     }
-}
-
-fn sum(to: &mut [f32], from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }

@@ -160,7 +160,7 @@ fn attention_heads(workspace: &mut Workspace, model: &Model, layer: usize) {
         let above = &flow.above[..];
         let keys = chunks_mut(&mut flow.key, heads.kv_width());
         let tasks = keys.zip(chunks_mut(&mut flow.value, heads.kv_width())).enumerate();
-        workspace.team.each(tasks, &mut workspace.worker, |_, (chunk, own)| {
+        workspace.team.run(tasks, |(chunk, own)| {
             add_above(&heads, forest, above, chunk * CHUNK, own);
         });
     }
@@ -207,7 +207,7 @@ fn embedding(workspace: &mut Workspace, model: &Model, token: &[u32], gradients:
     let panels = all.len() / (hidden * PANEL);
     let most = panels.div_ceil(workspace.team.threads());
     let tasks = all.chunks_mut(most * hidden * PANEL).enumerate();
-    workspace.team.each(tasks, &mut workspace.worker, |_, (index, own)| {
+    workspace.team.run(tasks, |(index, own)| {
         let first = index * most * PANEL;
         let last = first + own.len() / hidden;
         for (token, row) in token.iter().zip(d_stream.chunks_exact(hidden)) {
