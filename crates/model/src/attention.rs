@@ -95,8 +95,8 @@ struct Piece {
     keys: usize,
 }
 
-/// Copies the query heads that share key head `kv` of some rows `[query_width]`, row by row and head
-/// by head, to padded rows.
+/// Copies the query heads that share key head `kv` of some rows `[query_width]`, row by row and
+/// head by head, to padded rows.
 pub(crate) fn pack<'a>(
     heads: &Heads,
     kv: usize,
