@@ -19,7 +19,7 @@ use stepwell_tree::{Demonstration, Environment, Key, Task};
 use files::Tasks;
 
 use crate::error::EngineError;
-use crate::recipe::{self, Recipe, Split, Stage};
+use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
 
 /// Everything a recipe's stages ask, answer and judge with.
 pub struct Problem {
@@ -42,6 +42,8 @@ pub struct Problem {
     speech: Vec<String>,
     /// Writes demonstrations where the world is generated.
     world: Option<Box<dyn World>>,
+    /// Gold steps of training tasks, worked, where a stage asks for them.
+    gold: Vec<Demonstration>,
 }
 
 /// What a generated world tells beside its tasks.
@@ -72,6 +74,7 @@ impl Problem {
             watched,
             speech,
             world,
+            gold: Vec::new(),
         }
     }
 
@@ -80,15 +83,22 @@ impl Problem {
     /// # Errors
     /// Where a file is missing or wrong.
     pub fn build(recipe: &Recipe) -> Result<Problem, EngineError> {
-        let blind = recipe
-            .stage
-            .iter()
-            .any(|stage| matches!(stage, Stage::Evaluate(evaluate) if evaluate.shuffled_results));
+        let wanted = |what: fn(&Stage) -> bool| recipe.stage.iter().any(what);
+        let blind = wanted(|stage| matches!(stage, Stage::Evaluate(e) if e.shuffled_results));
+        let gold = wanted(|stage| {
+            let gold = Some(Demonstrations::GoldSteps);
+            matches!(stage, Stage::Sft(sft) if sft.demonstrations == gold)
+        });
         match &recipe.environment {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
-            recipe::Environment::Calculator(settings) => calculator::problem(settings, blind),
+            recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
         }
         .map_err(input)
+    }
+
+    /// The training tasks' gold steps, worked; none unless a stage asks for them.
+    pub fn gold(&self) -> &[Demonstration] {
+        &self.gold
     }
 
     /// The tasks of a split.

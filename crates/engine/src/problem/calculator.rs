@@ -14,11 +14,15 @@ use crate::recipe::{Calculator, Files, Source, Split};
 const SIGNS: &str = "+ - * / ( ) . , % $";
 
 /// Generates or reads.
-pub(super) fn problem(calculator: &Calculator, blind: bool) -> Result<Problem, EnvError> {
+pub(super) fn problem(
+    calculator: &Calculator,
+    blind: bool,
+    gold: bool,
+) -> Result<Problem, EnvError> {
     let config = calculator.config();
     match &calculator.source {
         Source::World(world) => generated(world::build(&world.config()), config, blind),
-        Source::Files(files) => from_files(files, config, blind),
+        Source::Files(files) => from_files(files, config, blind, gold),
     }
 }
 
@@ -48,13 +52,34 @@ fn generated(world: World, config: Config, blind: bool) -> Result<Problem, EnvEr
     Ok(Problem::new(tasks, environment, blindfolded, speech, Some(scripts)))
 }
 
-fn from_files(files: &Files, config: Config, blind: bool) -> Result<Problem, EnvError> {
+fn from_files(files: &Files, config: Config, blind: bool, gold: bool) -> Result<Problem, EnvError> {
     let tasks = files::read(files, calculator::load)?;
     let splits = [&tasks.held_out, &tasks.development, &tasks.train];
     let blindfolded = if blind { Some(blindfold(splits, &config)?) } else { None };
-    let environment = Box::new(CalculatorEnvironment::new(&[], config)?);
+    let environment = CalculatorEnvironment::new(&[], config)?;
+    let worked = if gold { worked(&environment, &tasks)? } else { Vec::new() };
     let speech = markup::tags().chain(words_of(SIGNS)).collect();
-    Ok(Problem::new(tasks, environment, blindfolded, speech, None))
+    let problem = Problem::new(tasks, Box::new(environment), blindfolded, speech, None);
+    Ok(Problem { gold: worked, ..problem })
+}
+
+/// The gold steps of the training tasks that have good ones; at least of one.
+fn worked(
+    environment: &CalculatorEnvironment,
+    tasks: &Tasks,
+) -> Result<Vec<Demonstration>, EnvError> {
+    let worked: Vec<Demonstration> =
+        tasks.train.iter().filter_map(|task| environment.worked(task)).collect();
+    if worked.is_empty() {
+        let message = format!(
+            "none of {} training tasks has gold steps that lead to its answer in at most {} calls; \
+             `stepwell tasks check` says what is wrong with them, `max_interactions` grants calls",
+            tasks.train.len(),
+            environment.config().max_interactions
+        );
+        return Err(EnvError::Data(message));
+    }
+    Ok(worked)
 }
 
 /// The control, with values of the first of these splits that has tasks.

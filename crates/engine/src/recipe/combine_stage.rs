@@ -4,11 +4,12 @@ use stepwell_methods::Grow;
 
 use super::combine::{Place, World};
 use super::combine_world::lacks;
+use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
 use super::nearest::{list, nearest};
 use super::optimizer::Optimizer;
 use super::rl::Rl;
-use super::sft::Sft;
+use super::sft::{Demonstrations, Sft};
 use super::stage::Stage;
 
 /// Most attempts an update may hold.
@@ -60,11 +61,22 @@ fn check_sft(sft: &Sft, place: &Place<'_, '_>, world: World<'_>) {
                            `demonstrations = \"scripted\"` or `data = \"file.jsonl\"`";
             place.error("", message);
         }
-        (Some(_), None) => {
-            if world.is_some_and(|world| world.files().is_some()) {
-                let message = "needs `environment.world`, whose script knows the answers; set \
-                               `data` where tasks come from `environment.files`";
-                place.error("demonstrations", message);
+        (Some(demonstrations), None) => {
+            let files = world.is_some_and(|world| world.files().is_some());
+            let steps = world.is_none_or(|world| matches!(world, Environment::Calculator(_)));
+            match demonstrations {
+                Demonstrations::Scripted if files => {
+                    let message = "needs `environment.world`, whose script knows the answers; set \
+                                   `data` where tasks come from `environment.files`";
+                    place.error("demonstrations", message);
+                }
+                Demonstrations::GoldSteps if !(steps && (files || world.is_none())) => {
+                    let message = "is \"gold_steps\", which needs `environment.files` of the environment \
+                                   `calculator`, whose tasks have steps; set it to \"scripted\" \
+                                   where tasks are generated";
+                    place.error("demonstrations", message);
+                }
+                _ => {}
             }
         }
         (None, Some(_)) => {}

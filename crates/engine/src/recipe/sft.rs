@@ -9,6 +9,9 @@ choices! {
     pub enum Demonstrations {
         /// The world's own script, which knows each answer; needs `environment.world`.
         Scripted = "scripted",
+        /// The gold steps of the training tasks, calculated one by one; needs `environment.files`
+        /// of `calculator`. Tasks whose steps do not lead to their answer are left out.
+        GoldSteps = "gold_steps",
     }
 }
 

@@ -10,19 +10,20 @@ use super::evaluate::development;
 use crate::error::EngineError;
 use crate::observe::{Event, Metrics};
 use crate::order::{batch, demonstration_tree};
-use crate::recipe::Sft;
+use crate::recipe::{Demonstrations, Sft};
 use crate::session::{Flow, Session, Stopwatch};
 
 /// Runs the stage from where the session stands.
 pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
     let problem = session.problem;
-    let file = match &config.data {
-        Some(path) => Some(problem.conversations(path)?),
-        None => None,
+    let read = config.data.as_ref().map(|path| problem.conversations(path)).transpose()?;
+    let known = match config.demonstrations {
+        Some(Demonstrations::GoldSteps) => Some(problem.gold()),
+        _ => read.as_deref(),
     };
     while session.place.done < config.steps {
         let mut watch = Stopwatch::start();
-        let demonstrations = draw(session, config, file.as_deref());
+        let demonstrations = draw(session, config, known);
         let (trees, credits): (Vec<StepTree>, Vec<Credit>) = demonstrations
             .iter()
             .map(|d| demonstration_tree(session.learner.codec(), d, config.mask_observations))
@@ -44,10 +45,14 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
     Ok(Flow::Done)
 }
 
-/// This step's demonstrations: from the file in keyed epochs, or fresh from the script.
-fn draw(session: &Session<'_>, config: &Sft, file: Option<&[Demonstration]>) -> Vec<Demonstration> {
+/// This step's demonstrations: of those that are known in keyed epochs, or fresh from the script.
+fn draw(
+    session: &Session<'_>,
+    config: &Sft,
+    known: Option<&[Demonstration]>,
+) -> Vec<Demonstration> {
     let step = session.place.done;
-    match file {
+    match known {
         Some(all) => {
             let key = session.key(Purpose::TaskOrder);
             batch(key, all.len(), config.batch, step).iter().map(|&i| all[i].clone()).collect()

@@ -33,6 +33,7 @@ pub mod markup;
 pub mod number;
 mod prompt;
 mod tasks;
+mod worked;
 pub mod world;
 
 use std::sync::Arc;

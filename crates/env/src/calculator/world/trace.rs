@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_tree::{Key, Segment};
 
 use super::problem::{Operand, Problem};
-use crate::calculator::expression::evaluate;
-use crate::calculator::markup;
+use crate::calculator::worked::Attempt;
 use crate::shares;
 
 /// How often each script is followed. All are probabilities, 0 to 1.
@@ -102,7 +101,7 @@ pub(super) fn demonstrate(
         Script::WrongOperation => Some(draw(Place::Step, problem.steps.len())),
         _ => None,
     };
-    let mut segments = Vec::new();
+    let mut attempt = Attempt::default();
     let mut value = number.clone();
     let steps = if script == Script::Blind { &[][..] } else { &problem.steps[..] };
     for (place, step) in steps.iter().enumerate() {
@@ -115,20 +114,7 @@ pub(super) fn demonstrate(
             Operand::Given(number) => number.to_string(),
             Operand::Result(_) => value.clone(),
         };
-        let call = format!("{} {operator} {}", operand(step.left), operand(step.right));
-        value = match evaluate(&call) {
-            Ok(found) => found.value.to_string(),
-            Err(fault) => format!("error: {fault}"),
-        };
-        act(&mut segments, format!("<calc>{call}</calc>"));
-        let text = markup::observation(&value);
-        segments.push(Segment { text, train: false, observation: true });
+        value = attempt.call(&format!("{} {operator} {}", operand(step.left), operand(step.right)));
     }
-    let answer = if script == Script::Slip { number } else { value };
-    act(&mut segments, format!("<answer>{answer}</answer>"));
-    segments
-}
-
-fn act(segments: &mut Vec<Segment>, text: String) {
-    segments.push(Segment { text, train: true, observation: false });
+    attempt.answer(if script == Script::Slip { &number } else { &value })
 }
