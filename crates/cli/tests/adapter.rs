@@ -38,20 +38,20 @@ fn an_adapter_is_checked_trained_judged_and_exported_both_ways() {
     run(here, &["resume", "r"]).fine();
     run(here, &["eval", "r", "--questions", "2"]).fine();
 
-    run(here, &["export", "r", "--format", "peft", "adapter"]).fine();
+    run(here, &["export", "r", "--format", "peft", "new/folder/adapter"]).fine();
     run(here, &["export", "r", "--format", "huggingface", "merged"]).fine();
     let mut model = io::load_folder(&here.join("base")).unwrap().model;
     let before = model.checksum();
-    let read = io::load_adapter(&here.join("adapter"), model.config()).unwrap();
+    let read = io::load_adapter(&here.join("new/folder/adapter"), model.config()).unwrap();
     assert_eq!(read.base.as_deref(), Some("base"));
     read.adapter.merge_into(&mut model).unwrap();
     assert_ne!(model.checksum(), before, "the adapter says something");
     let merged = io::load_folder(&here.join("merged")).unwrap().model;
     assert_eq!(merged.checksum(), model.checksum());
-    let said = run(here, &["export", "full", "--format", "peft", "nothing"]);
+    let said = run(here, &["export", "full", "--format", "peft", "no/thing"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("has no `[model.lora]`"), "{}", said.err);
-    assert!(!here.join("nothing").exists());
+    assert!(!here.join("no").exists());
 }
 
 #[test]

@@ -64,15 +64,14 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
     let mut reference = 0.0;
     for stage in &recipe.stage {
+        micro_batch = micro_batch.max(stage.microbatch_tokens(config).unwrap_or(0));
         let work = match stage {
             Stage::Sft(sft) => {
-                micro_batch = micro_batch.max(sft.microbatch_tokens);
                 let path = (2.0 * prompt).min(config.context as f64);
                 let trained = (sft.steps * sft.batch) as f64 * path;
                 Work { trained, sampled: 0.0, recorded: 0.0, cached: 0.0 }
             }
             Stage::Rl(rl) => {
-                micro_batch = micro_batch.max(rl.microbatch_tokens);
                 let Needs { token_columns, .. } = rl.objective.needs();
                 if token_columns.contains(&"reference_logprob") {
                     reference = 4.0 * trained_parameters as f64;

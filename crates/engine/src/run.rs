@@ -118,10 +118,10 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
             session.reference = Some(Reference::of(session.learner.model()));
         }
     }
+    let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
-        (session.recipe.compute.activation_bytes(), stage.microbatch_tokens())
+        (session.recipe.compute.activation_bytes(), stage.microbatch_tokens(config))
     {
-        let config = session.learner.model().config();
         let plan = ActivationPlan::new(config, tokens, Some(budget));
         let over =
             if plan.bytes > budget { ", more than the budget: it needs that much" } else { "" };

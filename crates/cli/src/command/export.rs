@@ -47,6 +47,7 @@ fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
     }
     let reader = RunReader::open(&words.run)?;
     let place = || format!("cannot write `{}`", words.output.display());
+    make_room(to)?;
     let mut out = BufWriter::new(File::create(to).with_context(place)?);
     let what = match words.format {
         Format::Jsonl => {
@@ -60,6 +61,12 @@ fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
     Ok(what)
 }
 
+/// Makes the folder that the output lies in: only once there is something to write.
+fn make_room(to: &Path) -> anyhow::Result<()> {
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))
+}
+
 /// The newest checkpoint without what only a resume needs.
 fn folder(words: &Export, to: &Path) -> anyhow::Result<String> {
     let (name, files) = match words.format {
@@ -67,6 +74,7 @@ fn folder(words: &Export, to: &Path) -> anyhow::Result<String> {
         _ => newest_policy(&words.run)?,
     };
     let place = || format!("cannot write `{}`", words.output.display());
+    make_room(to)?;
     fs::create_dir(to).with_context(place)?;
     for (file, bytes) in &files {
         fs::write(to.join(file), bytes).with_context(place)?;

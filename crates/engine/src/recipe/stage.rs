@@ -1,6 +1,7 @@
 //! A recipe's list of stages.
 
 use serde::Serialize;
+use stepwell_model::Config;
 use toml::de::DeValue;
 
 use super::evaluate::Evaluate;
@@ -10,6 +11,7 @@ use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
 use super::sft::Sft;
+use crate::microbatch::microbatch;
 
 /// One part of a run; what stands before it has finished when it starts.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -38,11 +40,12 @@ impl Stage {
         }
     }
 
-    /// Most tokens that it computes at once for a training step; `None` where it trains nothing.
-    pub fn microbatch_tokens(&self) -> Option<usize> {
+    /// Most tokens that it computes at once for a training step of a model of this shape; `None`
+    /// where it trains nothing.
+    pub fn microbatch_tokens(&self, model: &Config) -> Option<usize> {
         match self {
-            Stage::Sft(sft) => Some(sft.microbatch_tokens),
-            Stage::Rl(rl) => Some(rl.microbatch_tokens),
+            Stage::Sft(sft) => Some(microbatch(sft.microbatch_tokens, model)),
+            Stage::Rl(rl) => Some(microbatch(rl.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
         }
     }

@@ -8,6 +8,7 @@ use stepwell_tree::{Credit, Purpose, Sampling, StepTree, Task, Verdict, leaves};
 use super::adamw;
 use super::evaluate::development;
 use crate::error::EngineError;
+use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
 use crate::order::batch;
 use crate::recipe::Rl;
@@ -89,8 +90,8 @@ fn train(
     let (stage, update) = (session.place.stage, session.place.done);
     let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
     let temperature = config.temperature as f32;
+    let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
     if let Some(reference) = &session.reference {
-        let tokens_max = config.microbatch_tokens;
         session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
     }
     let on_policy = trees
@@ -104,7 +105,7 @@ fn train(
         gradient_clip: config.optimizer.gradient_clip,
         epochs: config.epochs,
         minibatches: config.minibatches,
-        tokens_max: config.microbatch_tokens,
+        tokens_max,
         on_policy,
     };
     let key = session.key(Purpose::TaskOrder).with(update as u64);

@@ -8,6 +8,7 @@ use stepwell_tree::{Credit, Demonstration, Purpose, StepTree};
 use super::adamw;
 use super::evaluate::development;
 use crate::error::EngineError;
+use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
 use crate::order::{batch, demonstration_tree};
 use crate::recipe::{Demonstrations, Sft};
@@ -79,7 +80,7 @@ fn update(
         gradient_clip: config.optimizer.gradient_clip,
         epochs: 1,
         minibatches: 1,
-        tokens_max: config.microbatch_tokens,
+        tokens_max: microbatch(config.microbatch_tokens, session.learner.model().config()),
         on_policy: false,
     };
     let key = session.key(Purpose::TaskOrder).with(update as u64);
