@@ -69,12 +69,14 @@ def decode(rows, targets):
     return Comparison(f"smol_decode_{rows}", f"SmolLM2-135M shape, decode {rows} x (128 + 64)",
                       "sides", [
                           Spec(OWN, "own", words), Spec(OWN16, "own", words + " bf16"),
-                          Spec(TORCH, "decode float32", words), *llama], targets)
+                          Spec(TORCH, "decode float32", words),
+                          Spec("PyTorch bf16", "decode bfloat16", words), *llama], targets)
 
 
 def grpo(name, title, words, judge, targets):
     return Comparison(name, title, "sides", [
-        Spec(OWN, "own", words), Spec("TRL", f"trl {judge}", words)], targets)
+        Spec(OWN, "own", words), Spec(OWN16, "own", words + " bf16"),
+        Spec("TRL", f"trl {judge}", words)], targets)
 
 
 def tree(kind, model, shape, name):
@@ -101,13 +103,13 @@ CATALOGUE = [
     smol(4, 256),
     decode(1, [("share", OWN, "bound", 0.8), *LLAMA]),
     decode(8, LLAMA),
-    decode(32, [("decode", OWN, TORCH, 4.0)]),
+    decode(32, [("decode", OWN, TORCH, 4.0), ("decode", OWN16, TORCH, 4.0)]),
     grpo("grpo_tiny_110", "GRPO step, 0.85M parameters, 8 x (110 + 64)", "tiny grpo 1 p110 8x64",
          "cpu", [("cpu", "TRL", OWN, 5.0)]),
     grpo("grpo_tiny_1010", "GRPO step, 0.85M parameters, 8 x (1010 + 64)",
          "tiny grpo 1 p1010 8x64", "cpu", [("cpu", "TRL", OWN, 10.0)]),
     grpo("grpo_smol", "GRPO step, SmolLM2-135M shape, 2 x 8 x (43 + 24)", "smol grpo 2 p43 8x24",
-         "wall", [("seconds", OWN, "", 2.0)]),
+         "wall", [("seconds", OWN, "", 2.0), ("seconds", OWN16, "", 2.0)]),
     Comparison("job_train", "job, training step", "sides", [
         Spec(OWN, "own", f"job rl {JOB}"), Spec(FLAT, "own", f"job rl {JOB} flat"),
         Spec(TORCH, "train float32", f"job rl {JOB}")]),

@@ -56,6 +56,14 @@ def agree_grpo(first, other):
     return f"gradient norm of the same attempts {first['norm']:.5f}/{found['norm']:.5f}"
 
 
+def agree_itself(other):
+    """Our other precision samples its own attempts, and must train on what it sampled."""
+    gap = other.ask("check")["gap"]
+    if gap != 0:
+        raise RuntimeError(f"{other.label}: sampler and trainer differ by {gap}")
+    return "trains on the log-probabilities that it sampled, bit for bit"
+
+
 def agree(comparison, sides):
     """One line per side that can be compared with the first; raises where one disagrees."""
     if comparison.show != "sides":
@@ -74,6 +82,8 @@ def agree(comparison, sides):
             continue
         if kind in ("sft", "rl"):
             line = agree_training(ours, side, half)
+        elif kind == "grpo" and spec.kind == "own":
+            line = agree_itself(side)
         elif kind == "grpo":
             line = agree_grpo(first, side)
         else:
