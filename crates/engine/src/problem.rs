@@ -3,6 +3,7 @@
 
 mod calculator;
 mod files;
+mod math_answer;
 mod sql;
 
 use std::path::{Path, PathBuf};
@@ -92,6 +93,7 @@ impl Problem {
         match &recipe.environment {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
             recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
+            recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
         }
         .map_err(input)
     }

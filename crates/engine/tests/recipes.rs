@@ -83,6 +83,23 @@ fn what_is_written_reads_back_equal_with_and_without_comments() {
     }
 }
 
+#[test]
+fn a_recipe_of_questions_in_free_text_reads_and_writes_back() {
+    let settings = "type = \"math_answer\"\nform = \"hashes\"\nstep = \"line\"\nmax_steps = 9\n";
+    let sql = "type = \"sql\"\n\n[environment.world]\ntrain_databases = 40\n";
+    let files = "[environment.files]\ntrain = \"a.jsonl\"\nheld_out = \"b.jsonl\"\n";
+    let text = GOOD.replace(sql, &format!("{settings}\n{files}"));
+    let text = text.replace("{ type = \"composite\" }", "{ type = \"outcome\" }");
+    let read = parse(&text, &["stage[0].sft={ data = \"talks.jsonl\" }"]);
+    assert_eq!((read.environment.name(), read.environment.max_interactions()), ("math_answer", 8));
+    assert_eq!(read.environment.parts(), ["format"]);
+    let Environment::MathAnswer(math) = &read.environment else { panic!("not math_answer") };
+    assert_eq!((math.form.name(), math.step.name(), math.instructions), ("hashes", "line", true));
+    assert_eq!(math.files.held_out.as_deref(), Some("b.jsonl"));
+    assert_eq!(parse(&read.to_toml(), &[]), read);
+    assert_eq!(parse(&read.to_commented_toml(), &[]), read);
+}
+
 /// The good recipe over word problems.
 fn calculator(source: &str) -> String {
     let sql = "type = \"sql\"\n\n[environment.world]\ntrain_databases = 40\n";

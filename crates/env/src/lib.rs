@@ -1,10 +1,11 @@
 //! Environments and their judges: worlds that answer a policy's actions and in the end give a
 //! [`Verdict`](stepwell_tree::Verdict).
 //!
-//! Two environments: [`sql`], questions over SQLite databases with queries while reasoning, and
-//! [`calculator`], word problems with calculations while reasoning. Beside them, what every
-//! environment needs: [`tasks`] reads task files, [`import`] turns known data sets into them,
-//! [`demonstrations`] reads worked attempts, and [`laws`] states what any environment must obey.
+//! Three environments: [`sql`], questions over SQLite databases with queries while reasoning,
+//! [`calculator`], word problems with calculations while reasoning, and [`math_answer`], reasoning
+//! in free text that is judged by its final answer. Beside them, what every environment needs:
+//! [`tasks`] reads task files, [`import`] turns known data sets into them, [`demonstrations`] reads
+//! worked attempts, and [`laws`] states what any environment must obey.
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
@@ -12,6 +13,7 @@ pub mod demonstrations;
 mod error;
 pub mod import;
 pub mod laws;
+pub mod math_answer;
 mod shares;
 mod split;
 pub mod sql;

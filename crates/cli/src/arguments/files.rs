@@ -70,6 +70,9 @@ pub(crate) enum EnvironmentName {
     Sql,
     /// Word problems
     Calculator,
+    /// Questions with an answer that a program can compare
+    #[value(name = "math_answer")]
+    MathAnswer,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use stepwell_env::calculator;
+use stepwell_env::math_answer;
 use stepwell_env::sql::{self, Config, Fault};
 use stepwell_env::tasks::{Loaded, Options};
 
@@ -26,6 +27,7 @@ fn check(words: &TasksCheck) -> anyhow::Result<ExitCode> {
     let (loaded, findings, beside) = match words.environment {
         EnvironmentName::Sql => sql(words, &options)?,
         EnvironmentName::Calculator => calculator(words, &options)?,
+        EnvironmentName::MathAnswer => math_answer(words, &options)?,
     };
     for warning in &loaded.warnings {
         complain("warning", warning);
@@ -79,16 +81,36 @@ fn sql(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
     Ok((loaded, findings, format!(", {} databases", environment.databases().len())))
 }
 
+fn no_databases(words: &TasksCheck, environment: &str) -> anyhow::Result<()> {
+    match words.databases {
+        None => Ok(()),
+        Some(_) => {
+            Err(input(format!("`{environment}` tasks name no databases; leave `--databases` out")))
+        }
+    }
+}
+
 /// Evaluates every gold step again.
 fn calculator(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
-    if words.databases.is_some() {
-        return Err(input("`calculator` tasks name no databases; leave `--databases` out"));
-    }
+    no_databases(words, "calculator")?;
     let loaded = calculator::load(&words.file, options)?;
     let findings = calculator::check(&loaded.tasks).into_iter().map(|finding| Finding {
         fatal: finding.fault.is_fatal(),
         fault: finding.fault.to_string(),
         id: finding.id,
+    });
+    let findings = findings.collect();
+    Ok((loaded, findings, String::new()))
+}
+
+/// Reads every answer as the grader does.
+fn math_answer(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
+    no_databases(words, "math_answer")?;
+    let loaded = math_answer::load(&words.file, options)?;
+    let findings = math_answer::check(&loaded.tasks).into_iter().map(|(id, answer)| Finding {
+        fatal: false,
+        fault: format!("the answer `{answer}` is compared letter by letter"),
+        id,
     });
     let findings = findings.collect();
     Ok((loaded, findings, String::new()))

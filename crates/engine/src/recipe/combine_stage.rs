@@ -42,7 +42,7 @@ pub(super) fn check(
             }
         }
         Stage::Evaluate(evaluate) => {
-            check_evaluate(evaluate, place);
+            check_evaluate(evaluate, place, world);
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
             if let Some(why) = world.and_then(|world| lacks(world, evaluate.split)) {
                 place.error("split", &why);
@@ -160,9 +160,14 @@ fn check_update(rl: &Rl, place: &Place<'_, '_>) {
     }
 }
 
-fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
+fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>, world: World<'_>) {
     let Evaluate { decoding, leaves, branches, .. } = *evaluate;
     let name = decoding.name();
+    if evaluate.shuffled_results && matches!(world, Some(Environment::MathAnswer(_))) {
+        let message = "is true, and `math_answer` shows no results that could be shuffled; \
+                       remove it";
+        place.error("shuffled_results", message);
+    }
     if decoding != Decoding::Greedy && evaluate.temperature == 0.0 {
         let message = format!(
             "is 0: `{name}` would repeat one attempt; raise it or set `decoding = \"greedy\"`"

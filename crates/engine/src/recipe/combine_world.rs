@@ -25,15 +25,25 @@ pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<
                     "needs `databases`, the folder of the databases that `sql` tasks name";
                 checker.error("environment.files", message);
             }
-            check_files(files, model, "prompts and gold queries", "queries", checker);
+            let known = "prompts and gold queries";
+            check_files(files, model, known, "results of queries", checker);
         }
         Environment::Calculator(Calculator { source: Source::Files(files), .. }) => {
-            if files.databases.is_some() {
-                let message = "is set, and `calculator` tasks name no databases; remove it";
-                checker.error("environment.files.databases", message);
-            }
-            check_files(files, model, "prompts", "calculations", checker);
+            no_databases(files, environment, checker);
+            check_files(files, model, "prompts", "results of calculations", checker);
         }
+        Environment::MathAnswer(math) => {
+            no_databases(&math.files, environment, checker);
+            check_files(&math.files, model, "prompts and answers", "reasoning", checker);
+        }
+    }
+}
+
+fn no_databases(files: &Files, environment: &Environment, checker: &Checker<'_, '_>) {
+    if files.databases.is_some() {
+        let name = environment.name();
+        let message = format!("is set, and `{name}` tasks name no databases; remove it");
+        checker.error("environment.files.databases", &message);
     }
 }
 
@@ -49,7 +59,7 @@ fn check_mix(shares: [(&str, f64); 3], checker: &Checker<'_, '_>) {
     }
 }
 
-fn check_files(files: &Files, model: &Model, known: &str, asked: &str, checker: &Checker<'_, '_>) {
+fn check_files(files: &Files, model: &Model, known: &str, other: &str, checker: &Checker<'_, '_>) {
     if files.train.is_none() && files.held_out.is_none() && files.development.is_none() {
         let message = "names no tasks; set `train`, `held_out` or `development`";
         checker.error("environment.files", message);
@@ -57,7 +67,7 @@ fn check_files(files: &Files, model: &Model, known: &str, asked: &str, checker: 
     let words = matches!(model, Model::Scratch(s) if s.tokenizer == Tokenizer::Words);
     if words && checker.sound("model") {
         let message = format!(
-            "knows the words of your {known} only, and results of {asked} may hold others; \
+            "knows the words of your {known} only, and {other} may hold others; \
              `\"bytes\"` knows every text"
         );
         checker.warn("model.scratch.tokenizer", &message);

@@ -1,12 +1,14 @@
 //! A recipe's tables as the crates that act on them want them.
 
 use stepwell_env::calculator;
+use stepwell_env::math_answer;
 use stepwell_env::sql;
 use stepwell_env::sql::config as judge;
 use stepwell_env::sql::world::{TraceMix, WorldConfig};
 
 use super::calculator::{Calculator, CalculatorMix, CalculatorWorld};
 use super::evaluate::Split;
+use super::math_answer::{AnswerForm, MathAnswer, StepEnd};
 use super::model::{Family, Lora, Scratch};
 use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 
@@ -45,6 +47,26 @@ impl Scratch {
             norm_epsilon: self.norm_epsilon,
             tied: self.tied,
             context: self.context,
+        }
+    }
+}
+
+impl MathAnswer {
+    /// The environment's settings.
+    pub fn config(&self) -> math_answer::Config {
+        math_answer::Config {
+            form: match self.form {
+                AnswerForm::Boxed => math_answer::Form::Boxed,
+                AnswerForm::Hashes => math_answer::Form::Hashes,
+                AnswerForm::Tags => math_answer::Form::Tags,
+            },
+            instructions: self.instructions,
+            step: match self.step {
+                StepEnd::Paragraph => math_answer::StepEnd::Paragraph,
+                StepEnd::Line => math_answer::StepEnd::Line,
+                StepEnd::Answer => math_answer::StepEnd::Answer,
+            },
+            max_steps: self.max_steps as u32,
         }
     }
 }
@@ -164,5 +186,6 @@ mod tests {
         assert_eq!(CalculatorWorld::default().config(), calculator::world::WorldConfig::default());
         assert_eq!(CalculatorWorld::default().config().problems(), Vec::<String>::new());
         assert_eq!(Calculator::default().config(), calculator::Config::default());
+        assert_eq!(MathAnswer::default().config(), math_answer::Config::default());
     }
 }

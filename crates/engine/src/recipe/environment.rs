@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::calculator::Calculator;
 use super::evaluate::Split;
 use super::macros::{Entry, Settings, settings};
+use super::math_answer::{MathAnswer, StepEnd};
 use super::nearest::{list, nearest};
 use super::section::Section;
 use super::setting::{Limit, Setting, shown};
@@ -18,9 +19,11 @@ pub enum Environment {
     Sql(Sql),
     /// Word problems, answered with numbers that a calculator helps to find.
     Calculator(Calculator),
+    /// Questions with an answer that a program can compare, answered in free text.
+    MathAnswer(MathAnswer),
 }
 
-const KNOWN: [&str; 2] = ["sql", "calculator"];
+const KNOWN: [&str; 3] = ["sql", "calculator", "math_answer"];
 
 impl Environment {
     /// The word a recipe uses.
@@ -28,6 +31,7 @@ impl Environment {
         match self {
             Environment::Sql(_) => "sql",
             Environment::Calculator(_) => "calculator",
+            Environment::MathAnswer(_) => "math_answer",
         }
     }
 
@@ -36,6 +40,8 @@ impl Environment {
         match self {
             Environment::Sql(sql) => sql.max_interactions,
             Environment::Calculator(calculator) => calculator.max_interactions,
+            Environment::MathAnswer(math) if math.step == StepEnd::Answer => 0,
+            Environment::MathAnswer(math) => math.max_steps - 1,
         }
     }
 
@@ -44,6 +50,7 @@ impl Environment {
         match self {
             Environment::Sql(_) => &stepwell_env::sql::PARTS,
             Environment::Calculator(_) => &stepwell_env::calculator::PARTS,
+            Environment::MathAnswer(_) => &stepwell_env::math_answer::PARTS,
         }
     }
 
@@ -54,6 +61,7 @@ impl Environment {
             | Environment::Calculator(Calculator { source: Source::Files(files), .. }) => {
                 Some(files)
             }
+            Environment::MathAnswer(math) => Some(&math.files),
             _ => None,
         }
     }
@@ -180,6 +188,9 @@ impl Settings for Environment {
             "calculator" => {
                 Environment::Calculator(Calculator::read(&table, Calculator::default()))
             }
+            "math_answer" => {
+                Environment::MathAnswer(MathAnswer::read(&table, MathAnswer::default()))
+            }
             _ => Environment::Sql(Sql::read(&table, Sql::default())),
         };
         table.finish();
@@ -193,6 +204,7 @@ impl Settings for Environment {
         match self {
             Environment::Sql(sql) => sql.write("environment", out),
             Environment::Calculator(calculator) => calculator.write("environment", out),
+            Environment::MathAnswer(math) => math.write("environment", out),
         }
     }
 }

@@ -111,10 +111,12 @@ fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
         Err(format!("`{}` must be {kind}, got: {}", field.name, shown(&value.to_string())))
     };
     match (field.kind, value) {
-        (Kind::Text, Value::String(text)) if text.trim().is_empty() => {
+        (Kind::Text | Kind::Scalar, Value::String(text)) if text.trim().is_empty() => {
             wrong("text that is not empty")
         }
-        (Kind::Text, Value::String(text)) => Ok(text.clone()),
+        (Kind::Text | Kind::Scalar, Value::String(text)) => Ok(text.clone()),
+        (Kind::Scalar, Value::Number(number)) => Ok(number.to_string()),
+        (Kind::Scalar, _) => wrong("text or a number"),
         (Kind::Text, _) => wrong("text"),
         (Kind::Number, Value::Number(number)) => Ok(number.to_string()),
         (Kind::Number, Value::String(text)) => number(text).ok_or_else(|| {

@@ -25,6 +25,8 @@ pub const LINE_BYTES_MAX: usize = 8 << 20;
 pub enum Kind {
     /// A JSON string, not empty.
     Text,
+    /// Text that is not empty, or a finite number as it is written.
+    Scalar,
     /// A finite number, or a string that holds one (`1,000` is one, `NaN` is not).
     Number,
     /// A list of objects, each with these text fields; stored as JSON.
