@@ -32,8 +32,8 @@ settings! {
         unscored_max: f64 = 0.2, Limit::Real(0.0, 1.0);
         /// End the stage when this many tokens were sampled. Default: no limit but `steps`.
         token_budget: Option<u64> = None, Limit::Whole(1, 1_000_000_000_000_000);
-        /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many as
-        /// keep 1 GiB of activations, from 1,024 to 32,768.
+        /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
+        /// as keep 1 GiB of activations, from 1,024 to 32,768.
         microbatch_tokens: Option<usize> = None, Limit::Whole(16, 16_777_216);
         /// Updates between evaluations on the development split; 0 is never.
         evaluate_every: usize = 0, Limit::Whole(0, 10_000_000);

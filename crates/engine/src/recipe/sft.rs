@@ -28,8 +28,8 @@ settings! {
         batch: usize = 32, Limit::Whole(1, 65_536);
         /// Observations are read and not trained. Tool-Star's published setting is `false`.
         mask_observations: bool = true, Limit::Any;
-        /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many as
-        /// keep 1 GiB of activations, from 1,024 to 32,768.
+        /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
+        /// as keep 1 GiB of activations, from 1,024 to 32,768.
         microbatch_tokens: Option<usize> = None, Limit::Whole(16, 16_777_216);
         /// Optimizer steps between evaluations on the development split; 0 is never.
         evaluate_every: usize = 0, Limit::Whole(0, 10_000_000);
