@@ -66,11 +66,12 @@ def decode(rows, targets):
     words = f"smol sample {rows} p128 1x64"
     llama = [Spec(f"llama.cpp {kind}", f"llama {kind}", words)
              for kind in (["f32", "f16", "bf16"] if rows <= 8 else [])]
+    half = [Spec("PyTorch bf16", "decode bfloat16", words)] if rows == 1 else []
     return Comparison(f"smol_decode_{rows}", f"SmolLM2-135M shape, decode {rows} x (128 + 64)",
                       "sides", [
                           Spec(OWN, "own", words), Spec(OWN16, "own", words + " bf16"),
                           Spec(TORCH, "decode float32", words),
-                          Spec("PyTorch bf16", "decode bfloat16", words), *llama], targets)
+                          *half, *llama], targets)
 
 
 def grpo(name, title, words, judge, targets):
