@@ -125,6 +125,14 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
         let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
         place.say("credit", message);
     }
+    if rl.credit.reads_chances() && !rl.reward.is_chance() {
+        let message = format!(
+            "`{credit}` reads rewards as chances of success, from 0 to 1, and needs `reward = \
+             {{ type = \"outcome\" }}`, got: `{}`",
+            rl.reward.name()
+        );
+        place.say("reward", message);
+    }
     let Some(world) = world else { return };
     let known = world.parts();
     for part in rl.reward.parts() {
