@@ -5,8 +5,8 @@
 //! arXiv 2508.13579.
 //! Idea: Where the tree continues a prefix in several ways, what those continuations earned is the
 //! prefix's value, and a step is worth what it changed.
-//! Formula: V(leaf) = r; V(s) = mean or max of V over the scored children of s;
-//! c(s) = V(s) − V(parent of s)
+//! Formula: V(leaf) = r; V(s) = mean or max of V over the scored children of s; c(s) = V(s) −
+//! V(parent of s)
 //! Reads: rewards of leaves; at least two scored alternatives somewhere on the path.
 //! Differs: VinePPO spends rollouts that it does not train on; here the continuations are the tree,
 //! so a parent's value contains the step's own. With k scored siblings and `value = "mean"` the

@@ -1,7 +1,7 @@
 //! # Groups of steps by depth (Step-GRPO)
 //!
-//! Paper: R1-Router, arXiv 2505.22095 (each step its own group); by depth as frameworks that train on
-//! separate steps group them.
+//! Paper: R1-Router, arXiv 2505.22095 (each step its own group); by depth as frameworks that train
+//! on separate steps group them.
 //! Idea: A step is compared with the steps that other attempts took at the same turn, so that turns
 //! have baselines of their own.
 //! Formula: V(s) = recursive mean of rewards below s; c(s) = (V(s) − mean V)/(std V + ε) over the
@@ -12,7 +12,8 @@
 //! mixes the merit of a step with that of its past. A step shared by several attempts counts once.
 //! Degenerate: equal values exactly 0. A step alone at its depth has nothing to compare with and
 //! inherits the credit of the step above; where that has none, `None`.
-//! Control: `sibling` on the same trees, which compares equal prefixes only; `permuted` of this one.
+//! Control: `sibling` on the same trees, which compares equal prefixes only; `permuted` of this
+//! one.
 
 use serde::{Deserialize, Serialize};
 use stepwell_tree::{Credit, StepTree, recursive_mean};
@@ -127,12 +128,26 @@ mod tests {
     }
 
     #[test]
-    fn a_first_step_alone_has_no_credit_and_a_fork_within_a_turn_is_one_deeper() {
+    fn a_first_step_alone_has_no_credit() {
         let tree = "
             0  -  prompt q
             1  0  policy a
             2  1  policy b        r=1      | 0.5
             3  1  policy c        r=0      | -0.5";
+        laws::table(tree, |f, r| credit(f, r, &PLAIN));
+    }
+
+    #[test]
+    fn depth_counts_policy_steps_whatever_was_observed_between_them() {
+        // Depth 0: a 1, c 0.2, mean 0.6. Depth 1: b 1, d 0, e 0.4, mean 7/15.
+        let tree = "
+            0  -  prompt q
+            1  0  policy a                 | 0.4
+            2  1  policy b        r=1      | 0.533333
+            3  0  policy c                 | -0.4
+            4  3  environment o
+            5  4  policy d        r=0      | -0.466667
+            6  4  policy e        r=0.4    | -0.066667";
         laws::table(tree, |f, r| credit(f, r, &PLAIN));
     }
 

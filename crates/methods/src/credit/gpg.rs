@@ -1,11 +1,11 @@
 //! # Group policy gradient (GPG)
 //!
 //! Paper: GPG, arXiv 2504.02546.
-//! Idea: A group whose rewards are all equal has no gradient, but stands in every mean; what is left
-//! is scaled up by the share of groups that say something, so that the step does not shrink as the
-//! policy solves its tasks.
-//! Formula: Aᵢ = α·(rᵢ − mean r)/F; α = groups / groups with signal; c(s) = recursive mean of A over
-//! the leaves below s
+//! Idea: A group whose rewards are all equal has no gradient, but stands in every mean; what is
+//! left is scaled up by the share of groups that say something, so that the step does not shrink as
+//! the policy solves its tasks.
+//! Formula: Aᵢ = α·(rᵢ − mean r)/F; α = groups / groups with signal; c(s) = recursive mean of A
+//! over the leaves below s
 //! Reads: rewards of leaves of the whole update; at least two scored attempts per tree.
 //! Differs: F is 1 by default, as in verl; `std` divides by the group's deviation. `alpha =
 //! "nonzero_rewards"` is verl's count, attempts / attempts with reward other than 0, which is a

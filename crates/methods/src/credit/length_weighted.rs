@@ -9,7 +9,8 @@
 //! whole path (DECISIONS 6), observations not. The baseline contains the attempt's own reward, as
 //! the paper's and verl's do.
 //! Degenerate: equal rewards exactly 0; equal lengths give `group_mean` without deviation; one
-//! scored leaf `None`; an attempt without tokens counts as one token; unscored leaves are in no sum.
+//! scored leaf `None`; an attempt without tokens counts as one token; unscored leaves are in no
+//! sum.
 //! Control: `group_mean` with `std = "none"`, which weighs all attempts alike; `permuted` of this.
 
 use serde::{Deserialize, Serialize};

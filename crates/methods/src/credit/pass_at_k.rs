@@ -1,14 +1,15 @@
 //! # Best attempt only (pass@k)
 //!
 //! Paper: arXiv 2503.19595, as verl's `grpo_passk` reads it.
-//! Idea: If only the best of k attempts counts, an attempt is worth what the best would lose without
-//! it: the best one its lead over the second, every other nothing.
+//! Idea: If only the best of k attempts counts, an attempt is worth what the best would lose
+//! without it: the best one its lead over the second, every other nothing.
 //! Formula: A_best = (r_max − r_second)/(std r + ε), A = 0 for all others; c(s) = recursive mean of
 //! A over the leaves below s
 //! Reads: rewards of leaves; at least two scored attempts per tree.
 //! Differs: on a branched tree the group is all scored leaves.
-//! Degenerate: where two attempts share the best reward nobody leads, and every credit is exactly 0:
-//! with rewards of 0 and 1 only a task that one attempt alone solved trains. One scored leaf `None`.
+//! Degenerate: where two attempts share the best reward nobody leads, and every credit is exactly
+//! 0: with rewards of 0 and 1 only a task that one attempt alone solved trains. One scored leaf
+//! `None`.
 //! Control: `group_mean` with the same `std`; `permuted` of this one.
 
 use serde::{Deserialize, Serialize};

@@ -1,23 +1,25 @@
 //! # Progress under a prover (PAV)
 //!
-//! Paper: PAV, "Rewarding Progress", arXiv 2410.08146; its prover for free, best of K of the policy.
-//! Idea: Beside what an attempt earned, reward a step at once for how much it raised the chance that
-//! somebody else, the prover, would finish: steps that make a problem solvable are reinforced before
-//! the policy can solve it.
-//! Formula: Q(s) = recursive mean of rewards below s; B(s) = 1 − (1 − Q(s))ᴷ; E(s) = Q(s) + α·(B(s) −
-//! B(parent of s)); c(s) = E(s) − mean E(s') over the other scored siblings of s
+//! Paper: PAV, "Rewarding Progress", arXiv 2410.08146; its prover for free, best of K of the
+//! policy.
+//! Idea: Beside what an attempt earned, reward a step at once for how much it raised the chance
+//! that somebody else, the prover, would finish: steps that make a problem solvable are reinforced
+//! before the policy can solve it.
+//! Formula: Q(s) = recursive mean of rewards below s; B(s) = 1 − (1 − Q(s))ᴷ; E(s) = Q(s) + α·(B(s)
+//! − B(parent of s)); c(s) = E(s) − mean E(s') over the other scored siblings of s
 //! Reads: rewards of leaves, from 0 to 1, which are read as chances; two scored alternatives.
 //! Differs: the paper learns Q from rollouts of a frozen prover; here both values are those of the
-//! tree's own continuations (its Monte-Carlo form with a best-of-K prover). With few continuations B
-//! of an estimate is biased towards the middle. The state baseline is the other siblings' mean.
+//! tree's own continuations (its Monte-Carlo form with a best-of-K prover). B of an estimate is too
+//! low on average, the more so the fewer continuations there are. The state baseline is the other
+//! siblings' mean.
 //! Degenerate: an only child changes no value, so it has no progress; it inherits the part of Q
-//! alone, as `sibling` does (DECISIONS 5). `alpha = 0` is `sibling` bit for bit; so is `provers = 1`
-//! but for a factor at decisions. Equal rewards give exactly 0. Values beyond 0 and 1 count as
-//! these.
+//! alone, as `sibling` does (DECISIONS 5). `alpha = 0` is `sibling` bit for bit; `provers = 1`
+//! multiplies by 1 + α what a decision gives. Equal rewards give exactly 0. Values beyond 0 and 1
+//! count as these.
 //! Control: `alpha = 0`, the same trees without progress; `permuted` of this one.
 //!
-//! The difference of B is an immediate reward and is never summed to go: its sum along the rest of a
-//! path is the outcome less a baseline of the state, so the method would silently be `sibling`.
+//! The difference of B is an immediate reward and is never summed to go: its sum along the rest of
+//! a path is the outcome less a baseline of the state, so the method would silently be `sibling`.
 
 use serde::{Deserialize, Serialize};
 use stepwell_tree::{Credit, StepTree, recursive_mean};

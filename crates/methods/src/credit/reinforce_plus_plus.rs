@@ -6,9 +6,9 @@
 //! Formula: c(s) = (ĉ(s) − mean ĉ)/√(var ĉ + ε) over the update; ĉ(s) = recursive mean below s of
 //! rᵢ, or of rᵢ − (mean r of the task) with `baseline = "group_mean"`
 //! Reads: rewards of leaves of the whole update; with `group_mean` two scored attempts per tree.
-//! Differs: the paper's penalty, KL per token in the reward, is the objective's here (`kl`). Mean and
-//! variance are over trained tokens, as verl's, each token of a shared step once; or over attempts.
-//! Variance divides by n − 1, as verl's.
+//! Differs: the paper's penalty, KL per token in the reward, is the objective's here (`kl`). Mean
+//! and variance are over trained tokens, as verl's, each token of a shared step once; or over
+//! attempts. Variance divides by n − 1, as verl's.
 //! Degenerate: equal rewards (less the baseline) give exactly 0. Fewer than two scored attempts in
 //! the update: `None`; so is a tree with one under `group_mean`. Unscored leaves are in no mean.
 //! Control: `reinforce` with `baseline = "mean"` (centred, not scaled); `permuted` of this one.

@@ -147,6 +147,15 @@ impl CreditConfig {
         }
     }
 
+    /// True where attempts of all tasks are compared, and not only those of one.
+    pub fn compares_update(&self) -> bool {
+        match self {
+            CreditConfig::ReinforcePlusPlus(_) => true,
+            CreditConfig::Permuted(config) => config.of.compares_update(),
+            _ => false,
+        }
+    }
+
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
         match self {

@@ -3,13 +3,13 @@
 //! Paper: EAG-RL, arXiv 2508.13579 (formulas secondary x3).
 //! Idea: Beside the log score of the answer an attempt earns for naming what an expert looks at, so
 //! that right answers for the wrong reasons earn less.
-//! Formula: R = λ·R_cls + (1 − λ)·R_att; R_cls = log p + b·max(p − ½, 0), p the probability given to
-//! the true class, within [clip, 1 − clip]; R_att = the agreement, from 0 to 1
+//! Formula: R = λ·R_cls + (1 − λ)·R_att; R_cls = log p + b·max(p − ½, 0), p the probability given
+//! to the true class, within [clip, 1 − clip]; R_att = the agreement, from 0 to 1
 //! Reads: outcomes of leaves, from 0 to 1, as p; one part of their verdicts as R_att.
-//! Differs: p is the verdict's outcome: a judge that answers right or wrong gives the two ends of the
-//! range. The agreement is a part that the environment measures, for SQL `entity` (with
-//! `environment.entity = "jaccard"` the paper's overlap of two sets), for the calculator `grounded`.
-//! `score = "brier"` is 1 − (1 − p)², which needs no clip and has no b.
+//! Differs: p is the verdict's outcome: a judge that answers right or wrong gives the two ends of
+//! the range. The agreement is a part that the environment measures, for SQL `entity` (with
+//! `environment.entity = "jaccard"` the paper's overlap of two sets), for the calculator
+//! `grounded`. `score = "brier"` is 1 − (1 − p)², which needs no clip and has no b.
 //! Degenerate: a part the verdict does not name is 0 (no features named); without the clip one
 //! confident error is −∞. Unscored leaves get `None`.
 //! Control: `lambda = 1`, the score alone; for the part, the environment with shuffled references.

@@ -2,11 +2,11 @@
 //!
 //! Paper: Tool-Star, arXiv 2505.16410, section 3.
 //! Idea: Form first, then the answer, then a small bonus for right answers that used several tools.
-//! Formula: R = −1 if the form is broken; 0 if it is kept and the outcome is 0; else
-//! outcome + bonus·[every tool was used]
+//! Formula: R = −1 if the form is broken; 0 if it is kept and the outcome is 0; else outcome +
+//! bonus·[every tool was used]
 //! Reads: verdicts of leaves: the outcome, the part of the form, the parts of the tools.
-//! Differs: the paper's tools are search and python, found by their tags; here a tool was used where
-//! its part is above 0, so its environment says what counts as use. Its max(outcome + bonus,
+//! Differs: the paper's tools are search and python, found by their tags; here a tool was used
+//! where its part is above 0, so its environment says what counts as use. Its max(outcome + bonus,
 //! outcome) is the sum, the bonus being at least 0.
 //! Degenerate: a part the verdict does not name counts as 0: no form kept, no tool used. Without
 //! tools there is no bonus. Unscored leaves get `None`.
