@@ -165,6 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn only_steps_of_the_policy_are_compared_within_a_turn() {
+        // a was written twice; what followed it was an observation here, a fork there. γ = 1: below
+        // the prompt 1 and 0.25, mean 0.625; after the second a 0 and 0.5, mean 0.25.
+        let tree = "
+            0  -  prompt q
+            1  0  policy a                 | 0.875
+            2  1  environment o
+            3  2  policy d        r=1      | 0.5
+            4  0  policy a                 | -0.625
+            5  4  policy b        r=0      | -0.75
+            6  4  policy c        r=0.5    | 0.25";
+        let plain = Config { gamma: 1.0, ..Config::default() };
+        laws::table(tree, |f, r| credit(f, r, &plain));
+    }
+
+    #[test]
     fn states_are_what_was_said_last_and_what_was_written_since() {
         let tree = stepwell_tree::parse(
             "0  -  prompt q
@@ -176,7 +192,8 @@ mod tests {
              6  5  policy c
              7  2  policy c
              8  2  policy d
-             9  4  environment p",
+             9  4  environment p
+             10 3  environment p",
         );
         let state = states(&tree);
         assert_eq!(state[2], state[5], "the same was said after different steps");
@@ -184,6 +201,7 @@ mod tests {
         assert_ne!(state[7], state[8]);
         assert_ne!(state[2], state[4]);
         assert_ne!(state[9], state[2], "two observations are not one");
+        assert_ne!(state[9], state[10], "and the last of them is not all");
         assert_ne!(state[1], state[3]);
     }
 
