@@ -284,9 +284,9 @@ pub(crate) fn check_reward(parts: &[&str], reward: impl Fn(&[StepTree]) -> Rewar
     for (t, tree) in forest.iter().enumerate() {
         let own = &together.leaf[t];
         assert_eq!(reward(std::slice::from_ref(tree)).leaf[0], *own, "another tree matters");
-        for i in 0..tree.len() {
-            assert_eq!(own[i].is_some(), tree.verdict[i].reward().is_some(), "step {i}, tree {t}");
-            assert!(own[i].is_none_or(f64::is_finite), "step {i}, tree {t}");
+        for (i, (reward, verdict)) in own.iter().zip(&tree.verdict).enumerate() {
+            assert_eq!(reward.is_some(), verdict.reward().is_some(), "step {i}, tree {t}");
+            assert!(reward.is_none_or(f64::is_finite), "step {i}, tree {t}");
         }
         let leaves = (0..tree.len()).filter(|&i| own[i].is_some()).collect::<Vec<_>>();
         for &i in &leaves {
