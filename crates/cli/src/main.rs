@@ -43,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Inspect(words) => command::inspect::inspect(&words),
         Command::Runs(words) => command::runs::runs(&words),
         Command::Recipe(words) => command::recipe::recipe(&words),
+        Command::Methods(words) => command::methods::methods(&words),
         Command::Import(words) => command::import::import(&words),
         Command::Tasks(words) => command::tasks::tasks(&words),
         Command::Export(words) => command::export::export(&words),

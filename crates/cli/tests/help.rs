@@ -14,6 +14,7 @@ const PAGES: &[&[&str]] = &[
     &["inspect", "--help"],
     &["runs", "--help"],
     &["recipe", "--help"],
+    &["methods", "--help"],
     &["import", "--help"],
     &["tasks", "check", "--help"],
     &["export", "--help"],

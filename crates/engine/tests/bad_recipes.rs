@@ -132,6 +132,13 @@ fn warnings_stand_beside_the_recipe() {
     let second = start + 1 + text[start + 1..].find("[[stage]]").unwrap();
     let untaught = format!("{}{}", &text[..start], &text[second..]);
     assert!(shown(&untaught)[0].contains("starts from random weights"), "{:?}", shown(&untaught));
+    let overlong = GOOD.replace("type = \"composite\"", "type = \"overlong\"");
+    let [warning] = &shown(&overlong)[..] else { panic!("{:?}", shown(&overlong)) };
+    let begins = "recipe.toml:26: `stage[1].rl.reward` subtracts nothing: its penalty begins beyond \
+                  16384 sampled tokens, and a path has room for ";
+    assert!(warning.starts_with(begins), "{warning}");
+    let bites = overlong.replace("\"overlong\"", "\"overlong\", tokens_max = 64, tokens_soft = 9");
+    assert_eq!(shown(&bites), Vec::<String>::new());
 }
 
 // Row 10, and every other shape that grows without end.

@@ -66,6 +66,8 @@ fn what_is_written_reads_back_equal_with_and_without_comments() {
         "{ type = \"reinforce\", baseline = \"mean\" }",
         "{ type = \"leave_one_out\" }",
         "{ type = \"uniform\", value = 1e-300 }",
+        "{ type = \"backup\", value = \"max\", only_child = \"zero\" }",
+        "{ type = \"anchor_group\", omega = 0.5, std = \"population\" }",
     ];
     for credit in credits {
         let set = [
@@ -98,6 +100,48 @@ fn a_recipe_of_questions_in_free_text_reads_and_writes_back() {
     assert_eq!(math.files.held_out.as_deref(), Some("b.jsonl"));
     assert_eq!(parse(&read.to_toml(), &[]), read);
     assert_eq!(parse(&read.to_commented_toml(), &[]), read);
+}
+
+#[test]
+fn rewards_of_every_kind_read_back_equal() {
+    let rewards = [
+        "{ type = \"gated\" }",
+        "{ type = \"gated\", floor_at_zero = true, terms = [{ part = \"outcome\", priority = 2, \
+         threshold = 0.5 }, { part = \"exec\", priority = 1, weight = 0.0, threshold = 1 }, \
+         { part = \"explore\" }] }",
+        "{ type = \"hierarchical\", tools = [\"explore\"] }",
+        "{ type = \"expert_mix\", score = \"brier\" }",
+        "{ type = \"overlong\", tokens_max = 64, tokens_soft = 16, of = { type = \"composite\", \
+         gate_on = \"outcome\" } }",
+    ];
+    for reward in rewards {
+        let recipe = parse(GOOD, &[&format!("stage[1].rl.reward={reward}")]);
+        assert_eq!(parse(&recipe.to_toml(), &[]), recipe, "{}", recipe.to_toml());
+        assert_eq!(parse(&recipe.to_commented_toml(), &[]), recipe);
+    }
+}
+
+/// What `recipes/sql_methods.toml` offers in place of its own credit and reward, and the controls.
+#[test]
+fn every_method_that_the_recipe_of_methods_offers_can_be_put_in() {
+    let text = include_str!("../../../recipes/sql_methods.toml");
+    let mut offered = std::collections::BTreeSet::new();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    for line in lines.filter(|line| !line.starts_with(' ')) {
+        let (method, control) = line.split_once("control:").expect("a method names its control");
+        let (kind, method) = method.trim().split_once(" = ").expect("`credit = {...}`");
+        for table in [method, control.trim()] {
+            let recipe = parse(text, &[&format!("stage[1].rl.{kind}={table}")]);
+            let Stage::Rl(rl) = &recipe.stage[1] else { panic!("stage 1 is reinforcement") };
+            offered.extend([rl.credit.name(), rl.reward.name()]);
+        }
+    }
+    let all = stepwell_methods::CreditConfig::NAMES;
+    let missing: Vec<_> = all.iter().filter(|name| !offered.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not offered");
+    let all = stepwell_methods::RewardConfig::NAMES;
+    let missing: Vec<_> = all.iter().filter(|name| !offered.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not offered");
 }
 
 /// The good recipe over word problems.

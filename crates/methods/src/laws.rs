@@ -268,6 +268,56 @@ fn draw_verdict(key: Key) -> Verdict {
     }
 }
 
+/// A random tree as the suite uses them.
+pub(crate) fn random_tree(seed: u64) -> StepTree {
+    grow(key(seed), Shape::Branched)
+}
+
+/// What every reward must obey: scored leaves and no other step have one; it is finite, and the
+/// same whatever other attempts earned and whatever trees stand beside.
+pub(crate) fn check_reward(parts: &[&str], reward: impl Fn(&[StepTree]) -> Rewards) {
+    let forest: Vec<StepTree> = (0..50).map(|seed| with_parts(seed, parts)).collect();
+    let together = reward(&forest);
+    assert_eq!(together, reward(&forest), "not deterministic");
+    assert_eq!(together.leaf.len(), forest.len());
+    let mut scored = 0;
+    for (t, tree) in forest.iter().enumerate() {
+        let own = &together.leaf[t];
+        assert_eq!(reward(std::slice::from_ref(tree)).leaf[0], *own, "another tree matters");
+        for (i, (reward, verdict)) in own.iter().zip(&tree.verdict).enumerate() {
+            assert_eq!(reward.is_some(), verdict.reward().is_some(), "step {i}, tree {t}");
+            assert!(reward.is_none_or(f64::is_finite), "step {i}, tree {t}");
+        }
+        let leaves = (0..tree.len()).filter(|&i| own[i].is_some()).collect::<Vec<_>>();
+        for &i in &leaves {
+            scored += 1;
+            let mut alone = tree.clone();
+            for &other in leaves.iter().filter(|&&other| other != i) {
+                alone.verdict[other] = Verdict::scored(0.5);
+            }
+            assert_eq!(reward(&[alone]).leaf[0][i], own[i], "another attempt matters, tree {t}");
+        }
+    }
+    assert!(scored > 100, "the suite saw {scored} scored leaves");
+}
+
+/// A random tree whose verdicts have these parts, some of them missing.
+fn with_parts(seed: u64, parts: &[&str]) -> StepTree {
+    let mut tree = random_tree(seed);
+    for i in 0..tree.len() {
+        let key = key(seed).with(9).with(i as u64);
+        if let Verdict::Scored { parts: own, .. } = &mut tree.verdict[i] {
+            for (k, name) in parts.iter().enumerate() {
+                let key = key.with(k as u64);
+                if key.with(0).below(4) > 0 {
+                    own.insert((*name).to_owned(), [0.0, 0.25, 1.0][key.with(1).below(3)]);
+                }
+            }
+        }
+    }
+    tree
+}
+
 /// Gives siblings new places.
 fn relabel(tree: &mut StepTree, key: Key) {
     for (p, below) in stepwell_tree::children(tree).iter().enumerate() {

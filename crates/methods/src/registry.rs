@@ -2,13 +2,17 @@
 //! each match; the compiler names the lines that are missing.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use stepwell_tree::{Credit, Key, StepTree};
+use stepwell_tree::Key;
 
-use crate::credit::{group_mean, leave_one_out, permuted, reinforce, sibling, uniform};
 use crate::grow::{branch, independent};
 use crate::objective::{clipped, cross_entropy};
-use crate::reward::{composite, outcome};
-use crate::{Aggregation, Batch, GrowView, Loss, Rewards};
+use crate::{Aggregation, Batch, GrowView, Loss};
+
+mod credit;
+mod reward;
+
+pub use credit::CreditConfig;
+pub use reward::RewardConfig;
 
 /// What a method must be given beyond the forest or the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,159 +32,6 @@ const TWO_ATTEMPTS: Needs = Needs { attempts_min: 2, ..ONE_ATTEMPT };
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
-
-/// How verdicts become training rewards.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum RewardConfig {
-    /// The outcome itself.
-    #[default]
-    Outcome,
-    /// A weighted and gated sum of outcome and parts.
-    Composite(composite::Config),
-}
-
-impl RewardConfig {
-    /// What `type` may say.
-    pub const NAMES: &'static [&'static str] = &["outcome", "composite"];
-
-    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
-    pub fn from_type<'de, D: Deserializer<'de>>(
-        name: &str,
-        table: D,
-    ) -> Result<Option<Self>, D::Error> {
-        Ok(Some(match name {
-            "outcome" => {
-                Nothing::deserialize(table)?;
-                RewardConfig::Outcome
-            }
-            "composite" => RewardConfig::Composite(composite::Config::deserialize(table)?),
-            _ => return Ok(None),
-        }))
-    }
-
-    /// The recipe's `type`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            RewardConfig::Outcome => "outcome",
-            RewardConfig::Composite(_) => "composite",
-        }
-    }
-
-    /// Parts of a verdict this reads; each must be one that the environment declares.
-    pub fn parts(&self) -> Vec<String> {
-        match self {
-            RewardConfig::Outcome => Vec::new(),
-            RewardConfig::Composite(config) => config.parts(),
-        }
-    }
-
-    /// What a recipe must not hold.
-    pub fn problem(&self) -> Option<String> {
-        match self {
-            RewardConfig::Outcome => None,
-            RewardConfig::Composite(config) => config.problem(),
-        }
-    }
-
-    /// The training reward of every scored leaf.
-    pub fn reward(&self, forest: &[StepTree]) -> Rewards {
-        match self {
-            RewardConfig::Outcome => outcome::reward(forest),
-            RewardConfig::Composite(config) => composite::reward(forest, config),
-        }
-    }
-}
-
-/// What each step is worth.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum CreditConfig {
-    /// Reward less a baseline that does not depend on the step.
-    Reinforce(reinforce::Config),
-    /// GRPO.
-    GroupMean(group_mean::Config),
-    /// RLOO.
-    LeaveOneOut(leave_one_out::Config),
-    /// Own value less that of the other continuations.
-    Sibling(sibling::Config),
-    /// Control: the same number everywhere.
-    Uniform(uniform::Config),
-    /// Control: another method's numbers on the wrong steps.
-    Permuted(permuted::Config),
-}
-
-impl CreditConfig {
-    /// What `type` may say.
-    pub const NAMES: &'static [&'static str] =
-        &["reinforce", "group_mean", "leave_one_out", "sibling", "uniform", "permuted"];
-
-    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
-    pub fn from_type<'de, D: Deserializer<'de>>(
-        name: &str,
-        table: D,
-    ) -> Result<Option<Self>, D::Error> {
-        Ok(Some(match name {
-            "reinforce" => CreditConfig::Reinforce(reinforce::Config::deserialize(table)?),
-            "group_mean" => CreditConfig::GroupMean(group_mean::Config::deserialize(table)?),
-            "leave_one_out" => {
-                CreditConfig::LeaveOneOut(leave_one_out::Config::deserialize(table)?)
-            }
-            "sibling" => CreditConfig::Sibling(sibling::Config::deserialize(table)?),
-            "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
-            "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
-            _ => return Ok(None),
-        }))
-    }
-
-    /// The recipe's `type`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            CreditConfig::Reinforce(_) => "reinforce",
-            CreditConfig::GroupMean(_) => "group_mean",
-            CreditConfig::LeaveOneOut(_) => "leave_one_out",
-            CreditConfig::Sibling(_) => "sibling",
-            CreditConfig::Uniform(_) => "uniform",
-            CreditConfig::Permuted(_) => "permuted",
-        }
-    }
-
-    /// What the engine must provide.
-    pub fn needs(&self) -> Needs {
-        match self {
-            CreditConfig::Reinforce(_) | CreditConfig::Uniform(_) => ONE_ATTEMPT,
-            CreditConfig::GroupMean(config) => match config.single {
-                group_mean::Single::None => TWO_ATTEMPTS,
-                group_mean::Single::Reward => ONE_ATTEMPT,
-            },
-            CreditConfig::LeaveOneOut(_) | CreditConfig::Sibling(_) => TWO_ATTEMPTS,
-            CreditConfig::Permuted(config) => config.of.needs(),
-        }
-    }
-
-    /// What a recipe must not hold.
-    pub fn problem(&self) -> Option<String> {
-        match self {
-            CreditConfig::Reinforce(config) => config.problem(),
-            CreditConfig::GroupMean(config) => config.problem(),
-            CreditConfig::Uniform(config) => config.problem(),
-            CreditConfig::Permuted(config) => config.of.problem(),
-            CreditConfig::LeaveOneOut(_) | CreditConfig::Sibling(_) => None,
-        }
-    }
-
-    /// One credit per tree.
-    pub fn credit(&self, forest: &[StepTree], rewards: &Rewards) -> Vec<Credit> {
-        match self {
-            CreditConfig::Reinforce(config) => reinforce::credit(forest, rewards, config),
-            CreditConfig::GroupMean(config) => group_mean::credit(forest, rewards, config),
-            CreditConfig::LeaveOneOut(config) => leave_one_out::credit(forest, rewards, config),
-            CreditConfig::Sibling(config) => sibling::credit(forest, rewards, config),
-            CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
-            CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
-        }
-    }
-}
 
 /// The loss and its gradient.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -330,6 +181,7 @@ impl Grow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credit::{group_mean, permuted, progress, reinforce_plus_plus};
     use serde::de::value::{Error, MapDeserializer};
 
     type Table<'a> = MapDeserializer<'a, std::array::IntoIter<(&'a str, f64), 1>, Error>;
@@ -390,12 +242,28 @@ mod tests {
     #[test]
     fn needs_follow_the_configuration() {
         let needs = |name| CreditConfig::from_type(name, empty()).unwrap().unwrap().needs();
-        assert_eq!(needs("reinforce").attempts_min, 1);
-        for name in ["group_mean", "leave_one_out", "sibling", "permuted"] {
-            assert_eq!(needs(name).attempts_min, 2, "{name}");
+        for name in CreditConfig::NAMES {
+            let alone = ["reinforce", "reinforce_plus_plus", "uniform"].contains(name);
+            assert_eq!(needs(name).attempts_min, if alone { 1 } else { 2 }, "{name}");
         }
+        let baseline = reinforce_plus_plus::Baseline::GroupMean;
+        let compared = reinforce_plus_plus::Config { baseline, ..Default::default() };
+        assert_eq!(CreditConfig::ReinforcePlusPlus(compared).needs().attempts_min, 2);
         let single =
             group_mean::Config { single: group_mean::Single::Reward, ..Default::default() };
         assert_eq!(CreditConfig::GroupMean(single).needs().attempts_min, 1);
+    }
+
+    #[test]
+    fn what_reads_chances_needs_rewards_from_0_to_1() {
+        let progress = CreditConfig::Progress(progress::Config::default());
+        let dealt = permuted::Config { of: Box::new(progress.clone()), seed: 1 };
+        assert!(progress.reads_chances() && CreditConfig::Permuted(dealt).reads_chances());
+        let sibling = CreditConfig::from_type("sibling", empty()).unwrap().unwrap();
+        assert!(!sibling.reads_chances());
+        for name in RewardConfig::NAMES {
+            let reward = RewardConfig::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!(reward.is_chance(), *name == "outcome", "{name}");
+        }
     }
 }

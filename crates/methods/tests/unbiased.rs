@@ -5,7 +5,7 @@
 //! decision can produce are listed with their probabilities; what a credit method and an
 //! aggregation make of each is added up and compared with the derivative of the expected reward.
 
-use stepwell_methods::credit::{group_mean, leave_one_out, reinforce, sibling};
+use stepwell_methods::credit::{backup, group_mean, leave_one_out, reinforce, sibling};
 use stepwell_methods::grow::{branch, independent};
 use stepwell_methods::reward::outcome;
 use stepwell_methods::{Aggregation, CreditConfig, Grow, GrowView, decisions, token_weights};
@@ -352,6 +352,30 @@ fn a_mean_that_contains_the_step_itself_shrinks_the_gradient() {
         let got = expected(&trees, &reinforce(reinforce::Baseline::Mean), BY_SHARE);
         assert!(distance(&got, &times(factor, &truth)) < 1e-8, "{attempts}: {got:?}");
     }
+}
+
+#[test]
+fn differences_of_tree_values_shrink_the_gradient_by_the_width_of_decisions() {
+    let truth = policy_gradient();
+    let backup = |only_child| {
+        let value = backup::Value::Mean;
+        CreditConfig::Backup(backup::Config { value, only_child })
+    };
+    let shapes = [
+        (1.0 / 2.0, flat(2)),
+        (2.0 / 3.0, flat(3)),
+        (1.0 / 2.0, branched(2, 2, 4)),
+        (1.0 / 2.0, branched(2, 2, 3)),
+    ];
+    for (factor, grow) in shapes {
+        let trees = all_trees(&grow, Loss::None);
+        let got = expected(&trees, &backup(backup::OnlyChild::Inherit), BY_SHARE);
+        assert!(distance(&got, &times(factor, &truth)) < 1e-8, "{factor}: {got:?}");
+    }
+    // Without inheritance the lines below the last fork never train.
+    let lines = all_trees(&flat(2), Loss::None);
+    let got = expected(&lines, &backup(backup::OnlyChild::Zero), BY_SHARE);
+    assert!(distance(&got, &times(0.5, &truth)) > 1e-2, "{got:?}");
 }
 
 #[test]

@@ -27,6 +27,16 @@ pub(crate) struct RecipeFile {
     pub(crate) set: Vec<String>,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  stepwell methods                 all of them, by kind
+  stepwell methods sibling         one of them")]
+pub(crate) struct Methods {
+    /// The `type` a recipe gives it. Default: list all
+    pub(crate) name: Option<String>,
+}
+
 /// Data sets that can be read.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataSet {

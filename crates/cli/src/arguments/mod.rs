@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use eval::{DecodingWord, Eval, SplitWord};
 pub(crate) use files::{
-    DataSet, Doctor, EnvironmentName, Export, Format, Import, RecipeCommand, RecipeFile,
+    DataSet, Doctor, EnvironmentName, Export, Format, Import, Methods, RecipeCommand, RecipeFile,
     RecipeWords, TasksCheck, TasksCommand, TasksWords,
 };
 
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Runs(Runs),
     /// Check a recipe, or show it with every default.
     Recipe(RecipeWords),
+    /// List the methods a recipe can name, or tell of one: paper, formula, control, keys.
+    Methods(Methods),
     /// Turn a known data set into a task file.
     Import(Import),
     /// Check task files.

@@ -5,6 +5,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod methods;
 pub(crate) mod recipe;
 pub(crate) mod runs;
 pub(crate) mod tasks;

@@ -1,6 +1,6 @@
 //! Impossible combinations within a stage, and of a stage with the model and the world.
 
-use stepwell_methods::Grow;
+use stepwell_methods::{Grow, RewardConfig};
 
 use super::combine::{Place, World};
 use super::combine_world::lacks;
@@ -34,6 +34,7 @@ pub(super) fn check(
             check_sampling(rl, place);
             check_methods(rl, place, world);
             check_update(rl, place);
+            check_penalty(rl, context, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
             tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
             evaluations(rl.evaluate_every, place, world);
@@ -121,9 +122,24 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
         );
         place.say(key, message);
     }
+    if rl.credit.compares_update() && rl.tasks as u64 * u64::from(leaves) < 2 {
+        let message = format!(
+            "`{credit}` compares the attempts of an update and needs two of them, got: 1; raise \
+             `tasks` or the attempts of `grow`"
+        );
+        place.say("tasks", message);
+    }
     for column in needs.step_columns.iter().chain(needs.token_columns) {
         let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
         place.say("credit", message);
+    }
+    if rl.credit.reads_chances() && !rl.reward.is_chance() {
+        let message = format!(
+            "`{credit}` reads rewards as chances of success, from 0 to 1, and needs `reward = \
+             {{ type = \"outcome\" }}`, got: `{}`",
+            rl.reward.name()
+        );
+        place.say("reward", message);
     }
     let Some(world) = world else { return };
     let known = world.parts();
@@ -157,6 +173,22 @@ fn check_update(rl: &Rl, place: &Place<'_, '_>) {
              the leaves of `grow`"
         );
         place.error("tasks", &message);
+    }
+}
+
+/// A penalty for length that no path can be long enough for.
+fn check_penalty(rl: &Rl, context: Option<usize>, place: &Place<'_, '_>) {
+    let (RewardConfig::Overlong(config), Some(room)) = (&rl.reward, rl.path_tokens.or(context))
+    else {
+        return;
+    };
+    let free = config.tokens_max.saturating_sub(config.tokens_soft);
+    if free >= room as u64 {
+        let message = format!(
+            "subtracts nothing: its penalty begins beyond {free} sampled tokens, and a path has \
+             room for {room}; lower `tokens_max`"
+        );
+        place.warn("reward", &message);
     }
 }
 

@@ -75,28 +75,56 @@ pub fn credit(forest: &[StepTree], rewards: &Rewards, config: &Config) -> Vec<Cr
     assert_fits(forest, rewards);
     let of = |(t, tree)| {
         let scored = rewards.scored(t);
-        let group = match (scored.len(), config.single) {
+        let standard = match (scored.len(), config.single) {
             (0, _) | (1, Single::None) => return Credit::none(StepTree::len(tree)),
-            (1, Single::Reward) => (0.0, 1.0),
-            _ => centre_and_scale(&scored, config),
+            (1, Single::Reward) => Standard::NOTHING,
+            _ => Standard::of(&scored, config.std, config.epsilon),
         };
-        from_leaves(tree, |s| rewards.leaf[t][s.index()].map(|r| (r - group.0) / group.1))
+        from_leaves(tree, |s| rewards.leaf[t][s.index()].map(|r| standard.apply(r)))
     };
     forest.iter().enumerate().map(of).collect()
 }
 
-fn centre_and_scale(group: &[f64], config: &Config) -> (f64, f64) {
-    let count = group.len() as f64;
-    // Equal rewards: their mean may differ from each by rounding, so it is not computed.
-    if group.iter().all(|r| r.total_cmp(&group[0]).is_eq()) {
-        return (group[0], 1.0);
+/// What centres and scales the numbers of one group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standard {
+    centre: f64,
+    scale: f64,
+    /// The numbers are equal: each becomes exactly 0.
+    equal: bool,
+}
+
+impl Standard {
+    /// Leaves every number as it is.
+    pub(super) const NOTHING: Standard = Standard { centre: 0.0, scale: 1.0, equal: false };
+
+    /// Of a group of at least two numbers. Numbers that differ by rounding alone are equal: values
+    /// of steps are means of means, and a deviation of rounding errors must scale nothing.
+    pub(super) fn of(group: &[f64], std: Deviation, epsilon: f64) -> Standard {
+        let ends = |(low, high): (f64, f64), x: &f64| (low.min(*x), high.max(*x));
+        let (low, high) = group.iter().fold((f64::INFINITY, f64::NEG_INFINITY), ends);
+        if high - low <= 1e-12 * low.abs().max(high.abs()) {
+            return Standard { equal: true, ..Standard::NOTHING };
+        }
+        let count = group.len() as f64;
+        let centre = group.iter().sum::<f64>() / count;
+        let squares: f64 = group.iter().map(|x| (x - centre) * (x - centre)).sum();
+        let scale = match std {
+            Deviation::Unbiased => (squares / (count - 1.0)).sqrt() + epsilon,
+            Deviation::Population => (squares / count).sqrt() + epsilon,
+            Deviation::None => 1.0,
+        };
+        Standard { centre, scale, equal: false }
     }
-    let mean = group.iter().sum::<f64>() / count;
-    let squares: f64 = group.iter().map(|r| (r - mean) * (r - mean)).sum();
-    match config.std {
-        Deviation::Unbiased => (mean, (squares / (count - 1.0)).sqrt() + config.epsilon),
-        Deviation::Population => (mean, (squares / count).sqrt() + config.epsilon),
-        Deviation::None => (mean, 1.0),
+
+    /// The number as its group sees it.
+    pub(super) fn apply(self, number: f64) -> f64 {
+        if self.equal { 0.0 } else { (number - self.centre) / self.scale }
+    }
+
+    /// The number by the group's deviation, not centred.
+    pub(super) fn scale(self, number: f64) -> f64 {
+        if self.equal { 0.0 } else { number / self.scale }
     }
 }
 

@@ -5,10 +5,18 @@
 //! prompt, environment and demonstration steps get `None`, and so does a step without a scored
 //! leaf below it (INV-11, INV-12).
 
+pub mod anchor_group;
+pub mod backup;
+pub mod depth_group;
+pub mod gpg;
 pub mod group_mean;
 pub mod leave_one_out;
+pub mod length_weighted;
+pub mod pass_at_k;
 pub mod permuted;
+pub mod progress;
 pub mod reinforce;
+pub mod reinforce_plus_plus;
 pub mod sibling;
 pub mod uniform;
 

@@ -38,12 +38,27 @@ pub fn credit(forest: &[StepTree], rewards: &Rewards, _config: &Config) -> Vec<C
         // Centred on one of the rewards, which changes no difference: then equal rewards have mean
         // 0 without rounding, and credit exactly 0.
         let origin = leaf.iter().flatten().next().copied().unwrap_or(0.0);
-        of_tree(tree, &recursive_mean(tree, |s| leaf[s.index()].map(|r| r - origin)))
+        let value = recursive_mean(tree, |s| leaf[s.index()].map(|r| r - origin));
+        against_siblings(tree, &value, OnlyChild::Inherits)
     };
     forest.iter().zip(&rewards.leaf).map(of).collect()
 }
 
-fn of_tree(tree: &StepTree, value: &[Option<f64>]) -> Credit {
+/// What a step without scored siblings gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OnlyChild {
+    /// What the nearest step above it that had siblings got (DECISIONS 5).
+    Inherits,
+    /// Nothing.
+    None,
+}
+
+/// Every policy step's value less the mean of its other siblings'.
+pub(super) fn against_siblings(
+    tree: &StepTree,
+    value: &[Option<f64>],
+    only_child: OnlyChild,
+) -> Credit {
     let mut credit = Credit::none(tree.len());
     let mut inherited = vec![None; tree.len()];
     // For each parent the first scored policy child's value, and the sum of all less that one: so
@@ -62,7 +77,9 @@ fn of_tree(tree: &StepTree, value: &[Option<f64>]) -> Credit {
     }
     for i in 1..tree.len() {
         let parent = tree.parent[i].index();
-        inherited[i] = inherited[parent];
+        if only_child == OnlyChild::Inherits {
+            inherited[i] = inherited[parent];
+        }
         let Some(v) = scored(i) else { continue };
         if let (Some(origin), 2..) = (first[parent], count[parent]) {
             let others = (sum[parent] - (v - origin)) / f64::from(count[parent] - 1);

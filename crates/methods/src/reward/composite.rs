@@ -102,6 +102,7 @@ fn weigh(verdict: &Verdict, config: &Config) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws;
     use stepwell_tree::parse;
 
     const TREE: &str = "
@@ -136,5 +137,13 @@ mod tests {
         assert_eq!(reward(&[parse(table)], &config).leaf[0][1], Some(3.0));
         let stray = Config { gated: vec!["exakt".to_owned()], ..config };
         assert!(stray.problem().is_some_and(|p| p.contains("exakt")));
+    }
+
+    #[test]
+    fn laws() {
+        let names = ["format", "exact", "entity", "explore"];
+        laws::check_reward(&names, |forest| reward(forest, &Config::default()));
+        let config = Config { gate_on: Some(OUTCOME.to_owned()), ..Config::default() };
+        laws::check_reward(&names, |forest| reward(forest, &config));
     }
 }

@@ -2,4 +2,8 @@
 //! it is; how its parts are weighed is a choice of the recipe.
 
 pub mod composite;
+pub mod expert_mix;
+pub mod gated;
+pub mod hierarchical;
 pub mod outcome;
+pub mod overlong;
