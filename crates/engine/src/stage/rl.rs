@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stepwell_methods::objective::adaptive_clip::ENTROPY;
 use stepwell_train::{Settings, UpdateReport};
 use stepwell_tree::{Credit, Purpose, Sampling, StepTree, Task, Verdict, leaves};
 
@@ -93,6 +94,10 @@ fn train(
         let tokens_max = config.microbatch_tokens;
         session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
     }
+    if config.objective.needs().token_columns.contains(&ENTROPY) {
+        session.learner.fill_entropy(&mut trees, temperature, config.microbatch_tokens);
+    }
+    config.objective.prepare(&mut trees, credits);
     let on_policy = trees
         .iter()
         .all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
