@@ -4,7 +4,7 @@
 //! Two environments: [`sql`], questions over SQLite databases with queries while reasoning, and
 //! [`calculator`], word problems with calculations while reasoning. Beside them, what every
 //! environment needs: [`tasks`] reads task files, [`import`] turns known data sets into them,
-//! [`demonstrations`] reads worked attempts, and [`laws`] states what any environment must obey.
+//! [`demonstrations`] reads worked attempts, [`pairs`] pairs of answers, and [`laws`] states what any environment must obey.
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
@@ -12,6 +12,7 @@ pub mod demonstrations;
 mod error;
 pub mod import;
 pub mod laws;
+pub mod pairs;
 mod shares;
 mod split;
 pub mod sql;

@@ -1,6 +1,10 @@
 //! The list of everything: one enum and one match per kind. A new method is a file and a line in
 //! each match; the compiler names the lines that are missing.
 
+mod preference;
+
+pub use preference::PreferenceLoss;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, Key, StepTree};
 

@@ -140,6 +140,11 @@ impl MicroBatch {
         trees.into_iter().flat_map(of).collect()
     }
 
+    /// True where it holds the rows of a step.
+    pub fn holds(&self, tree: usize, step: StepId) -> bool {
+        self.step_rows.contains_key(&(tree, step))
+    }
+
     /// Number of trained tokens, M.
     pub fn trained(&self) -> usize {
         self.row.len()

@@ -32,7 +32,7 @@ pub struct Settings {
 }
 
 /// Mean |log-prob now - log-prob sampled| that stops a run: on the CPU the gap is 0 (P3).
-const GAP_MAX: f64 = 1e-3;
+pub(crate) const GAP_MAX: f64 = 1e-3;
 
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
@@ -136,7 +136,7 @@ impl Learner {
         let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradients.norm();
-        self.apply(norm, settings)?;
+        self.apply(norm, &settings.adamw, settings.gradient_clip)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
         Ok(())
@@ -192,16 +192,21 @@ impl Learner {
     }
 
     /// Checks, clips and steps. Nothing has moved when this returns an error.
-    fn apply(&mut self, norm: f64, settings: &Settings) -> Result<(), TrainError> {
+    pub(crate) fn apply(
+        &mut self,
+        norm: f64,
+        adamw: &AdamWSettings,
+        gradient_clip: f64,
+    ) -> Result<(), TrainError> {
         let Learner { model, optimizer, gradients, .. } = self;
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
             let place = gradients.non_finite().unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
         }
-        if norm > settings.gradient_clip {
-            gradients.scale((settings.gradient_clip / norm) as f32);
+        if norm > gradient_clip {
+            gradients.scale((gradient_clip / norm) as f32);
         }
-        optimizer.step(model, gradients, &settings.adamw, self.threads);
+        optimizer.step(model, gradients, adamw, self.threads);
         self.advance_version();
         Ok(())
     }
@@ -229,7 +234,12 @@ impl Fed {
     }
 }
 
-fn finite(what: &'static str, numbers: &[f32], batch: &MicroBatch) -> Result<(), TrainError> {
+/// Names the first number that is not finite, and where it stands.
+pub(crate) fn finite(
+    what: &'static str,
+    numbers: &[f32],
+    batch: &MicroBatch,
+) -> Result<(), TrainError> {
     let Some(at) = numbers.iter().position(|x| !x.is_finite()) else { return Ok(()) };
     let row = batch.row[at];
     let packed = batch.layout.begin.partition_point(|&begin| begin <= row) - 1;

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
+use super::preference::{Pairs, Preference};
 use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
@@ -20,13 +21,15 @@ pub enum Stage {
     Sft(Sft),
     /// Reinforcement learning on trees.
     Rl(Rl),
+    /// Preference optimisation on pairs of answers.
+    Preference(Preference),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 3] = ["sft", "rl", "evaluate"];
+const KNOWN: [&str; 4] = ["sft", "rl", "preference", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -34,6 +37,7 @@ impl Stage {
         match self {
             Stage::Sft(_) => "sft",
             Stage::Rl(_) => "rl",
+            Stage::Preference(_) => "preference",
             Stage::Evaluate(_) => "evaluate",
         }
     }
@@ -43,7 +47,26 @@ impl Stage {
         match self {
             Stage::Sft(sft) => Some(sft.microbatch_tokens),
             Stage::Rl(rl) => Some(rl.microbatch_tokens),
+            Stage::Preference(preference) => Some(preference.microbatch_tokens),
             Stage::Evaluate(_) => None,
+        }
+    }
+
+    /// True where it trains on what the policy itself writes.
+    pub fn samples(&self) -> bool {
+        match self {
+            Stage::Rl(_) => true,
+            Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
+            Stage::Sft(_) | Stage::Evaluate(_) => false,
+        }
+    }
+
+    /// True where it compares with the weights as it found them.
+    pub fn reads_reference(&self) -> bool {
+        match self {
+            Stage::Rl(rl) => rl.objective.needs().token_columns.contains(&"reference_logprob"),
+            Stage::Preference(preference) => preference.loss.reads_reference(),
+            Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
 
@@ -52,6 +75,7 @@ impl Stage {
         match self {
             Stage::Sft(sft) => sft.write(&section, out),
             Stage::Rl(rl) => rl.write(&section, out),
+            Stage::Preference(preference) => preference.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -79,6 +103,7 @@ impl Stage {
         let read = match name {
             "sft" => Stage::Sft(Sft::read(&table, Sft::default())),
             "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
+            "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -94,7 +119,7 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             top.offset,
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
-            one of `[stage.sft]`, `[stage.rl]`, `[stage.evaluate]`",
+            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.evaluate]`",
         );
         return Vec::new();
     };
