@@ -29,7 +29,7 @@ questions = 2
 [[stage]]
 [stage.sft]
 demonstrations = "scripted"
-steps = 6
+steps = 16
 batch = 8
 learning_rate = 2e-2
 warmup_steps = 1
@@ -38,7 +38,7 @@ warmup_steps = 1
 steps = 3
 tasks = 4
 epochs = 2
-max_tokens = 24
+max_tokens = 40
 learning_rate = 1e-2
 checkpoint_every = 1
 evaluate_every = 2
@@ -78,9 +78,9 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
     let copies = folder.path().join("copies");
     let mut watch = Watch { copy: Some((whole.clone(), copies)), ..Watch::default() };
     run::start(&recipe(&text), &whole, 2, &mut watch).unwrap();
-    assert_eq!(watch.steps, 13);
+    assert_eq!(watch.steps, 23);
     let expected = end(&whole);
-    for k in [6, 7, 8, 9, 10, 11, 12] {
+    for k in [16, 17, 18, 19, 20, 21, 22] {
         let path = folder.path().join(k.to_string());
         let mut stop = Watch { stop_after: Some(k), ..Watch::default() };
         let outcome = run::start(&recipe(&text), &path, 1, &mut stop).unwrap();
@@ -103,7 +103,7 @@ fn p01_moments_and_the_reference_are_needed_to_go_on() {
     let files = |name: &str| end(&folder.path().join(name)).files;
     assert_ne!(files("a"), files("b"));
     let path = folder.path().join("c");
-    let mut watch = Watch { stop_after: Some(8), ..Watch::default() };
+    let mut watch = Watch { stop_after: Some(18), ..Watch::default() };
     run::start(&recipe(&text), &path, 2, &mut watch).unwrap();
     let held = end(&path).files.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert!(held.contains(&"reference.safetensors".to_owned()), "{held:?}");
@@ -132,7 +132,7 @@ fn what_is_preferred_becomes_likelier_from_step_to_step() {
     let longer = text.replace("steps = 4\nbatch = 3", "steps = 12\nbatch = 4");
     let mut steps = Steps::default();
     run::start(&recipe(&longer), &folder.path().join("run"), 2, &mut steps).unwrap();
-    let own = &steps.0[9..];
+    let own = &steps.0[19..];
     // Every step draws all four pairs: at the start nothing is preferred to anything.
     assert_eq!((own[0]["margin"], own[0]["pairs"]), (0.0, 4.0));
     assert!((own[0]["loss"] - std::f64::consts::LN_2).abs() < 1e-9);
@@ -142,7 +142,7 @@ fn what_is_preferred_becomes_likelier_from_step_to_step() {
     // Both answers share their prompt: it is computed once.
     assert!(own[0]["computed_tokens"] < own[0]["trained_tokens"] + 4.0 * 8.0);
     // Siblings: trees are in the record, with the sides of their pairs.
-    let pairs = steps.0[6..9].iter().map(|m| m["pairs"]).sum::<f64>();
+    let pairs = steps.0[16..19].iter().map(|m| m["pairs"]).sum::<f64>();
     assert!(pairs > 0.0, "no pair in three updates");
     let reader = RunReader::open(&folder.path().join("run")).unwrap();
     let stored = (0..3).flat_map(|update| reader.grown(1, update).unwrap().unwrap());
@@ -179,7 +179,7 @@ fn a_wrong_file_is_refused_before_a_folder_is_made_and_a_changed_one_before_goin
     assert!(error.to_string().contains("pairs.jsonl"), "{error}");
 
     std::fs::write(&file, PAIRS).unwrap();
-    let mut watch = Watch { stop_after: Some(10), ..Watch::default() };
+    let mut watch = Watch { stop_after: Some(20), ..Watch::default() };
     run::start(&recipe(&text), &path, 2, &mut watch).unwrap();
     std::fs::write(&file, PAIRS.replace("guess id", "guess size")).unwrap();
     let error = run::resume(&path, 2, &mut Watch::default()).unwrap_err();

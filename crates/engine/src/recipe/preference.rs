@@ -23,20 +23,26 @@ pub enum Pairs {
 }
 
 /// A file with a pair per line: `prompt`, `chosen`, `rejected`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PairFile {
     /// Where it is.
     pub path: String,
     /// Ends each answer with the tokenizer's token for that, as TRL does. Default true; set it to
     /// false where answers end with a stop string.
-    pub end_of_text: Option<bool>,
+    pub end_of_text: bool,
+}
+
+impl Default for PairFile {
+    fn default() -> Self {
+        PairFile { path: String::new(), end_of_text: true }
+    }
 }
 
 impl PairFile {
     /// The token that ends an answer, where one does.
     pub(crate) fn end(&self, codec: &Codec) -> Option<u32> {
-        codec.end_tokens().first().copied().filter(|_| self.end_of_text.unwrap_or(true))
+        codec.end_tokens().first().copied().filter(|_| self.end_of_text)
     }
 }
 

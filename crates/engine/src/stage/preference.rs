@@ -185,3 +185,40 @@ fn training(report: &PreferenceReport) -> Metrics {
     ];
     named.map(|(name, value)| (name.to_owned(), value)).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepwell_tree::parse;
+
+    #[test]
+    fn answers_are_put_to_the_prompt_of_the_pair_before() {
+        let trees = [
+            parse("0 - prompt p\n1 0 policy a\n2 0 policy b b"),
+            parse(
+                "0 -  prompt q
+                 1 0  policy c
+                 2 1  environment o
+                 3 2  policy d d d
+                 4 2  policy e",
+            ),
+        ];
+        let pair = |tree, chosen, rejected| StepPair {
+            tree,
+            chosen: StepId(chosen),
+            rejected: StepId(rejected),
+        };
+        let pairs = [pair(0, 2, 1), pair(1, 3, 4)];
+        let text = |tree: &StepTree| -> Vec<String> {
+            let of =
+                |i: usize| tree.tokens(StepId(i as u32)).iter().filter_map(|t| char::from_u32(*t));
+            (0..tree.len()).map(|i| of(i).collect()).collect()
+        };
+        let put: Vec<Vec<String>> = mismatch(&trees, &pairs, 9).iter().map(text).collect();
+        assert_eq!(put, [vec!["p", "ddd", "e"], vec!["qco", "bb", "a"]]);
+        // What does not fit is left out; one pair has no other.
+        let put: Vec<Vec<String>> = mismatch(&trees, &pairs, 3).iter().map(text).collect();
+        assert_eq!(put, [vec!["p", "e"], vec!["qco"]]);
+        assert!(mismatch(&trees, &pairs[..1], 9).is_empty());
+    }
+}
