@@ -4,7 +4,8 @@
 //! Two environments: [`sql`], questions over SQLite databases with queries while reasoning, and
 //! [`calculator`], word problems with calculations while reasoning. Beside them, what every
 //! environment needs: [`tasks`] reads task files, [`import`] turns known data sets into them,
-//! [`demonstrations`] reads worked attempts, [`pairs`] pairs of answers, and [`laws`] states what any environment must obey.
+//! [`demonstrations`] reads worked attempts, [`pairs`] pairs of answers, and [`laws`] states what
+//! any environment must obey.
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;

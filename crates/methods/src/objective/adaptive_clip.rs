@@ -1,6 +1,6 @@
 //! # Entropy-adaptive upper clip (EAG-RL)
 //!
-//! Paper: EAG-RL, stage 2, as eag_rl.md gives it.
+//! Paper: EAG-RL, arXiv 2508.13579, stage 2; its formula from summaries of the paper.
 //! Idea: Where the policy is unsure there is more to explore, so what helped there may be pushed up
 //! further before the clip stops it.
 //! Formula: h(τ) = mean entropy over the trained tokens of path τ at sampling, min-max normalised;

@@ -1,6 +1,6 @@
 //! # Clipped importance-sampling weights (CISPO)
 //!
-//! Paper: MiniMax-M1, arXiv 2506.13585, equations 4 and 5.
+//! Paper: MiniMax-M1, arXiv 2506.13585.
 //! Idea: A clip that removes gradients silences the rare tokens at which an answer turns. Bound
 //! the weight of a token instead, and let every token learn.
 //! Formula: L = Σᵢ wᵢ·[−sg(clip(ρ, 1−ε₁, 1+ε₂))·A·log π + β·KLₖ − η·H]; ρ = π/π_behaviour, sg: no

@@ -1,6 +1,6 @@
 //! # Geometric-mean policy optimisation (GMPO)
 //!
-//! Paper: Zhao et al., arXiv 2507.20673, equation 4; the released code agrees.
+//! Paper: Zhao et al., arXiv 2507.20673; the released code agrees.
 //! Idea: The geometric mean of a sequence's ratios moves little where one token's ratio is an
 //! outlier; with it the clip can be wide, so that tokens are free to explore.
 //! Formula: L = Σᵢ wᵢ·[−A·exp(mean over the sequence of c(log π − log π_behaviour)) + β·KLₖ − η·H];

@@ -1,6 +1,6 @@
 //! # Group sequence policy optimisation (GSPO)
 //!
-//! Paper: Zheng et al., arXiv 2507.18071, equations 5 to 7; its token variant: section 4.3.
+//! Paper: Zheng et al., arXiv 2507.18071; its token variant is there too.
 //! Idea: Reward is given to whole answers, so the ratio that corrects for old samples, and its
 //! clip, belong to whole answers too; a token's own ratio is noise that adds up with length.
 //! Formula: s = exp(mean over the sequence of log π − log π_behaviour);

@@ -1,6 +1,6 @@
 //! # Conservative DPO (cDPO)
 //!
-//! Paper: Mitchell, "A note on DPO with noisy preferences", 2023, equation 6.
+//! Paper: Mitchell, "A note on DPO with noisy preferences", 2023.
 //! Idea: A label may be wrong; aim for the margin that a wrong one now and then would explain,
 //! and not for infinity.
 //! Formula: L = (1−ε)·(−log σ(m)) + ε·(−log σ(−m)), m as in `dpo`

@@ -1,6 +1,6 @@
 //! # Kahneman-Tversky optimisation (KTO)
 //!
-//! Paper: Ethayarajh et al., arXiv 2402.01306, equations 7 and 8.
+//! Paper: Ethayarajh et al., arXiv 2402.01306.
 //! Idea: People weigh gains and losses against a point of reference; ask of each answer by itself
 //! whether it is above that point, and care less the further it is.
 //! Formula: L = ½·[λ_D·(1 − σ(β·(Δ(chosen) − z))) + λ_U·(1 − σ(β·(z − Δ(rejected))))];

@@ -94,7 +94,8 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
-/// The pair of primitives.md, section 5: θ⁺ = −10, ref⁺ = −12, θ⁻ = −11, ref⁻ = −10.5; Δ 2 and −0.5.
+/// The pair of primitives.md, section 5: θ⁺ = −10, ref⁺ = −12, θ⁻ = −11, ref⁻ = −10.5, so that Δ
+/// is 2 and −0.5.
 #[cfg(test)]
 pub(crate) const FIXTURE: Pair = Pair {
     chosen: Answer { logprob: -10.0, reference: -12.0, tokens: 4 },

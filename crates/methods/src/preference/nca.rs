@@ -1,6 +1,6 @@
 //! # Noise-contrastive alignment on pairs (NCA)
 //!
-//! Paper: Chen et al., arXiv 2402.05369, equation 14, for two answers.
+//! Paper: Chen et al., arXiv 2402.05369, for two answers.
 //! Idea: Tell each answer by itself from noise of the reference, so that the chosen one gains
 //! probability and does not merely lose less than the other.
 //! Formula: L = −log σ(r(chosen)) − ½·log σ(−r(chosen)) − ½·log σ(−r(rejected)), r = β·Δ

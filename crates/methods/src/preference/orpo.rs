@@ -1,6 +1,6 @@
 //! # Odds-ratio preference optimisation (ORPO)
 //!
-//! Paper: Hong et al., arXiv 2403.07691, equations 6 and 7.
+//! Paper: Hong et al., arXiv 2403.07691.
 //! Idea: Train on the chosen answer as in supervised tuning, and in the same stroke make its odds
 //! larger than those of the rejected one: no reference, no stage before.
 //! Formula: L = −l̄(chosen) − λ·log σ(log odds(chosen) − log odds(rejected)); odds = p/(1−p),

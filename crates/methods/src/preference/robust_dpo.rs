@@ -1,6 +1,6 @@
 //! # Robust DPO
 //!
-//! Paper: Chowdhury et al., arXiv 2403.00409, equation 10.
+//! Paper: Chowdhury et al., arXiv 2403.00409.
 //! Idea: Where a known share of labels is wrong, subtract what the wrong ones add: the loss is then
 //! that of clean labels in expectation.
 //! Formula: L = [(1−ε)·(−log σ(m)) − ε·(−log σ(−m))] / (1−2ε), m as in `dpo`

@@ -1,10 +1,10 @@
 //! # Pairs of siblings (Step-DPO, SPORT)
 //!
-//! Paper: Step-DPO, arXiv 2406.18629, section 3.2; SPORT, sport.md section 2.4.
+//! Paper: Step-DPO, arXiv 2406.18629; SPORT, arXiv 2504.21561.
 //! Idea: Two steps after the same prefix, one of which led further: the prefix is shared, so the
 //! loss speaks of the one decision in which they differ.
-//! Formula: at a decision, chosen = argmax V, rejected = argmin V over the steps that differ; a pair
-//! where V(chosen) − V(rejected) > 0 and at least `margin_min`, V(chosen) ≥ `chosen_min`,
+//! Formula: at a decision, chosen = argmax V, rejected = argmin V over the steps that differ; a
+//! pair where V(chosen) − V(rejected) > 0 and at least `margin_min`, V(chosen) ≥ `chosen_min`,
 //! V(rejected) ≤ `rejected_max`; V = recursive mean over children of rewards (DECISIONS 4)
 //! Reads: rewards of leaves, the tokens of siblings.
 //! Differs: values come from the tree's own continuations, where Step-DPO has a model mark the
