@@ -186,6 +186,7 @@ fn numbers(metrics: &Metrics) -> String {
     let saved = get("flat_tokens").zip(get("unique_tokens"));
     put("F/U", saved.map(|(flat, unique)| format!("{:.2}", flat / unique.max(1.0))));
     put("loss", get("loss").map(|v| format!("{v:.4}")));
+    put("margin", get("margin").map(|v| format!("{v:.3}")));
     put("tokens/s", get("sampled_tokens_per_second").map(|v| format!("{v:.0}")));
     out
 }

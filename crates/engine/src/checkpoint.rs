@@ -269,6 +269,7 @@ fn number(recipe: &Recipe, place: Place) -> u64 {
     let before = recipe.stage[..place.stage].iter().map(|stage| match stage {
         Stage::Sft(sft) => sft.steps + 1,
         Stage::Rl(rl) => rl.steps + 1,
+        Stage::Preference(preference) => preference.steps + 1,
         Stage::Evaluate(_) => 2,
     });
     (before.sum::<usize>() + place.done) as u64

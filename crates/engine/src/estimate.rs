@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use stepwell_methods::Needs;
+use stepwell_methods::Grow;
 use stepwell_model::ActivationPlan;
 use stepwell_train::Learner;
 use stepwell_tree::Policy as _;
 
 use crate::checkpoint;
 use crate::problem::Problem;
-use crate::recipe::{Evaluate, Recipe, Rl, Split, Stage};
+use crate::recipe::{Evaluate, Recipe, Split, Stage};
 
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -72,14 +72,27 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 Work { trained, sampled: 0.0, recorded: 0.0, cached: 0.0 }
             }
             Stage::Rl(rl) => {
-                let Needs { token_columns, .. } = rl.objective.needs();
-                if token_columns.contains(&"reference_logprob") {
-                    reference = 4.0 * trained_parameters as f64;
-                }
-                rl_work(rl, recipe, prompt, config.context)
+                let room = rl.path_tokens.unwrap_or(config.context);
+                let attempt = attempt(rl.max_tokens, room, recipe, prompt);
+                let grown = Growing { steps: rl.steps, tasks: rl.tasks, grow: &rl.grow, attempt };
+                grown.work(rl.token_budget, rl.epochs, prompt)
+            }
+            Stage::Preference(p) if stage.samples() => {
+                let room = p.path_tokens.unwrap_or(config.context);
+                let attempt = attempt(p.max_tokens, room, recipe, prompt);
+                let grown = Growing { steps: p.steps, tasks: p.tasks, grow: &p.grow, attempt };
+                grown.work(None, p.epochs, prompt)
+            }
+            Stage::Preference(p) => {
+                let pair = (3.0 * prompt).min(2.0 * config.context as f64);
+                let trained = (p.steps * p.batch * p.epochs) as f64 * pair;
+                Work { trained, sampled: 0.0, recorded: 0.0, cached: 0.0 }
             }
             Stage::Evaluate(evaluate) => evaluate_work(evaluate, recipe, problem, prompt),
         };
+        if stage.reads_reference() {
+            reference = 4.0 * trained_parameters as f64;
+        }
         trained += work.trained;
         sampled += work.sampled;
         recorded += work.recorded;
@@ -101,23 +114,35 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     }
 }
 
-/// Upper bounds: every attempt as long as it may be, and no shared prefix but the prompt.
-fn rl_work(rl: &Rl, recipe: &Recipe, prompt: f64, context: usize) -> Work {
+/// Tokens of an attempt, at most.
+fn attempt(max_tokens: usize, path: usize, recipe: &Recipe, prompt: f64) -> f64 {
     let turns = (recipe.environment.max_interactions() + 1) as f64;
-    let room = (rl.path_tokens.unwrap_or(context) as f64 - prompt).max(0.0);
-    let attempt = (turns * rl.max_tokens as f64).min(room);
-    let trees = rl.tasks as f64;
-    let tree = prompt + attempt * rl.grow.leaves_max() as f64;
-    let steps = rl.steps as f64;
-    let sampled = steps * trees * attempt * rl.grow.leaves_max() as f64;
-    let sampled = rl.token_budget.map_or(sampled, |budget| sampled.min(budget as f64));
-    let updates =
-        if attempt > 0.0 { sampled / (trees * attempt * rl.grow.leaves_max() as f64) } else { 0.0 };
-    Work {
-        trained: updates * trees * tree * rl.epochs as f64,
-        sampled,
-        recorded: updates * trees * tree,
-        cached: trees * tree,
+    (turns * max_tokens as f64).min((path as f64 - prompt).max(0.0))
+}
+
+/// A stage that grows trees.
+struct Growing<'r> {
+    steps: usize,
+    tasks: usize,
+    grow: &'r Grow,
+    attempt: f64,
+}
+
+impl Growing<'_> {
+    /// Upper bounds: every attempt as long as it may be, and no shared prefix but the prompt.
+    fn work(&self, token_budget: Option<u64>, epochs: usize, prompt: f64) -> Work {
+        let (trees, leaves) = (self.tasks as f64, f64::from(self.grow.leaves_max()));
+        let tree = prompt + self.attempt * leaves;
+        let update = trees * self.attempt * leaves;
+        let sampled = self.steps as f64 * update;
+        let sampled = token_budget.map_or(sampled, |budget| sampled.min(budget as f64));
+        let updates = if self.attempt > 0.0 { sampled / update } else { 0.0 };
+        Work {
+            trained: updates * trees * tree * epochs as f64,
+            sampled,
+            recorded: updates * trees * tree,
+            cached: trees * tree,
+        }
     }
 }
 

@@ -6,10 +6,11 @@ mod files;
 mod math_answer;
 mod sql;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use stepwell_env::demonstrations;
-use stepwell_env::tasks;
+use stepwell_env::pairs::{self, Comparison};
+use stepwell_env::{demonstrations, tasks};
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
 use stepwell_model::tokenizer::{Tokenizer, words_of};
@@ -20,7 +21,8 @@ use stepwell_tree::{Demonstration, Environment, Key, Task};
 use files::Tasks;
 
 use crate::error::EngineError;
-use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
+use crate::order::comparison_tree;
+use crate::recipe::{self, Demonstrations, Pairs, Preference, Recipe, Split, Stage};
 
 /// Everything a recipe's stages ask, answer and judge with.
 pub struct Problem {
@@ -45,6 +47,8 @@ pub struct Problem {
     world: Option<Box<dyn World>>,
     /// Gold steps of training tasks, worked, where a stage asks for them.
     gold: Vec<Demonstration>,
+    /// Pairs of the user's files, by path, where stages ask for them.
+    pairs: BTreeMap<String, pairs::Loaded>,
 }
 
 /// What a generated world tells beside its tasks.
@@ -76,6 +80,7 @@ impl Problem {
             speech,
             world,
             gold: Vec::new(),
+            pairs: BTreeMap::new(),
         }
     }
 
@@ -90,12 +95,26 @@ impl Problem {
             let gold = Some(Demonstrations::GoldSteps);
             matches!(stage, Stage::Sft(sft) if sft.demonstrations == gold)
         });
-        match &recipe.environment {
+        let mut problem = match &recipe.environment {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
             recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
             recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
         }
-        .map_err(input)
+        .map_err(input)?;
+        for stage in &recipe.stage {
+            let Stage::Preference(Preference { pairs: Pairs::File(file), .. }) = stage else {
+                continue;
+            };
+            let loaded = pairs::load(Path::new(&file.path)).map_err(input)?;
+            problem.watched.push((PathBuf::from(&file.path), loaded.digest));
+            problem.pairs.insert(file.path.clone(), loaded);
+        }
+        Ok(problem)
+    }
+
+    /// The pairs of a file that a stage names.
+    pub fn pairs(&self, path: &str) -> &[Comparison] {
+        &self.pairs[path].pairs
     }
 
     /// The training tasks' gold steps, worked; none unless a stage asks for them.
@@ -211,6 +230,13 @@ impl Problem {
         for (index, stage) in recipe.stage.iter().enumerate() {
             let (key, split, most, step) = match stage {
                 Stage::Sft(_) => continue,
+                Stage::Preference(Preference { pairs: Pairs::File(file), .. }) => {
+                    self.require_pairs_fit(index, file, learner)?;
+                    continue;
+                }
+                Stage::Preference(p) => {
+                    ("preference", Split::Train, limit(p.path_tokens), p.max_tokens)
+                }
                 Stage::Rl(rl) => ("rl", Split::Train, limit(rl.path_tokens), rl.max_tokens),
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };
@@ -230,6 +256,43 @@ impl Problem {
             }
         }
         Ok(())
+    }
+
+    /// Refuses pairs that the model cannot read whole.
+    fn require_pairs_fit(
+        &self,
+        index: usize,
+        file: &recipe::PairFile,
+        learner: &Learner,
+    ) -> Result<(), EngineError> {
+        let context = learner.model().config().context;
+        let loaded = &self.pairs[&file.path];
+        let end = file.end(learner.codec());
+        let mut long = Vec::new();
+        for (pair, line) in loaded.pairs.iter().zip(&loaded.line) {
+            let tree = comparison_tree(learner.codec(), pair, end);
+            let [prompt, chosen, rejected] = [0, 1, 2].map(|i| tree.span[i].len());
+            if prompt == 0 || chosen == 0 || rejected == 0 {
+                return Err(EngineError::Input(format!(
+                    "{}:{line}: prompt and answers must have a token each, got: {prompt}, \
+                     {chosen} and {rejected}; the model's tokenizer knows none of their words",
+                    file.path
+                )));
+            }
+            let tokens = prompt + chosen.max(rejected);
+            if tokens > context {
+                long.push((*line, tokens));
+            }
+        }
+        let Some((line, tokens)) = long.first() else { return Ok(()) };
+        Err(EngineError::Input(format!(
+            "stage[{index}].preference: {}:{line}: prompt and answer have {tokens} tokens, expected \
+             at most the model's context: {context}; {} of {} pairs are too long; shorten them or \
+             take a model with a longer context",
+            file.path,
+            long.len(),
+            loaded.pairs.len()
+        )))
     }
 }
 

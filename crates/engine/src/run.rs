@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use stepwell_methods::Needs;
 use stepwell_model::ActivationPlan;
-use stepwell_store::{Closing, RunFolder};
+use stepwell_store::{Closing, Record, RunFolder};
 use stepwell_train::Reference;
 
 use crate::checkpoint::{self, Occasion};
 use crate::error::EngineError;
 use crate::observe::{Event, Observer};
+use crate::order::comparison_task;
 use crate::problem::Problem;
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Pairs, Preference, Recipe, Stage};
 use crate::session::{Flow, Place, Session};
 use crate::stage;
 
@@ -44,9 +44,7 @@ pub fn start(
     let folder = RunFolder::create(path, &recipe.to_toml())?;
     folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
     let mut record = folder.record()?;
-    for (name, tasks) in problem.splits() {
-        record.commit_tasks(0, name, tasks)?;
-    }
+    commit_data(&mut record, recipe, &problem)?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
     let reference = None;
@@ -69,9 +67,7 @@ pub fn resume(
     let recipe = &checked.recipe;
     let problem = &Problem::build(recipe)?;
     let mut record = folder.record()?;
-    for (name, tasks) in problem.splits() {
-        record.commit_tasks(0, name, tasks)?;
-    }
+    commit_data(&mut record, recipe, problem)?;
     let mut learner = problem.learner(recipe, threads)?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
     for note in restored.notes {
@@ -79,6 +75,20 @@ pub fn resume(
     }
     let (folder, place, reference) = (&folder, restored.place, restored.reference);
     run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+}
+
+/// Commits what the run is about to use, so that a resumed run notices other data.
+fn commit_data(record: &mut Record, recipe: &Recipe, problem: &Problem) -> Result<(), EngineError> {
+    for (name, tasks) in problem.splits() {
+        record.commit_tasks(0, name, tasks)?;
+    }
+    for (index, stage) in recipe.stage.iter().enumerate() {
+        if let Stage::Preference(Preference { pairs: Pairs::File(file), .. }) = stage {
+            let pairs = problem.pairs(&file.path).iter().map(comparison_task);
+            record.commit_tasks(index as u32, "pairs", &pairs.collect::<Vec<_>>())?;
+        }
+    }
+    Ok(())
 }
 
 fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
@@ -89,13 +99,14 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         let flow = match stage {
             Stage::Sft(config) => stage::sft(&mut session, config)?,
             Stage::Rl(config) => stage::rl(&mut session, config)?,
+            Stage::Preference(config) => stage::preference(&mut session, config)?,
             Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
         };
         if flow == Flow::Stopped {
             return end(session, Outcome::Stopped);
         }
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
-        if matches!(stage, Stage::Sft(_) | Stage::Rl(_)) {
+        if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
             session.learner.reset_optimizer();
             session.checkpoint(Occasion::Planned)?;
@@ -110,13 +121,11 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
     let (kind, steps) = match stage {
         Stage::Sft(config) => ("sft", config.steps),
         Stage::Rl(config) => ("rl", config.steps),
+        Stage::Preference(config) => ("preference", config.steps),
         Stage::Evaluate(_) => ("evaluate", 1),
     };
-    if let (Stage::Rl(config), None) = (stage, &session.reference) {
-        let Needs { token_columns, .. } = config.objective.needs();
-        if token_columns.contains(&"reference_logprob") {
-            session.reference = Some(Reference::of(session.learner.model()));
-        }
+    if stage.reads_reference() && session.reference.is_none() {
+        session.reference = Some(Reference::of(session.learner.model()));
     }
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =

@@ -74,6 +74,11 @@ fn numbers() {
 }
 
 #[test]
+fn preferences() {
+    check(include_str!("bad_inputs/preferences.toml"));
+}
+
+#[test]
 fn methods() {
     check(include_str!("bad_inputs/methods.toml"));
 }

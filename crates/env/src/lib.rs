@@ -5,7 +5,7 @@
 //! [`calculator`], word problems with calculations while reasoning, and [`math_answer`], reasoning
 //! in free text that is judged by its final answer. Beside them, what every environment needs:
 //! [`tasks`] reads task files, [`import`] turns known data sets into them, [`demonstrations`] reads
-//! worked attempts, and [`laws`] states what any environment must obey.
+//! worked attempts, [`pairs`] pairs of answers, and [`laws`] states what any environment must obey.
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
@@ -14,6 +14,7 @@ mod error;
 pub mod import;
 pub mod laws;
 pub mod math_answer;
+pub mod pairs;
 mod shares;
 mod split;
 pub mod sql;

@@ -3,7 +3,8 @@
 //! A method is one file of one of these kinds; [`registry`] lists them all, one enum and one match
 //! per kind. Read in the order a datum meets them: [`grow`] says where to sample next, [`reward`]
 //! turns verdicts into training rewards, [`credit`] gives every policy step its number,
-//! [`objective`] turns numbers and log-probabilities into a loss and its gradient.
+//! [`objective`] turns numbers and log-probabilities into a loss and its gradient. [`preference`]
+//! does so for pairs of answers, and finds them among siblings.
 //!
 //! Nothing here does IO, reads a clock, draws entropy or starts a thread (INV-1). Nothing returns a
 //! `Result`: what a recipe may hold is checked when the recipe is read (`problem`), and a broken
@@ -12,6 +13,7 @@
 pub mod credit;
 pub mod grow;
 pub mod objective;
+pub mod preference;
 pub mod registry;
 pub mod reward;
 
@@ -21,4 +23,4 @@ mod laws;
 pub use credit::Rewards;
 pub use grow::{Decision, GrowView, decisions};
 pub use objective::{Aggregation, Batch, Diagnostics, Loss, Row, RowLoss, Streams, token_weights};
-pub use registry::{CreditConfig, Grow, Needs, Objective, RewardConfig};
+pub use registry::{CreditConfig, Grow, Needs, Objective, PreferenceLoss, RewardConfig};

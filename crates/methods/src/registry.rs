@@ -2,16 +2,18 @@
 //! each match; the compiler names the lines that are missing.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use stepwell_tree::Key;
+use stepwell_tree::{Credit, Key, StepTree};
 
 use crate::grow::{branch, independent};
-use crate::objective::{clipped, cross_entropy};
+use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo};
 use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
+mod preference;
 mod reward;
 
 pub use credit::CreditConfig;
+pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
 
 /// What a method must be given beyond the forest or the batch.
@@ -41,11 +43,20 @@ pub enum Objective {
     CrossEntropy(cross_entropy::Config),
     /// PPO's clipped surrogate, with KL and entropy.
     Clipped(clipped::Config),
+    /// Ratios of sequences, clipped.
+    Gspo(gspo::Config),
+    /// Bounded weights, no token silenced.
+    Cispo(cispo::Config),
+    /// Geometric means of clipped ratios.
+    Gmpo(gmpo::Config),
+    /// An upper clip that follows the entropy (EAG-RL).
+    AdaptiveClip(adaptive_clip::Config),
 }
 
 impl Objective {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] = &["cross_entropy", "clipped"];
+    pub const NAMES: &'static [&'static str] =
+        &["cross_entropy", "clipped", "gspo", "cispo", "gmpo", "adaptive_clip"];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -55,6 +66,10 @@ impl Objective {
         Ok(Some(match name {
             "cross_entropy" => Objective::CrossEntropy(cross_entropy::Config::deserialize(table)?),
             "clipped" => Objective::Clipped(clipped::Config::deserialize(table)?),
+            "gspo" => Objective::Gspo(gspo::Config::deserialize(table)?),
+            "cispo" => Objective::Cispo(cispo::Config::deserialize(table)?),
+            "gmpo" => Objective::Gmpo(gmpo::Config::deserialize(table)?),
+            "adaptive_clip" => Objective::AdaptiveClip(adaptive_clip::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -64,25 +79,48 @@ impl Objective {
         match self {
             Objective::CrossEntropy(_) => "cross_entropy",
             Objective::Clipped(_) => "clipped",
+            Objective::Gspo(_) => "gspo",
+            Objective::Cispo(_) => "cispo",
+            Objective::Gmpo(_) => "gmpo",
+            Objective::AdaptiveClip(_) => "adaptive_clip",
+        }
+    }
+
+    /// The penalty for leaving the reference, where the objective has one.
+    fn kl(&self) -> Option<Kl> {
+        match self {
+            Objective::CrossEntropy(_) => None,
+            Objective::Clipped(config) => Some(config.kl),
+            Objective::Gspo(config) => Some(config.kl),
+            Objective::Cispo(config) => Some(config.kl),
+            Objective::Gmpo(config) => Some(config.kl),
+            Objective::AdaptiveClip(config) => Some(config.kl),
         }
     }
 
     /// What the engine must provide.
     pub fn needs(&self) -> Needs {
-        match self {
-            Objective::Clipped(config) if config.kl.coefficient > 0.0 => {
-                Needs { token_columns: &["reference_logprob"], ..ONE_ATTEMPT }
-            }
-            Objective::CrossEntropy(_) | Objective::Clipped(_) => ONE_ATTEMPT,
-        }
+        let referenced = self.kl().is_some_and(|kl| kl.coefficient > 0.0);
+        let token_columns: &[&str] = match (self, referenced) {
+            (Objective::AdaptiveClip(_), true) => &[adaptive_clip::ENTROPY, "reference_logprob"],
+            (Objective::AdaptiveClip(_), false) => &[adaptive_clip::ENTROPY],
+            (_, true) => &["reference_logprob"],
+            (_, false) => &[],
+        };
+        Needs { token_columns, ..ONE_ATTEMPT }
     }
 
     /// True where the objective differentiates the entropy, so that the trainer must give it.
     pub fn reads_entropy(&self) -> bool {
-        match self {
-            Objective::CrossEntropy(_) => false,
-            Objective::Clipped(config) => config.entropy_bonus != 0.0,
-        }
+        let bonus = match self {
+            Objective::CrossEntropy(_) => 0.0,
+            Objective::Clipped(config) => config.entropy_bonus,
+            Objective::Gspo(config) => config.entropy_bonus,
+            Objective::Cispo(config) => config.entropy_bonus,
+            Objective::Gmpo(config) => config.entropy_bonus,
+            Objective::AdaptiveClip(config) => config.entropy_bonus,
+        };
+        bonus != 0.0
     }
 
     /// From tokens to the update.
@@ -90,6 +128,10 @@ impl Objective {
         match self {
             Objective::CrossEntropy(config) => config.aggregation,
             Objective::Clipped(config) => config.aggregation,
+            Objective::Gspo(config) => config.aggregation,
+            Objective::Cispo(config) => config.aggregation,
+            Objective::Gmpo(config) => config.aggregation,
+            Objective::AdaptiveClip(config) => config.aggregation,
         }
     }
 
@@ -98,6 +140,38 @@ impl Objective {
         match self {
             Objective::CrossEntropy(config) => config.aggregation.problem(),
             Objective::Clipped(config) => config.problem(),
+            Objective::Gspo(config) => config.problem(),
+            Objective::Cispo(config) => config.problem(),
+            Objective::Gmpo(config) => config.problem(),
+            Objective::AdaptiveClip(config) => config.problem(),
+        }
+    }
+
+    /// Which tokens share a ratio; `None` where the objective looks at one token at a time.
+    pub fn sequence(&self) -> Option<Unit> {
+        match self {
+            Objective::Gspo(config) => Some(config.sequence),
+            Objective::Gmpo(config) => Some(config.sequence),
+            _ => None,
+        }
+    }
+
+    /// Writes the columns that depend on the whole update, from those that the engine filled; call
+    /// it once per update, before anything is split.
+    pub fn prepare(&self, forest: &mut [StepTree], credit: &[Credit]) {
+        if let Objective::AdaptiveClip(config) = self {
+            let bounds = adaptive_clip::bounds(forest, credit, config);
+            for (tree, bound) in forest.iter_mut().zip(bounds) {
+                tree.token_column.insert(adaptive_clip::CLIP_HIGH.to_owned(), bound);
+            }
+        }
+    }
+
+    /// Columns over tokens, from [`Objective::prepare`], that a batch has as streams.
+    pub fn streams(&self) -> &'static [&'static str] {
+        match self {
+            Objective::AdaptiveClip(_) => &[adaptive_clip::CLIP_HIGH],
+            _ => &[],
         }
     }
 
@@ -106,6 +180,10 @@ impl Objective {
         match self {
             Objective::CrossEntropy(config) => cross_entropy::objective(batch, config),
             Objective::Clipped(config) => clipped::objective(batch, config),
+            Objective::Gspo(config) => gspo::objective(batch, config),
+            Objective::Cispo(config) => cispo::objective(batch, config),
+            Objective::Gmpo(config) => gmpo::objective(batch, config),
+            Objective::AdaptiveClip(config) => adaptive_clip::objective(batch, config),
         }
     }
 }

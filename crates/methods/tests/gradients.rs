@@ -5,8 +5,10 @@
 //! of two losses has the precision of f64.
 
 use stepwell_methods::objective::clipped::{Config, Estimator, Kl};
-use stepwell_methods::objective::cross_entropy;
-use stepwell_methods::{Aggregation, Batch, Loss, Objective};
+use stepwell_methods::objective::{
+    Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo,
+};
+use stepwell_methods::{Aggregation, Batch, Loss, Objective, Streams};
 
 /// Exact in f32 for numbers of at most 13 binary places and size below 2.
 const H: f32 = 1.0 / 1024.0;
@@ -18,6 +20,7 @@ struct Columns {
     reference: Vec<f32>,
     credit: Vec<f32>,
     weight: Vec<f64>,
+    clip_high: Vec<f32>,
 }
 
 impl Columns {
@@ -35,6 +38,7 @@ impl Columns {
             weight: (0..rows)
                 .map(|i| if i % 9 == 8 { 0.0 } else { 0.01 * (1 + i) as f64 })
                 .collect(),
+            clip_high: (0..rows).map(|i| 0.2 + 0.1 * (i % 3) as f32).collect(),
             behaviour,
         }
     }
@@ -46,14 +50,21 @@ impl Columns {
             behaviour: &self.behaviour[rows.clone()],
             reference: Some(&self.reference[rows.clone()]),
             credit: &self.credit[rows.clone()],
-            weight: &self.weight[rows],
-            ..Batch::default()
+            weight: &self.weight[rows.clone()],
+            sequence: &alone(rows.len()),
+            streams: Streams { column: [(adaptive_clip::CLIP_HIGH, &self.clip_high[rows])].into() },
         })
     }
 
     fn all(&self, objective: &Objective) -> Loss {
         self.loss(objective, 0..self.logprob.len())
     }
+}
+
+/// Every row a sequence of its own: what a ratio of sequences is then, a token's ratio is too.
+/// Longer sequences are in tests/sequences.rs.
+fn alone(rows: usize) -> Vec<RowSequence> {
+    (0..rows).map(|i| vec![Part { of: i..i + 1, share: 1.0 }]).collect()
 }
 
 fn objectives() -> Vec<Objective> {
@@ -69,7 +80,32 @@ fn objectives() -> Vec<Objective> {
         Objective::Clipped(Config { kl: kl(Estimator::K2, 0.5), clip_high: 0.28, ..plain }),
         Objective::Clipped(Config { kl: kl(Estimator::K3, 0.5), entropy_bonus: 0.2, ..plain }),
         Objective::Clipped(Config { log_ratio_max: 0.75, kl: kl(Estimator::K3, 0.5), ..wide }),
+        Objective::Gspo(gspo::Config { clip_low: 0.2, clip_high: 0.2, ..Default::default() }),
+        Objective::Gspo(gspo::Config {
+            kl: kl(Estimator::K2, 0.5),
+            entropy_bonus: 0.2,
+            level: Level::Sequence,
+            clip_low: 0.3,
+            clip_high: 0.25,
+            ..Default::default()
+        }),
+        Objective::Gmpo(gmpo::Config { kl: kl(Estimator::K3, 0.5), ..Default::default() }),
+        Objective::AdaptiveClip(adaptive_clip::Config {
+            kl: kl(Estimator::K3, 0.5),
+            entropy_bonus: 0.2,
+            ..Default::default()
+        }),
     ]
+}
+
+/// The gradient of CISPO is not that of its value: its weights are numbers.
+fn with_stopped_gradients() -> Vec<Objective> {
+    let kl = Kl { estimator: Estimator::K3, coefficient: 0.5 };
+    let bound = cispo::Config { clip_low: 0.2, clip_high: 0.3, ..Default::default() };
+    let mut all = objectives();
+    all.push(Objective::Cispo(bound));
+    all.push(Objective::Cispo(cispo::Config { kl, entropy_bonus: 0.2, ..Default::default() }));
+    all
 }
 
 #[test]
@@ -109,7 +145,7 @@ fn gradients_are_those_of_the_loss() {
 
 #[test]
 fn splitting_in_micro_batches_changes_nothing() {
-    for objective in objectives() {
+    for objective in with_stopped_gradients() {
         let columns = Columns::example();
         let whole = columns.all(&objective);
         for cut in [1, 7, 14, 27] {
@@ -130,7 +166,7 @@ fn splitting_in_micro_batches_changes_nothing() {
 
 #[test]
 fn a_row_of_weight_zero_is_not_read() {
-    for objective in objectives() {
+    for objective in with_stopped_gradients() {
         let mut columns = Columns::example();
         let whole = columns.all(&objective);
         for i in (0..columns.logprob.len()).filter(|i| i % 9 == 8) {
@@ -198,14 +234,82 @@ fn a_ratio_too_large_for_an_exponential_is_bounded_and_has_no_gradient() {
 fn on_the_policy_that_sampled_it_is_the_policy_gradient() {
     let mut columns = Columns::example();
     columns.logprob = columns.behaviour.clone();
-    let loss = columns.all(&Objective::Clipped(Config::default()));
-    for i in 0..columns.logprob.len() {
-        let expected = (-columns.weight[i] * f64::from(columns.credit[i])) as f32;
-        assert_eq!(loss.d_logprob[i], expected, "row {i}");
+    for objective in [
+        Objective::Clipped(Config::default()),
+        Objective::Gspo(gspo::Config::default()),
+        Objective::Gmpo(gmpo::Config::default()),
+        Objective::Cispo(cispo::Config::default()),
+        Objective::AdaptiveClip(adaptive_clip::Config::default()),
+    ] {
+        let loss = columns.all(&objective);
+        for i in 0..columns.logprob.len() {
+            let expected = (-columns.weight[i] * f64::from(columns.credit[i])) as f32;
+            assert_eq!(loss.d_logprob[i], expected, "{objective:?}, row {i}");
+        }
+        let seen = loss.diagnostics;
+        assert_eq!((seen.ratio_max, seen.ratio_sum), (1.0, seen.tokens as f64));
+        assert_eq!((seen.clipped_low, seen.clipped_high, seen.drift_sum), (0, 0, 0.0));
     }
-    let seen = loss.diagnostics;
-    assert_eq!((seen.ratio_max, seen.ratio_sum), (1.0, seen.tokens as f64));
-    assert_eq!((seen.clipped_low, seen.clipped_high, seen.drift_sum), (0, 0, 0.0));
+}
+
+#[test]
+fn one_bound_for_all_is_the_clipped_surrogate() {
+    // eag_rl.md, section 10, 3: eps_min = eps_max is clip-higher with that value.
+    let mut columns = Columns::example();
+    columns.clip_high.fill(0.125);
+    let adaptive = columns.all(&Objective::AdaptiveClip(adaptive_clip::Config::default()));
+    let fixed = Config { clip_high: 0.125, ..Config::default() };
+    assert_eq!(adaptive, columns.all(&Objective::Clipped(fixed)));
+    // A bound above is irrelevant where credit does not push up.
+    let before = adaptive.d_logprob.clone();
+    columns.clip_high.fill(0.4);
+    let after = columns.all(&Objective::AdaptiveClip(adaptive_clip::Config::default())).d_logprob;
+    for (i, credit) in columns.credit.iter().enumerate() {
+        assert!(*credit > 0.0 || before[i] == after[i], "row {i}");
+    }
+    assert_ne!(before, after);
+}
+
+#[test]
+fn sequences_of_one_token_are_clipped_tokens() {
+    let columns = Columns::example();
+    let (low, high) = (0.2, 0.28);
+    let clipped = Config { clip_low: low, clip_high: high, ..Config::default() };
+    let gspo = gspo::Config { clip_low: low, clip_high: high, ..Default::default() };
+    let expected = columns.all(&Objective::Clipped(clipped));
+    assert_eq!(columns.all(&Objective::Gspo(gspo)), expected);
+    let gmpo = gmpo::Config {
+        clip_low: -(1.0f64 - low).ln(),
+        clip_high: (1.0f64 + high).ln(),
+        ..Default::default()
+    };
+    let got = columns.all(&Objective::Gmpo(gmpo));
+    assert!((got.value - expected.value).abs() < 1e-12);
+    for (got, expected) in got.d_logprob.iter().zip(&expected.d_logprob) {
+        assert!((got - expected).abs() < 1e-9, "{got} {expected}");
+    }
+}
+
+#[test]
+fn cispo_is_the_gradient_of_log_probs_under_fixed_weights() {
+    // Against differences of Σ w·(−clip(ρ₀)·A·log π), ρ₀ frozen where the gradient is taken.
+    let columns = Columns::example();
+    let config = cispo::Config { clip_low: 0.2, clip_high: 0.3, ..Default::default() };
+    let loss = columns.all(&Objective::Cispo(config));
+    for i in 0..columns.logprob.len() {
+        let at = f64::from(columns.logprob[i]);
+        let ratio = (at - f64::from(columns.behaviour[i])).exp().clamp(0.8, 1.3);
+        let factor = -columns.weight[i] * ratio * f64::from(columns.credit[i]);
+        let h = 1.0 / 1024.0;
+        let expected = (factor * (at + h) - factor * (at - h)) / (2.0 * h);
+        let got = f64::from(loss.d_logprob[i]);
+        assert!((got - expected).abs() < 1e-7 + 1e-7 * expected.abs(), "{i}: {got} {expected}");
+    }
+    // No token with credit and weight is silent.
+    for i in 0..columns.logprob.len() {
+        let silent = columns.credit[i] == 0.0 || columns.weight[i] == 0.0;
+        assert_eq!(loss.d_logprob[i] == 0.0, silent, "row {i}");
+    }
 }
 
 /// Value and gradient of the KL term alone.

@@ -1,7 +1,11 @@
 //! From trees with credit to rows that are scored and weighted.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use stepwell_methods::objective::{Part, RowSequence, Sequence};
 use stepwell_model::{Packed, Scored};
-use stepwell_tree::{Credit, Layout, StepTree};
+use stepwell_tree::{Credit, Layout, StepId, StepTree};
 
 /// A packed forest and the tokens of it that train. Every column below the layout is `[M]`: one
 /// entry per trained token.
@@ -25,6 +29,10 @@ pub struct MicroBatch {
     pub credit: Vec<f32>,
     /// Its factor in the loss; over a whole update the factors carry the aggregation.
     pub weight: Vec<f64>,
+    /// Where the token stands: its tree in the forest, its place in the tree's arena.
+    pub place: Vec<(usize, usize)>,
+    /// The rows of every trained step, by its tree in the forest.
+    pub step_rows: BTreeMap<(usize, StepId), Range<usize>>,
 }
 
 /// The column that holds a frozen reference's log-probabilities.
@@ -72,7 +80,7 @@ impl MicroBatch {
         for (packed, &(member, step)) in layout.source.iter().enumerate() {
             let t = group[member as usize];
             let Some(own) = credit[t].step[step.index()] else { continue };
-            let mut row = first_row[packed];
+            let (mut row, begin) = (first_row[packed], batch.row.len());
             for (k, arena) in trees[t].span[step.index()].range().enumerate() {
                 let here = layout.begin[packed] + k as u32;
                 let Some(before) = row.replace(here) else { continue };
@@ -82,10 +90,12 @@ impl MicroBatch {
                 let refined = credit[t].token.as_ref().map_or(own, |token| token[arena]);
                 batch.credit.push(refined as f32);
                 batch.weight.push(weight[t][arena]);
+                batch.place.push((t, arena));
                 if referenced {
                     reference.push(trees[t].token_column[REFERENCE][arena]);
                 }
             }
+            batch.step_rows.insert((t, step), begin..batch.row.len());
         }
         let end = |step: u32| layout.subtree_end[step as usize];
         batch.subtree_end = layout.step_of().into_iter().map(end).collect();
@@ -109,6 +119,30 @@ impl MicroBatch {
     /// The rows that are scored as the model takes them.
     pub fn scored(&self, temperature: f32) -> Scored<'_> {
         Scored { row: &self.row, target: &self.target, temperature }
+    }
+
+    /// `[M]` a column of the forest this was packed from.
+    pub fn column(&self, trees: &[StepTree], name: &str) -> Vec<f32> {
+        self.place.iter().map(|&(tree, arena)| trees[tree].token_column[name][arena]).collect()
+    }
+
+    /// The sequences of its trees as stretches of its rows; `sequences` is per tree of the forest.
+    pub fn sequences(&self, sequences: &[Vec<Sequence<StepId>>]) -> Vec<RowSequence> {
+        let mut trees: Vec<usize> = self.step_rows.keys().map(|(tree, _)| *tree).collect();
+        trees.dedup();
+        let of = |t: usize| {
+            let rows = move |part: &Part<StepId>| Part {
+                of: self.step_rows[&(t, part.of)].clone(),
+                share: part.share,
+            };
+            sequences[t].iter().map(move |sequence| sequence.iter().map(rows).collect())
+        };
+        trees.into_iter().flat_map(of).collect()
+    }
+
+    /// True where it holds the rows of a step.
+    pub fn holds(&self, tree: usize, step: StepId) -> bool {
+        self.step_rows.contains_key(&(tree, step))
     }
 
     /// Number of trained tokens, M.
@@ -146,7 +180,39 @@ mod tests {
         assert_eq!(batch.row, [1, 2, 4, 1]);
         assert_eq!(batch.target, ['a', 'a', 'c', 'b'].map(u32::from));
         assert_eq!(batch.credit, [0.5, 0.5, 1.0, -1.0]);
+        assert_eq!(batch.place, [(0, 2), (0, 3), (0, 6), (0, 4)]);
+        let rows: Vec<_> = batch.step_rows.values().cloned().collect();
+        assert_eq!(rows, [0..2, 3..4, 2..3]);
         assert!(batch.reference.is_none());
+    }
+
+    #[test]
+    fn sequences_are_found_in_whatever_batch_their_tree_is() {
+        let trees: Vec<StepTree> = (0..3).map(|_| example()).collect();
+        let mut credit = Credit::none(6);
+        (credit.step[1], credit.step[2], credit.step[4]) = (Some(0.5), Some(-1.0), Some(1.0));
+        let weight = vec![vec![0.25; trees[0].token.len()]; 3];
+        let credits = vec![credit.clone(); 3];
+        let unit = stepwell_methods::objective::Unit::Path;
+        let own: Vec<_> = trees
+            .iter()
+            .map(|tree| {
+                stepwell_methods::objective::sequences(
+                    tree,
+                    &credit,
+                    stepwell_methods::Aggregation::TokenMean,
+                    unit,
+                )
+            })
+            .collect();
+        // Two trees fit, the third is alone; per tree the paths b and a a c, rows as above.
+        let batches = micro_batches(&trees, &credits, &weight, 18);
+        let rows = |sequence: &RowSequence| sequence.iter().map(|p| p.of.clone()).collect();
+        let got: Vec<Vec<Vec<Range<usize>>>> =
+            batches.iter().map(|b| b.sequences(&own).iter().map(rows).collect()).collect();
+        let first = [vec![3..4], vec![0..2, 2..3]];
+        let second = [vec![7..8], vec![4..6, 6..7]];
+        assert_eq!(got, [[&first[..], &second[..]].concat(), first.to_vec()]);
     }
 
     #[test]

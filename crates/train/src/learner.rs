@@ -1,7 +1,8 @@
 //! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
 
+use stepwell_methods::objective::adaptive_clip::ENTROPY;
 use stepwell_model::{AdamW, Adapter, Gradients, Model, Workspace};
-use stepwell_tree::{PolicyVersion, StepTree};
+use stepwell_tree::{Origin, PolicyVersion, StepTree};
 
 use crate::batch::REFERENCE;
 use crate::{Codec, LocalPolicy, Reference, micro_batches};
@@ -77,7 +78,18 @@ impl Learner {
         LocalPolicy::new(&self.model, &self.codec, self.version, self.threads)
     }
 
-    /// Fills the column of reference log-probs under `reference` for all sampled tokens.
+    /// Fills the column of entropies under the weights as they are for all sampled tokens: those
+    /// of sampling, where these weights sampled.
+    pub fn fill_entropy(&mut self, forest: &mut [StepTree], temperature: f32, tokens_max: usize) {
+        let Learner { model, workspace, .. } = self;
+        for tree in forest {
+            let (_, column) = score(workspace, tree, model, (temperature, tokens_max));
+            tree.token_column.insert(ENTROPY.to_owned(), column);
+        }
+    }
+
+    /// Fills the column of reference log-probs under `reference` for all tokens that were sampled
+    /// or demonstrated.
     pub fn fill_reference(
         &mut self,
         forest: &mut [StepTree],
@@ -88,7 +100,7 @@ impl Learner {
         let Learner { model: own, workspace, .. } = self;
         let mut fill = |model: &Model| {
             for tree in forest.iter_mut() {
-                let column = score(workspace, tree, model, (temperature, tokens_max));
+                let (column, _) = score(workspace, tree, model, (temperature, tokens_max));
                 tree.token_column.insert(REFERENCE.to_owned(), column);
             }
         };
@@ -154,27 +166,29 @@ impl Learner {
     }
 }
 
-/// `[T]` log-probs of a tree's sampled tokens under `model`; 0 where nothing was sampled.
+/// `[T]` log-probs of a tree's sampled and demonstrated tokens under `model`, and entropies of the
+/// distributions they stand under; 0 elsewhere.
 fn score(
     workspace: &mut Workspace,
     tree: &StepTree,
     model: &Model,
     (temperature, tokens_max): (f32, usize),
-) -> Vec<f32> {
+) -> (Vec<f32>, Vec<f32>) {
     let mut all = stepwell_tree::Credit::none(tree.len());
     for (credit, origin) in all.step.iter_mut().zip(&tree.origin) {
-        *credit = origin.is_policy().then_some(0.0);
+        *credit = (origin.is_policy() || *origin == Origin::Demonstration).then_some(0.0);
     }
-    // Weights carry the arena index of each trained token through the packing.
-    let place: Vec<f64> = (0..tree.token.len()).map(|t| t as f64).collect();
-    let mut column = vec![0.0; tree.token.len()];
+    let weight = vec![0.0; tree.token.len()];
+    let mut logprob = vec![0.0; tree.token.len()];
+    let mut entropy = logprob.clone();
     let tree = std::slice::from_ref(tree);
-    for batch in micro_batches(tree, &[all], &[place], tokens_max) {
+    for batch in micro_batches(tree, &[all], &[weight], tokens_max) {
         let (packed, scored) = (batch.packed(), batch.scored(temperature));
         let scores = workspace.forward(model, &packed, &scored);
-        for (at, logprob) in batch.weight.iter().zip(&scores.logprob) {
-            column[*at as usize] = *logprob;
+        for (row, &(_, arena)) in batch.place.iter().enumerate() {
+            logprob[arena] = scores.logprob[row];
+            entropy[arena] = scores.entropy[row];
         }
     }
-    column
+    (logprob, entropy)
 }

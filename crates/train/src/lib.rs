@@ -4,11 +4,13 @@
 //! [`LocalPolicy`] that samples; keys and values live inside that loan, so none can outlive the
 //! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
 //! transactional optimizer step: whatever is not finite is named, and nothing moves.
+//! [`Learner::prefer`] does so for pairs of answers.
 
 mod batch;
 mod codec;
 mod learner;
 mod policy;
+mod prefer;
 mod reference;
 mod schedule;
 mod update;
@@ -17,6 +19,7 @@ pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
 pub use learner::{Learner, LearnerState};
 pub use policy::LocalPolicy;
+pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};
 pub use update::{Settings, TrainError, UpdateReport};

@@ -1,8 +1,9 @@
 //! One update: forward, objective, backward, checks, clip, optimizer. Transactional (P8).
 
-use stepwell_methods::{Batch, Diagnostics, Objective, token_weights};
+use stepwell_methods::objective::{RowSequence, Sequence, sequences};
+use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
 use stepwell_model::AdamWSettings;
-use stepwell_tree::{Credit, Key, StepTree};
+use stepwell_tree::{Credit, Key, StepId, StepTree};
 
 use crate::{Learner, MicroBatch, micro_batches};
 
@@ -31,7 +32,7 @@ pub struct Settings {
 }
 
 /// Mean |log-prob now - log-prob sampled| that stops a run: on the CPU the gap is 0 (P3).
-const GAP_MAX: f64 = 1e-3;
+pub(crate) const GAP_MAX: f64 = 1e-3;
 
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
@@ -126,11 +127,16 @@ impl Learner {
         let aggregation = settings.objective.aggregation();
         let weight = token_weights(forest, credit, aggregation, settings.max_tokens);
         let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
+        let unit = settings.objective.sequence();
+        let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
+        let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
+        let fed = |batch| Fed::new(batch, forest, own.as_ref(), &settings.objective);
         self.gradients.clear();
         let check_gap = first && settings.on_policy;
+        let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradients.norm();
-        self.apply(norm, settings)?;
+        self.apply(norm, &settings.adamw, settings.gradient_clip)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
         Ok(())
@@ -138,14 +144,14 @@ impl Learner {
 
     fn accumulate(
         &mut self,
-        batches: &[MicroBatch],
+        batches: &[Fed],
         settings: &Settings,
         check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
         let Learner { model, workspace, gradients, .. } = self;
         let mut seen = Diagnostics::default();
-        for batch in batches {
+        for Fed { batch, sequence, streams } in batches {
             // What was handed in, before anything is computed from it.
             finite("behaviour log-prob", &batch.behaviour, batch)?;
             finite("credit", &batch.credit, batch)?;
@@ -161,7 +167,10 @@ impl Learner {
                 reference: batch.reference.as_deref(),
                 credit: &batch.credit,
                 weight: &batch.weight,
-                ..Batch::default()
+                sequence,
+                streams: Streams {
+                    column: streams.iter().map(|(name, column)| (*name, &column[..])).collect(),
+                },
             });
             finite("loss gradient", &loss.d_logprob, batch)?;
             finite("loss gradient", &loss.d_entropy, batch)?;
@@ -170,8 +179,8 @@ impl Learner {
             let (d_logprob, d_entropy) = (&loss.d_logprob, &loss.d_entropy);
             workspace.backward(model, &packed, &scored, d_logprob, d_entropy, gradients);
         }
-        report.trained_tokens += batches.iter().map(MicroBatch::trained).sum::<usize>();
-        report.computed_tokens += batches.iter().map(|b| b.layout.len()).sum::<usize>();
+        report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
+        report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();
         report.diagnostics.merge(&seen);
         if check_gap {
             report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
@@ -183,22 +192,54 @@ impl Learner {
     }
 
     /// Checks, clips and steps. Nothing has moved when this returns an error.
-    fn apply(&mut self, norm: f64, settings: &Settings) -> Result<(), TrainError> {
+    pub(crate) fn apply(
+        &mut self,
+        norm: f64,
+        adamw: &AdamWSettings,
+        gradient_clip: f64,
+    ) -> Result<(), TrainError> {
         let Learner { model, optimizer, gradients, .. } = self;
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
             let place = gradients.non_finite().unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
         }
-        if norm > settings.gradient_clip {
-            gradients.scale((settings.gradient_clip / norm) as f32);
+        if norm > gradient_clip {
+            gradients.scale((gradient_clip / norm) as f32);
         }
-        optimizer.step(model, gradients, &settings.adamw, self.threads);
+        optimizer.step(model, gradients, adamw, self.threads);
         self.advance_version();
         Ok(())
     }
 }
 
-fn finite(what: &'static str, numbers: &[f32], batch: &MicroBatch) -> Result<(), TrainError> {
+/// A micro-batch with what its objective reads beside tokens.
+struct Fed {
+    batch: MicroBatch,
+    sequence: Vec<RowSequence>,
+    streams: Vec<(&'static str, Vec<f32>)>,
+}
+
+impl Fed {
+    /// `own` are the sequences of every tree, where the objective looks at sequences.
+    fn new(
+        batch: MicroBatch,
+        forest: &[StepTree],
+        own: Option<&Vec<Vec<Sequence<StepId>>>>,
+        objective: &Objective,
+    ) -> Fed {
+        let sequence = own.map_or_else(Vec::new, |own| batch.sequences(own));
+        let column = |name: &&'static str| (*name, batch.column(forest, name));
+        let streams = objective.streams().iter().map(column).collect();
+        Fed { batch, sequence, streams }
+    }
+}
+
+/// Names the first number that is not finite, and where it stands.
+pub(crate) fn finite(
+    what: &'static str,
+    numbers: &[f32],
+    batch: &MicroBatch,
+) -> Result<(), TrainError> {
     let Some(at) = numbers.iter().position(|x| !x.is_finite()) else { return Ok(()) };
     let row = batch.row[at];
     let packed = batch.layout.begin.partition_point(|&begin| begin <= row) - 1;

@@ -45,7 +45,7 @@ pub(crate) fn inspect(words: &Inspect) -> anyhow::Result<ExitCode> {
 fn commit(reader: &RunReader, words: &Inspect) -> anyhow::Result<CommitInfo> {
     let Some(newest) = reader.newest(Kind::Grown)? else {
         return Err(input(format!(
-            "{} has no trees yet: only `rl` stages grow them",
+            "{} has no trees yet: `rl` and `preference` stages grow them",
             words.run.display()
         )));
     };

@@ -37,7 +37,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
         let before = &draft.stage[..index];
         let trained = before.iter().any(|s| !matches!(s, Some(Stage::Evaluate(_))));
-        if matches!(stage, Stage::Rl(_)) && fresh && !trained {
+        if stage.samples() && fresh && !trained {
             place.warn(
                 "",
                 "starts from random weights, whose attempts are hardly ever right; \

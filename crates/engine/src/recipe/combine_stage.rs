@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
 use super::nearest::{list, nearest};
 use super::optimizer::Optimizer;
+use super::preference::{Pairs, Preference};
 use super::rl::Rl;
 use super::sft::{Demonstrations, Sft};
 use super::stage::Stage;
@@ -41,6 +42,16 @@ pub(super) fn check(
             if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
                 place.error("", &why);
             }
+        }
+        Stage::Preference(preference) => {
+            check_preference(preference, place, world);
+            let steps = preference.steps * preference.epochs;
+            optimizer(&preference.optimizer, steps, place);
+            let Preference { max_tokens, path_tokens, .. } = *preference;
+            if stage.samples() || preference.evaluate_every > 0 {
+                tokens("max_tokens", max_tokens, path_tokens, context, place);
+            }
+            evaluations(preference.evaluate_every, place, world);
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);
@@ -84,12 +95,44 @@ fn check_sft(sft: &Sft, place: &Place<'_, '_>, world: World<'_>) {
     }
 }
 
-fn check_sampling(rl: &Rl, place: &Place<'_, '_>) {
-    if rl.temperature == 0.0 {
+fn warm(temperature: f64, place: &Place<'_, '_>) {
+    if temperature == 0.0 {
         let message = "is 0: training needs temperature > 0 (greedy samples carry no gradient \
                        signal); set it to 1";
         place.error("temperature", message);
     }
+}
+
+fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World<'_>) {
+    warm(preference.temperature, place);
+    if let Pairs::File(_) = &preference.pairs {
+        return;
+    }
+    let leaves = preference.grow.leaves_max();
+    if leaves < 2 {
+        let message = format!(
+            "makes trees of {leaves} attempt: siblings need two; raise it, or take pairs from a \
+             file: `pairs = {{ type = \"file\", path = ... }}`"
+        );
+        place.error(fewest(&preference.grow), &message);
+    }
+    attempts(preference.tasks, &preference.grow, place);
+    parts(&preference.reward, place, world);
+    if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
+        place.error("", &why);
+    }
+}
+
+/// The key that holds the number of leaves down: a budget of one leaf, or a single line.
+fn fewest(grow: &Grow) -> &'static str {
+    match grow {
+        Grow::Branch(config) if config.branches > 1 => "grow.leaves",
+        _ => "grow.attempts",
+    }
+}
+
+fn check_sampling(rl: &Rl, place: &Place<'_, '_>) {
+    warm(rl.temperature, place);
     let truncates = |key: &str, value: String, full: &str| {
         let message = format!(
             "sampling truncates (`{key} = {value}`) but `objective` assumes the full \
@@ -110,11 +153,7 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
     let needs = rl.credit.needs();
     let leaves = rl.grow.leaves_max();
     if leaves < needs.attempts_min {
-        // The key that holds the number down: a budget of one leaf, or a single line.
-        let key = match &rl.grow {
-            Grow::Branch(config) if config.branches > 1 => "grow.leaves",
-            _ => "grow.attempts",
-        };
+        let key = fewest(&rl.grow);
         let message = format!(
             "`{credit}` compares siblings and needs `{key}` \u{2265} {}, got: {leaves}; use \
              `reinforce` for single attempts",
@@ -141,9 +180,14 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
         );
         place.say("reward", message);
     }
+    parts(&rl.reward, place, world);
+}
+
+/// Every part that a reward reads is one that the world gives.
+fn parts(reward: &RewardConfig, place: &Place<'_, '_>, world: World<'_>) {
     let Some(world) = world else { return };
     let known = world.parts();
-    for part in rl.reward.parts() {
+    for part in reward.parts() {
         if !known.contains(&part.as_str()) {
             let near = nearest(&part, known).map(|near| format!("; nearest: `{near}`"));
             let message = format!(
@@ -166,7 +210,11 @@ fn check_update(rl: &Rl, place: &Place<'_, '_>) {
         );
         place.error("minibatches", &message);
     }
-    let attempts = tasks as u64 * u64::from(rl.grow.leaves_max());
+    attempts(tasks, &rl.grow, place);
+}
+
+fn attempts(tasks: usize, grow: &Grow, place: &Place<'_, '_>) {
+    let attempts = tasks as u64 * u64::from(grow.leaves_max());
     if attempts > ATTEMPTS_MAX {
         let message = format!(
             "makes {attempts} attempts per update, expected at most {ATTEMPTS_MAX}; lower it or \

@@ -1,11 +1,12 @@
 //! The registry's enums as parts of a recipe, and which method a stage has when it names none.
 
-use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
+use stepwell_methods::{CreditConfig, Grow, Objective, PreferenceLoss, RewardConfig};
 use stepwell_methods::{credit, grow, objective};
 use toml::de::ValueDeserializer;
 
 use super::macros::{Entry, Settings};
 use super::part::{self, Part};
+use super::preference::Pairs;
 use super::section::Section;
 
 macro_rules! part {
@@ -30,6 +31,12 @@ macro_rules! part {
             }
         }
 
+        settings_of_a_part!($kind);
+    };
+}
+
+macro_rules! settings_of_a_part {
+    ($kind:ident) => {
         impl Settings for $kind {
             fn read(section: &Section<'_>, default: Self) -> Self {
                 part::read(section, default)
@@ -46,6 +53,8 @@ part!(Grow, "grow");
 part!(RewardConfig, "reward");
 part!(CreditConfig, "credit");
 part!(Objective, "objective");
+part!(PreferenceLoss, "loss");
+settings_of_a_part!(Pairs);
 
 /// Trees that branch, and credit that compares what branched: what this engine is for.
 pub(super) fn default_grow() -> Grow {

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
+use super::preference::{Pairs, Preference};
 use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
@@ -22,13 +23,15 @@ pub enum Stage {
     Sft(Sft),
     /// Reinforcement learning on trees.
     Rl(Rl),
+    /// Preference optimisation on pairs of answers.
+    Preference(Preference),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 3] = ["sft", "rl", "evaluate"];
+const KNOWN: [&str; 4] = ["sft", "rl", "preference", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -36,6 +39,7 @@ impl Stage {
         match self {
             Stage::Sft(_) => "sft",
             Stage::Rl(_) => "rl",
+            Stage::Preference(_) => "preference",
             Stage::Evaluate(_) => "evaluate",
         }
     }
@@ -46,7 +50,26 @@ impl Stage {
         match self {
             Stage::Sft(sft) => Some(microbatch(sft.microbatch_tokens, model)),
             Stage::Rl(rl) => Some(microbatch(rl.microbatch_tokens, model)),
+            Stage::Preference(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
+        }
+    }
+
+    /// True where it trains on what the policy itself writes.
+    pub fn samples(&self) -> bool {
+        match self {
+            Stage::Rl(_) => true,
+            Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
+            Stage::Sft(_) | Stage::Evaluate(_) => false,
+        }
+    }
+
+    /// True where it compares with the weights as it found them.
+    pub fn reads_reference(&self) -> bool {
+        match self {
+            Stage::Rl(rl) => rl.objective.needs().token_columns.contains(&"reference_logprob"),
+            Stage::Preference(preference) => preference.loss.reads_reference(),
+            Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
 
@@ -55,6 +78,7 @@ impl Stage {
         match self {
             Stage::Sft(sft) => sft.write(&section, out),
             Stage::Rl(rl) => rl.write(&section, out),
+            Stage::Preference(preference) => preference.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -82,6 +106,7 @@ impl Stage {
         let read = match name {
             "sft" => Stage::Sft(Sft::read(&table, Sft::default())),
             "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
+            "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -97,7 +122,7 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             top.offset,
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
-            one of `[stage.sft]`, `[stage.rl]`, `[stage.evaluate]`",
+            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.evaluate]`",
         );
         return Vec::new();
     };

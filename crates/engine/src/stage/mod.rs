@@ -1,10 +1,13 @@
 //! One file per kind of stage.
 
 mod evaluate;
+mod forest;
+mod preference;
 mod rl;
 mod sft;
 
 pub(crate) use evaluate::{answers, evaluate};
+pub(crate) use preference::preference;
 pub(crate) use rl::rl;
 pub(crate) use sft::sft;
 

@@ -1,18 +1,17 @@
 //! Grow trees, judge, credit, train.
 
-use std::collections::BTreeMap;
-
+use stepwell_methods::objective::adaptive_clip::ENTROPY;
 use stepwell_train::{Settings, UpdateReport};
-use stepwell_tree::{Credit, Purpose, Sampling, StepTree, Task, Verdict, leaves};
+use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
 use super::evaluate::development;
+use super::forest::{Growing, forest, growth, rate};
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
-use crate::order::batch;
 use crate::recipe::Rl;
-use crate::rollout::{Grown, Plan, grow_forest};
+use crate::rollout::Grown;
 use crate::session::{Flow, Session, Stopwatch};
 
 /// Runs the stage from where the session stands.
@@ -20,12 +19,16 @@ pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineE
     while session.place.done < config.steps && !spent(session, config) {
         session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();
-        let mut forest = match session.recorded_forest()? {
-            Some(forest) => forest,
-            None => grow(session, config),
+        let growing = Growing {
+            grow: &config.grow,
+            tasks: config.tasks,
+            temperature: config.temperature,
+            max_tokens: config.max_tokens,
+            path_tokens: config.path_tokens,
+            unscored_max: config.unscored_max,
         };
+        let mut forest = forest(session, &growing)?;
         let seconds = watch.lap("sample");
-        refuse_unscored(session, config, &forest)?;
         let credits = credit(config, &forest);
         let mut metrics = growth(&forest, &credits);
         session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
@@ -53,27 +56,6 @@ fn spent(session: &Session<'_>, config: &Rl) -> bool {
     config.token_budget.is_some_and(|budget| session.place.sampled_tokens >= budget)
 }
 
-/// Draws this update's tasks and grows a tree for each.
-fn grow(session: &mut Session<'_>, config: &Rl) -> Vec<Grown> {
-    let update = session.place.done;
-    let tasks = &session.problem.train;
-    let order = batch(session.key(Purpose::TaskOrder), tasks.len(), config.tasks, update);
-    let members: Vec<&Task> = order.iter().map(|&i| &tasks[i]).collect();
-    let plan = Plan {
-        grow: &config.grow,
-        sampling: Sampling { temperature: config.temperature as f32, ..Sampling::FULL },
-        max_tokens: config.max_tokens,
-        path_tokens: config.path_tokens,
-        key: session.key(Purpose::Sample).with(update as u64),
-    };
-    let observer = &mut *session.observer;
-    let mut policy = session.learner.policy();
-    let environment = session.problem.environment.as_ref();
-    grow_forest(&mut policy, environment, &members, &plan, |live| {
-        observer.event(Event::Sampling { live });
-    })
-}
-
 /// Rewards, then one number per step.
 fn credit(config: &Rl, forest: &[Grown]) -> Vec<Credit> {
     let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
@@ -94,6 +76,10 @@ fn train(
     if let Some(reference) = &session.reference {
         session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
     }
+    if config.objective.needs().token_columns.contains(&ENTROPY) {
+        session.learner.fill_entropy(&mut trees, temperature, tokens_max);
+    }
+    config.objective.prepare(&mut trees, credits);
     let on_policy = trees
         .iter()
         .all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
@@ -116,70 +102,6 @@ fn train(
     })
 }
 
-/// Stops where too many attempts have no verdict: training on the survivors would mislead.
-fn refuse_unscored(
-    session: &Session<'_>,
-    config: &Rl,
-    forest: &[Grown],
-) -> Result<(), EngineError> {
-    let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut attempts = 0;
-    for Grown { tree, .. } in forest {
-        for leaf in leaves(tree) {
-            attempts += 1;
-            if let Verdict::Unscored(reason) = &tree.verdict[leaf.index()] {
-                *reasons.entry(reason.label()).or_default() += 1;
-            }
-        }
-    }
-    let unscored: usize = reasons.values().sum();
-    if unscored as f64 <= config.unscored_max * attempts as f64 {
-        return Ok(());
-    }
-    let named: Vec<String> = reasons.iter().map(|(name, n)| format!("{name}: {n}")).collect();
-    Err(EngineError::Unscored {
-        stage: session.place.stage,
-        update: session.place.done,
-        unscored,
-        attempts,
-        reasons: named.join(", "),
-        limit: config.unscored_max,
-    })
-}
-
-/// What the trees look like before training.
-fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
-    let mut sum: BTreeMap<String, f64> = BTreeMap::new();
-    let mut add = |name: &str, value: f64| *sum.entry(name.to_owned()).or_default() += value;
-    let mut scored = 0.0;
-    for (Grown { tree, .. }, credit) in forest.iter().zip(credits) {
-        let sampled = (0..tree.len()).filter(|&i| tree.origin[i].is_policy());
-        add("sampled_tokens", sampled.clone().map(|i| tree.span[i].len() as f64).sum());
-        let without = sampled.filter(|&i| credit.step[i].is_none()).count();
-        add("steps_without_credit", without as f64);
-        add("unique_tokens", tree.unique_tokens() as f64);
-        add("flat_tokens", tree.flat_tokens() as f64);
-        for leaf in leaves(tree) {
-            add("leaves", 1.0);
-            match &tree.verdict[leaf.index()] {
-                Verdict::Scored { reward, parts } => {
-                    scored += 1.0;
-                    add("reward", *reward);
-                    parts.iter().for_each(|(name, part)| add(&format!("part/{name}"), *part));
-                }
-                Verdict::Unscored(reason) => add(&format!("unscored/{}", reason.label()), 1.0),
-                Verdict::Pending => {}
-            }
-        }
-    }
-    for (name, value) in &mut sum {
-        if name == "reward" || name.starts_with("part/") {
-            *value /= f64::max(scored, 1.0);
-        }
-    }
-    sum
-}
-
 fn training(report: &UpdateReport, metrics: &mut Metrics) {
     let named = [
         ("loss", report.loss),
@@ -191,8 +113,4 @@ fn training(report: &UpdateReport, metrics: &mut Metrics) {
     metrics.extend(named.map(|(name, value)| (name.to_owned(), value)));
     let own = report.diagnostics.metrics().into_iter().filter(|(name, _)| *name != "tokens");
     metrics.extend(own.map(|(name, value)| (name.to_owned(), value)));
-}
-
-fn rate(metrics: &Metrics, seconds: f64) -> f64 {
-    metrics["sampled_tokens"] / seconds.max(1e-9)
 }

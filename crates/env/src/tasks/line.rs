@@ -153,7 +153,8 @@ pub(crate) fn number(text: &str) -> Option<String> {
     (starts && finite).then_some(plain)
 }
 
-fn shown(text: &str) -> String {
+/// The start of a faulty text, as messages show it.
+pub(crate) fn shown(text: &str) -> String {
     let mut start: String = text.chars().take(SHOWN).collect();
     if start.len() < text.len() {
         start.push('…');

@@ -113,15 +113,17 @@ pub fn token_weights(
 }
 
 /// The part of a tree that trains, as rows see it.
-struct Shape {
+pub(super) struct Shape {
     /// `[N]` product of 1/(alternatives that train) along the path; the root has 1.
-    share: Vec<f64>,
+    pub(super) share: Vec<f64>,
     /// `[N]` recursive mean over the ends of rows of 1/(trained tokens on the path).
-    inverse_length: Vec<f64>,
+    pub(super) inverse_length: Vec<f64>,
+    /// `[N]` true where a row ends: it trains and nothing below it does.
+    pub(super) ends: Vec<bool>,
 }
 
 impl Shape {
-    fn new(tree: &StepTree, credit: &Credit) -> Shape {
+    pub(super) fn new(tree: &StepTree, credit: &Credit) -> Shape {
         let n = tree.len();
         let mut trains: Vec<bool> = credit.step.iter().map(Option::is_some).collect();
         let mut children = vec![0u32; n];
@@ -154,7 +156,8 @@ impl Shape {
                 inverse_length[tree.parent[i].index()] += inverse_length[i];
             }
         }
-        Shape { share, inverse_length }
+        let ends = (0..n).map(|i| trains[i] && children[i] == 0).collect();
+        Shape { share, inverse_length, ends }
     }
 }
 

@@ -14,36 +14,13 @@
 //! Degenerate: credit 0 leaves KL and entropy; on the policy that sampled, ρ is 1 and the gradient
 //! is −A, the unclipped policy gradient; weight 0 is not read and gets gradient 0.
 //! Control: `clip_low` and `clip_high` too wide to bind.
-//!
-//! Of the estimators in the loss only k2 has the gradient of the KL in expectation: k1's is 0 and
-//! k3 has a fixed point of its own (DECISIONS 18).
 
 use serde::{Deserialize, Serialize};
 
+use super::kl::{Bound, Companions, Token, by_token, clipped, outside};
 use super::{Aggregation, Batch, Diagnostics, Loss};
 
-/// Estimator of KL(π ‖ π_reference) at one sampled token.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Estimator {
-    /// log π − log π_ref: unbiased value, no gradient in expectation.
-    K1,
-    /// ½ (log π − log π_ref)²: biased value, the KL's gradient in expectation.
-    K2,
-    /// eᵈ − d − 1 ≥ 0: unbiased value, a gradient of its own. GRPO's.
-    #[default]
-    K3,
-}
-
-/// The penalty for leaving the reference.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kl {
-    /// Which estimator. Default k3, GRPO's.
-    pub estimator: Estimator,
-    /// β, in units of credit per nat; 0 to 100. Default 0, ours: no reference is needed.
-    pub coefficient: f64,
-}
+pub use super::kl::{Estimator, Kl};
 
 /// The clipped surrogate with its usual companions.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -82,6 +59,11 @@ impl Default for Config {
 }
 
 impl Config {
+    fn companions(&self) -> Companions {
+        let Config { kl, entropy_bonus, log_ratio_max, .. } = *self;
+        Companions { kl, entropy_bonus, log_ratio_max }
+    }
+
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
         let open_at_1 = 1.0 + f64::EPSILON;
@@ -89,116 +71,33 @@ impl Config {
             ("clip_low", self.clip_low, 0.0, 1.0),
             ("clip_high", self.clip_high, 0.0, 1e6),
             ("dual_clip", self.dual_clip.unwrap_or(3.0), open_at_1, 1e6),
-            ("kl.coefficient", self.kl.coefficient, 0.0, 100.0),
-            ("entropy_bonus", self.entropy_bonus, 0.0, 100.0),
-            ("log_ratio_max", self.log_ratio_max, f64::MIN_POSITIVE, 80.0),
         ];
-        let outside = |(_, value, low, high): &&(_, f64, f64, f64)| !(*low..=*high).contains(value);
-        let wrong = ranges.iter().find(outside).map(|(name, value, low, high)| {
-            format!("`clipped.{name}` must be from {low} to {high}, got: {value}")
-        });
-        wrong.or_else(|| self.aggregation.problem())
+        let all = [ranges, self.companions().ranges()].concat();
+        outside("clipped", &all).or_else(|| self.aggregation.problem())
     }
 }
 
 /// The surrogate's loss over a batch, and its gradient per log-probability and entropy.
 pub fn objective(batch: &Batch<'_>, config: &Config) -> Loss {
     assert!(config.problem().is_none(), "{:?}", config.problem());
-    assert_eq!(batch.weight.len(), batch.len(), "weights of a batch against its log-probs");
-    batch.assert_column("behaviour", batch.behaviour);
-    batch.assert_column("credit", batch.credit);
-    assert!(config.kl.coefficient == 0.0 || batch.reference.is_some(), "no reference for the KL");
-    if let Some(reference) = batch.reference {
-        batch.assert_column("reference", reference);
-    }
-    if config.entropy_bonus != 0.0 || !batch.entropy.is_empty() {
-        batch.assert_column("entropy", batch.entropy);
-    }
-    let mut loss = Loss::zero(batch.len());
-    for i in (0..batch.len()).filter(|&i| batch.weight[i] != 0.0) {
-        let token = Token {
-            logprob: f64::from(batch.logprob[i]),
-            behaviour: f64::from(batch.behaviour[i]),
-            reference: batch.reference.map(|column| f64::from(column[i])),
-            credit: f64::from(batch.credit[i]),
-        };
-        assert!(token.is_finite(), "row {i} is not finite: {token:?}");
-        let (surrogate, d_surrogate) = token.surrogate(config, &mut loss.diagnostics);
-        let (kl, d_kl) = token.kl(config, &mut loss.diagnostics);
-        let entropy = batch.entropy.get(i).map_or(0.0, |h| f64::from(*h));
-        loss.diagnostics.entropy_sum += entropy;
-        let beta = config.kl.coefficient;
-        loss.value += batch.weight[i] * (surrogate + beta * kl - config.entropy_bonus * entropy);
-        loss.d_logprob[i] = (batch.weight[i] * (d_surrogate + beta * d_kl)) as f32;
-        loss.d_entropy[i] = (-batch.weight[i] * config.entropy_bonus) as f32;
-    }
-    loss
+    by_token(batch, &config.companions(), |_, token, seen| surrogate(token, config, seen))
 }
 
-/// One trained token, in f64.
-#[derive(Clone, Copy, Debug)]
-struct Token {
-    logprob: f64,
-    behaviour: f64,
-    reference: Option<f64>,
-    credit: f64,
-}
-
-impl Token {
-    fn is_finite(&self) -> bool {
-        let numbers = [self.logprob, self.behaviour, self.reference.unwrap_or(0.0), self.credit];
-        numbers.iter().all(|x| x.is_finite())
+/// Value and derivative of the clipped term.
+fn surrogate(token: &Token, config: &Config, seen: &mut Diagnostics) -> (f64, f64) {
+    let (ratio, slope) = token.ratio(config.log_ratio_max, seen);
+    let credit = token.credit;
+    let (value, derivative, bound) = clipped(credit, ratio, config.clip_low, config.clip_high);
+    seen.count(bound);
+    if let Some(dual) = config.dual_clip
+        && bound == Bound::Free
+        && credit < 0.0
+        && ratio > dual
+    {
+        seen.clipped_dual += 1;
+        return (-credit * dual, 0.0);
     }
-
-    /// Value and derivative of the clipped term.
-    fn surrogate(&self, config: &Config, seen: &mut Diagnostics) -> (f64, f64) {
-        let (log_ratio, slope) = clamp(self.logprob - self.behaviour, config.log_ratio_max);
-        let ratio = log_ratio.exp();
-        let credit = self.credit;
-        seen.tokens += 1;
-        seen.ratio_sum += ratio;
-        seen.ratio_max = seen.ratio_max.max(ratio);
-        seen.drift_sum += (self.logprob - self.behaviour).abs();
-        // On a bound the token still moves: only past it is the gradient 0.
-        if credit > 0.0 && ratio > 1.0 + config.clip_high {
-            seen.clipped_high += 1;
-            return (-credit * (1.0 + config.clip_high), 0.0);
-        }
-        if credit < 0.0 && ratio < 1.0 - config.clip_low {
-            seen.clipped_low += 1;
-            return (-credit * (1.0 - config.clip_low), 0.0);
-        }
-        if let Some(dual) = config.dual_clip
-            && credit < 0.0
-            && ratio > dual
-        {
-            seen.clipped_dual += 1;
-            return (-credit * dual, 0.0);
-        }
-        (-credit * ratio, -credit * ratio * slope)
-    }
-
-    /// Value and derivative of the chosen estimator; (0, 0) without a reference.
-    fn kl(&self, config: &Config, seen: &mut Diagnostics) -> (f64, f64) {
-        let Some(reference) = self.reference else { return (0.0, 0.0) };
-        let (d, slope) = clamp(reference - self.logprob, config.log_ratio_max);
-        let k3 = d.exp_m1() - d;
-        seen.reference_tokens += 1;
-        seen.kl_k1_sum += -d;
-        seen.kl_k2_sum += 0.5 * d * d;
-        seen.kl_k3_sum += k3;
-        match config.kl.estimator {
-            Estimator::K1 => (-d, slope),
-            Estimator::K2 => (0.5 * d * d, -d * slope),
-            Estimator::K3 => (k3, -d.exp_m1() * slope),
-        }
-    }
-}
-
-/// The number within ±limit, and the slope there: 1 inside, 0 where it was cut.
-fn clamp(x: f64, limit: f64) -> (f64, f64) {
-    let inside = (-limit..=limit).contains(&x);
-    (x.clamp(-limit, limit), if inside { 1.0 } else { 0.0 })
+    (value, derivative * slope)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What an objective reports beside its loss; sums, so that micro-batches merge.
 
+use super::kl::Bound;
+
 /// Sums over trained tokens, unweighted; merge with [`Diagnostics::merge`], read with the methods.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Diagnostics {
@@ -9,9 +11,9 @@ pub struct Diagnostics {
     pub ratio_sum: f64,
     /// Largest ratio; 0 where no token was seen.
     pub ratio_max: f64,
-    /// Tokens whose gradient the lower bound removed.
+    /// Tokens whose gradient the lower bound removed (in `cispo`: held).
     pub clipped_low: u64,
-    /// Tokens whose gradient the upper bound removed.
+    /// Tokens whose gradient the upper bound removed (in `cispo`: held).
     pub clipped_high: u64,
     /// Tokens whose gradient the dual clip removed.
     pub clipped_dual: u64,
@@ -44,6 +46,15 @@ impl Diagnostics {
         self.kl_k3_sum += other.kl_k3_sum;
         self.entropy_sum += other.entropy_sum;
         self.drift_sum += other.drift_sum;
+    }
+
+    /// Counts what a bound did to one token.
+    pub(super) fn count(&mut self, bound: Bound) {
+        match bound {
+            Bound::Free => {}
+            Bound::Low => self.clipped_low += 1,
+            Bound::High => self.clipped_high += 1,
+        }
     }
 
     /// Named numbers for a report, in a fixed order. KL is there only where there is a reference,

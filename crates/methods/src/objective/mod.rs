@@ -6,14 +6,22 @@
 //! diagnostics, and splitting changes nothing. It returns the gradient with respect to what it
 //! read and stops there: the same objective drives our backward and anyone else's.
 
+pub mod adaptive_clip;
 mod aggregation;
+pub mod cispo;
 pub mod clipped;
 pub mod cross_entropy;
 mod diagnostics;
+pub mod gmpo;
+pub mod gspo;
+mod kl;
+mod sequence;
 mod streams;
 
 pub use aggregation::{Aggregation, token_weights};
 pub use diagnostics::Diagnostics;
+pub use kl::{Estimator, Kl};
+pub use sequence::{Level, Part, RowSequence, Sequence, Unit, sequences};
 pub use streams::{Row, RowLoss, Streams};
 
 use std::collections::BTreeMap;
@@ -43,6 +51,9 @@ pub struct Batch<'a> {
     pub credit: &'a [f32],
     /// `[R]` factor of each token's loss, from [`token_weights`].
     pub weight: &'a [f64],
+    /// Stretches of rows that share a ratio, from [`sequences`], where the objective declares
+    /// them: every row of weight other than 0 is in one with all of its share. Empty for most.
+    pub sequence: &'a [RowSequence],
     /// Further columns an objective declares: values, scores, Q. Empty for most.
     pub streams: Streams<'a>,
 }

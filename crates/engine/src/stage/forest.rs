@@ -1,0 +1,125 @@
+//! What stages that grow trees share.
+
+use std::collections::BTreeMap;
+
+use stepwell_methods::Grow;
+use stepwell_tree::{Credit, Purpose, Sampling, Task, Verdict, leaves};
+
+use crate::error::EngineError;
+use crate::observe::{Event, Metrics};
+use crate::order::batch;
+use crate::rollout::{Grown, Plan, grow_forest};
+use crate::session::Session;
+
+/// How a stage grows an update's trees.
+pub(super) struct Growing<'c> {
+    pub(super) grow: &'c Grow,
+    pub(super) tasks: usize,
+    pub(super) temperature: f64,
+    pub(super) max_tokens: usize,
+    pub(super) path_tokens: Option<usize>,
+    pub(super) unscored_max: f64,
+}
+
+/// This update's trees, grown or read back, none with too many attempts unjudged.
+pub(super) fn forest(
+    session: &mut Session<'_>,
+    growing: &Growing<'_>,
+) -> Result<Vec<Grown>, EngineError> {
+    let forest = match session.recorded_forest()? {
+        Some(forest) => forest,
+        None => grow(session, growing),
+    };
+    refuse_unscored(session, growing, &forest)?;
+    Ok(forest)
+}
+
+/// Draws this update's tasks and grows a tree for each.
+fn grow(session: &mut Session<'_>, growing: &Growing<'_>) -> Vec<Grown> {
+    let update = session.place.done;
+    let tasks = &session.problem.train;
+    let order = batch(session.key(Purpose::TaskOrder), tasks.len(), growing.tasks, update);
+    let members: Vec<&Task> = order.iter().map(|&i| &tasks[i]).collect();
+    let plan = Plan {
+        grow: growing.grow,
+        sampling: Sampling { temperature: growing.temperature as f32, ..Sampling::FULL },
+        max_tokens: growing.max_tokens,
+        path_tokens: growing.path_tokens,
+        key: session.key(Purpose::Sample).with(update as u64),
+    };
+    let observer = &mut *session.observer;
+    let mut policy = session.learner.policy();
+    let environment = session.problem.environment.as_ref();
+    grow_forest(&mut policy, environment, &members, &plan, |live| {
+        observer.event(Event::Sampling { live });
+    })
+}
+
+/// Stops where too many attempts have no verdict: training on the survivors would mislead.
+fn refuse_unscored(
+    session: &Session<'_>,
+    growing: &Growing<'_>,
+    forest: &[Grown],
+) -> Result<(), EngineError> {
+    let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut attempts = 0;
+    for Grown { tree, .. } in forest {
+        for leaf in leaves(tree) {
+            attempts += 1;
+            if let Verdict::Unscored(reason) = &tree.verdict[leaf.index()] {
+                *reasons.entry(reason.label()).or_default() += 1;
+            }
+        }
+    }
+    let unscored: usize = reasons.values().sum();
+    if unscored as f64 <= growing.unscored_max * attempts as f64 {
+        return Ok(());
+    }
+    let named: Vec<String> = reasons.iter().map(|(name, n)| format!("{name}: {n}")).collect();
+    Err(EngineError::Unscored {
+        stage: session.place.stage,
+        update: session.place.done,
+        unscored,
+        attempts,
+        reasons: named.join(", "),
+        limit: growing.unscored_max,
+    })
+}
+
+/// What the trees look like before training.
+pub(super) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
+    let mut sum: BTreeMap<String, f64> = BTreeMap::new();
+    let mut add = |name: &str, value: f64| *sum.entry(name.to_owned()).or_default() += value;
+    let mut scored = 0.0;
+    for (Grown { tree, .. }, credit) in forest.iter().zip(credits) {
+        let sampled = (0..tree.len()).filter(|&i| tree.origin[i].is_policy());
+        add("sampled_tokens", sampled.clone().map(|i| tree.span[i].len() as f64).sum());
+        let without = sampled.filter(|&i| credit.step[i].is_none()).count();
+        add("steps_without_credit", without as f64);
+        add("unique_tokens", tree.unique_tokens() as f64);
+        add("flat_tokens", tree.flat_tokens() as f64);
+        for leaf in leaves(tree) {
+            add("leaves", 1.0);
+            match &tree.verdict[leaf.index()] {
+                Verdict::Scored { reward, parts } => {
+                    scored += 1.0;
+                    add("reward", *reward);
+                    parts.iter().for_each(|(name, part)| add(&format!("part/{name}"), *part));
+                }
+                Verdict::Unscored(reason) => add(&format!("unscored/{}", reason.label()), 1.0),
+                Verdict::Pending => {}
+            }
+        }
+    }
+    for (name, value) in &mut sum {
+        if name == "reward" || name.starts_with("part/") {
+            *value /= f64::max(scored, 1.0);
+        }
+    }
+    sum
+}
+
+/// Tokens that the policy wrote in a second.
+pub(super) fn rate(metrics: &Metrics, seconds: f64) -> f64 {
+    metrics["sampled_tokens"] / seconds.max(1e-9)
+}

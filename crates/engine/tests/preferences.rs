@@ -1,0 +1,187 @@
+//! The `preference` stage, with pairs of siblings and of a file: stopped, killed and resumed it is
+//! the same run; it learns what the pairs say; a file that is wrong or has changed is refused.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::runs::{Watch, end, finish, recipe, start};
+use stepwell_engine::observe::{Event, Metrics, Observer};
+use stepwell_engine::run::{self, Outcome};
+use stepwell_store::RunReader;
+
+/// Warm-up, pairs of siblings under a loss that reads everything, pairs of a file.
+const TINY: &str = r#"
+seed = 3
+[model.scratch]
+hidden = 24
+layers = 1
+heads = 2
+context = 200
+[environment]
+type = "sql"
+max_interactions = 2
+[environment.world]
+train_databases = 6
+development_databases = 1
+held_out_databases = 2
+questions = 2
+[[stage]]
+[stage.sft]
+demonstrations = "scripted"
+steps = 16
+batch = 8
+learning_rate = 2e-2
+warmup_steps = 1
+[[stage]]
+[stage.preference]
+steps = 3
+tasks = 4
+epochs = 2
+max_tokens = 40
+learning_rate = 1e-2
+checkpoint_every = 1
+evaluate_every = 2
+evaluate_questions = 2
+grow = { type = "branch", attempts = 3, branches = 2, leaves = 6 }
+reward = { type = "composite" }
+pairs = { type = "siblings", decisions = "all" }
+loss = { type = "kto" }
+[[stage]]
+[stage.preference]
+steps = 4
+batch = 3
+learning_rate = 1e-2
+checkpoint_every = 2
+pairs = { type = "file", path = "PAIRS" }
+loss = { type = "dpo", beta = 0.5 }
+"#;
+
+const PAIRS: &str = "\
+{\"prompt\": \"status ?\", \"chosen\": \"check status\", \"rejected\": \"guess status : open\"}
+{\"prompt\": \"price ?\", \"chosen\": \"look\", \"rejected\": \"guess new_status : open\"}
+{\"prompt\": \"size ?\", \"chosen\": \"check size\", \"rejected\": \"guess size : C\"}
+{\"prompt\": \"id ?\", \"chosen\": \"look\", \"rejected\": \"guess id : S\"}
+";
+
+fn tiny(folder: &Path) -> (String, PathBuf) {
+    let file = folder.join("pairs.jsonl");
+    std::fs::write(&file, PAIRS).unwrap();
+    (TINY.replace("PAIRS", file.to_str().unwrap()), file)
+}
+
+#[test]
+fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = tiny(folder.path());
+    let whole = folder.path().join("whole");
+    let copies = folder.path().join("copies");
+    let mut watch = Watch { copy: Some((whole.clone(), copies)), ..Watch::default() };
+    run::start(&recipe(&text), &whole, 2, &mut watch).unwrap();
+    assert_eq!(watch.steps, 23);
+    let expected = end(&whole);
+    for k in [16, 17, 18, 19, 20, 21, 22] {
+        let path = folder.path().join(k.to_string());
+        let mut stop = Watch { stop_after: Some(k), ..Watch::default() };
+        let outcome = run::start(&recipe(&text), &path, 1, &mut stop).unwrap();
+        assert_eq!((outcome, stop.steps), (Outcome::Stopped, k));
+        assert_eq!(finish(&path, 2).unwrap(), expected, "stopped at {k}");
+    }
+    let late = watch.copies.len() / 2;
+    for (k, killed) in watch.copies.iter().enumerate().skip(late).step_by(2) {
+        assert_eq!(finish(killed, 1 + k % 3).unwrap(), expected, "killed at event {k}");
+    }
+}
+
+#[test]
+fn p01_moments_and_the_reference_are_needed_to_go_on() {
+    // Another reference is another run: the comparison has power.
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = tiny(folder.path());
+    start(&text, &folder.path().join("a"), 2).unwrap();
+    start(&text.replace("\"kto\"", "\"simpo\""), &folder.path().join("b"), 2).unwrap();
+    let files = |name: &str| end(&folder.path().join(name)).files;
+    assert_ne!(files("a"), files("b"));
+    let path = folder.path().join("c");
+    let mut watch = Watch { stop_after: Some(18), ..Watch::default() };
+    run::start(&recipe(&text), &path, 2, &mut watch).unwrap();
+    let held = end(&path).files.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert!(held.contains(&"reference.safetensors".to_owned()), "{held:?}");
+}
+
+/// Keeps the metrics of every step.
+#[derive(Default)]
+struct Steps(Vec<Metrics>);
+
+impl Observer for Steps {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Step { metrics, .. } = event {
+            self.0.push(metrics.clone());
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_is_preferred_becomes_likelier_from_step_to_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = tiny(folder.path());
+    let longer = text.replace("steps = 4\nbatch = 3", "steps = 12\nbatch = 4");
+    let mut steps = Steps::default();
+    run::start(&recipe(&longer), &folder.path().join("run"), 2, &mut steps).unwrap();
+    let own = &steps.0[19..];
+    // Every step draws all four pairs: at the start nothing is preferred to anything.
+    assert_eq!((own[0]["margin"], own[0]["pairs"]), (0.0, 4.0));
+    assert!((own[0]["loss"] - std::f64::consts::LN_2).abs() < 1e-9);
+    assert!(own[11]["margin"] > own[5]["margin"] && own[5]["margin"] > own[1]["margin"]);
+    assert_eq!(own[11]["pair_accuracy"], 1.0);
+    assert!(own[11]["loss"] < 0.5 * own[0]["loss"], "{own:#?}");
+    // Both answers share their prompt: it is computed once.
+    assert!(own[0]["computed_tokens"] < own[0]["trained_tokens"] + 4.0 * 8.0);
+    // Siblings: trees are in the record, with the sides of their pairs.
+    let pairs = steps.0[16..19].iter().map(|m| m["pairs"]).sum::<f64>();
+    assert!(pairs > 0.0, "no pair in three updates");
+    let reader = RunReader::open(&folder.path().join("run")).unwrap();
+    let stored = (0..3).flat_map(|update| reader.grown(1, update).unwrap().unwrap());
+    let credit = stored.flat_map(|tree| tree.credit.unwrap().step).flatten().collect::<Vec<f64>>();
+    let count = |side: f64| credit.iter().filter(|c| **c == side).count() as f64;
+    assert_eq!((count(1.0), count(-1.0), credit.len() as f64), (pairs, pairs, 2.0 * pairs));
+}
+
+#[test]
+fn a_wrong_file_is_refused_before_a_folder_is_made_and_a_changed_one_before_going_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, file) = tiny(folder.path());
+    let path = folder.path().join("run");
+    let refused = |pairs: &str| {
+        std::fs::write(&file, pairs).unwrap();
+        let error = run::start(&recipe(&text), &path, 2, &mut Watch::default()).unwrap_err();
+        assert!(!path.exists(), "a folder was made: {error}");
+        error.to_string().replace(file.to_str().unwrap(), "pairs.jsonl")
+    };
+    let same = PAIRS.replace("guess size : C", "check size");
+    assert_eq!(
+        refused(&same),
+        "pairs.jsonl:3: `chosen` and `rejected` are the same; a pair must differ; take the line out"
+    );
+    let long = PAIRS.replace("check size", &"look ".repeat(300));
+    let message = refused(&long);
+    assert!(
+        message.starts_with("stage[2].preference: pairs.jsonl:3: prompt and answer have ")
+            && message.contains("expected at most the model's context: 200; 1 of 4 pairs"),
+        "{message}"
+    );
+    std::fs::remove_file(&file).unwrap();
+    let error = run::start(&recipe(&text), &path, 2, &mut Watch::default()).unwrap_err();
+    assert!(error.to_string().contains("pairs.jsonl"), "{error}");
+
+    std::fs::write(&file, PAIRS).unwrap();
+    let mut watch = Watch { stop_after: Some(20), ..Watch::default() };
+    run::start(&recipe(&text), &path, 2, &mut watch).unwrap();
+    std::fs::write(&file, PAIRS.replace("guess id", "guess size")).unwrap();
+    let error = run::resume(&path, 2, &mut Watch::default()).unwrap_err();
+    assert!(error.to_string().contains("pairs"), "{error}");
+}

@@ -1,0 +1,346 @@
+//! Where methods lead on a problem that has an answer: one prompt, six answers of known reward, a
+//! softmax policy, expectations by enumeration. With a KL to a reference the best policy is
+//! pi* ∝ pi_ref·exp(r/β). What reaches it does so here; what provably does not is held to its own
+//! fixed point (DECISIONS 18).
+
+use stepwell_methods::credit::{group_mean, leave_one_out};
+use stepwell_methods::objective::{
+    Estimator, Kl, Part, RowSequence, adaptive_clip, cispo, clipped, gmpo, gspo,
+};
+use stepwell_methods::preference::{
+    Answer, Pair, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
+};
+use stepwell_methods::{Batch, CreditConfig, Objective, PreferenceLoss, RewardConfig, Streams};
+use stepwell_tree::parse;
+
+const REFERENCE: [f64; 6] = [0.3, 0.05, 0.2, 0.15, 0.1, 0.2];
+const REWARD: [f64; 6] = [0.0, 1.0, 0.25, 0.75, 0.5, 0.125];
+const BETA: f64 = 0.5;
+
+fn softmax(theta: &[f64]) -> Vec<f64> {
+    let top = theta.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weight: Vec<f64> = theta.iter().map(|t| (t - top).exp()).collect();
+    let sum: f64 = weight.iter().sum();
+    weight.iter().map(|w| w / sum).collect()
+}
+
+fn normalised(weight: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let weight: Vec<f64> = weight.into_iter().collect();
+    let sum: f64 = weight.iter().sum();
+    weight.iter().map(|w| w / sum).collect()
+}
+
+/// pi* for a reward and a β.
+fn star(reward: &[f64], beta: f64) -> Vec<f64> {
+    normalised(REFERENCE.iter().zip(reward).map(|(p, r)| p * (r / beta).exp()))
+}
+
+fn kl(p: &[f64], q: &[f64]) -> f64 {
+    p.iter().zip(q).map(|(p, q)| if *p == 0.0 { 0.0 } else { p * (p / q).ln() }).sum()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The root of a rising function.
+fn root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if f(middle) < 0.0 { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
+/// One step down, given the derivative of the loss per log-probability of each answer.
+fn step(theta: &mut [f64], d_logprob: &[f64], rate: f64) {
+    let p = softmax(theta);
+    let sum: f64 = d_logprob.iter().sum();
+    for ((t, d), p) in theta.iter_mut().zip(d_logprob).zip(&p) {
+        *t -= rate * (d - sum * p);
+    }
+}
+
+fn at_reference() -> Vec<f64> {
+    REFERENCE.iter().map(|p| p.ln()).collect()
+}
+
+/// Trains with a policy-gradient objective, four steps for every time that it samples. `credit` is
+/// what an answer is worth under the policy that sampled.
+fn improve(objective: &Objective, credit: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
+    let sequence: Vec<RowSequence> =
+        (0..6).map(|i| vec![Part { of: i..i + 1, share: 1.0 }]).collect();
+    let narrow = |x: Vec<f64>| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    let log = |p: &[f64]| narrow(p.iter().map(|p| p.ln()).collect());
+    let mut theta = at_reference();
+    for _ in 0..4000 {
+        let sampled = softmax(&theta);
+        let own = narrow((0..6).map(|y| credit(&sampled, y)).collect());
+        for _ in 0..4 {
+            let loss = objective.objective(&Batch {
+                logprob: &log(&softmax(&theta)),
+                behaviour: &log(&sampled),
+                reference: Some(&log(&REFERENCE)),
+                credit: &own,
+                weight: &sampled,
+                sequence: &sequence,
+                streams: Streams {
+                    column: [(adaptive_clip::CLIP_HIGH, &[0.2f32, 0.4, 0.3, 0.2, 0.3, 0.4][..])]
+                        .into(),
+                },
+                ..Batch::default()
+            });
+            let gradient: Vec<f64> = loss.d_logprob.iter().map(|d| f64::from(*d)).collect();
+            step(&mut theta, &gradient, 0.2);
+        }
+    }
+    softmax(&theta)
+}
+
+/// GSPO under a clip as wide as the others': its own is passed by the first of four steps of this
+/// size, and a KL in the loss, which nothing clips, would then pull three times more often.
+fn objectives(kl: Kl) -> Vec<Objective> {
+    let wide = gspo::Config { kl, clip_low: 0.2, clip_high: 0.2, ..Default::default() };
+    vec![
+        Objective::Clipped(clipped::Config { kl, ..Default::default() }),
+        Objective::Gspo(wide),
+        Objective::Gmpo(gmpo::Config { kl, ..Default::default() }),
+        Objective::Cispo(cispo::Config { kl, ..Default::default() }),
+        Objective::AdaptiveClip(adaptive_clip::Config { kl, ..Default::default() }),
+    ]
+}
+
+/// Reward less its mean under the policy.
+fn plain(p: &[f64], y: usize) -> f64 {
+    REWARD[y] - p.iter().zip(&REWARD).map(|(p, r)| p * r).sum::<f64>()
+}
+
+#[test]
+fn every_objective_reaches_the_best_policy_with_kl_in_the_reward() {
+    let penalised = |p: &[f64], y: usize| {
+        let own = |y: usize| REWARD[y] - BETA * (p[y] / REFERENCE[y]).ln();
+        own(y) - (0..6).map(|k| p[k] * own(k)).sum::<f64>()
+    };
+    for objective in objectives(Kl::default()) {
+        let p = improve(&objective, penalised);
+        let miss = kl(&p, &star(&REWARD, BETA));
+        assert!(miss < 1e-6, "{}: {miss} {p:?}", objective.name());
+    }
+}
+
+#[test]
+fn every_objective_reaches_the_best_policy_with_k2_in_the_loss() {
+    for objective in objectives(Kl { estimator: Estimator::K2, coefficient: BETA }) {
+        let p = improve(&objective, plain);
+        let miss = kl(&p, &star(&REWARD, BETA));
+        assert!(miss < 1e-6, "{}: {miss} {p:?}", objective.name());
+    }
+}
+
+#[test]
+fn k1_in_the_loss_does_not_hold_the_policy_and_k3_has_its_own_fixed_point() {
+    // k3: pi = β·ref/(c − r), c such that it sums to 1.
+    let k3 = |c: f64| REFERENCE.iter().zip(&REWARD).map(move |(p, r)| BETA * p / (c - r));
+    let c = root(|c| 1.0 - k3(c).sum::<f64>(), 1.0 + 1e-9, 10.0);
+    let expected: Vec<f64> = k3(c).collect();
+    assert!(kl(&expected, &star(&REWARD, BETA)) > 1e-3, "the test has no power");
+    for objective in objectives(Kl { estimator: Estimator::K3, coefficient: BETA }) {
+        let p = improve(&objective, plain);
+        assert!(kl(&p, &expected) < 1e-6, "{}: {p:?} {expected:?}", objective.name());
+    }
+    for objective in objectives(Kl { estimator: Estimator::K1, coefficient: BETA }) {
+        let p = improve(&objective, plain);
+        // The best answer has 5 % under the reference and 24 % under pi*.
+        assert!(p[1] > 0.6, "{}: {p:?}", objective.name());
+    }
+}
+
+/// The mean credit of each answer where two are drawn, by a credit method's own numbers.
+fn of_two(method: &CreditConfig) -> impl Fn(&[f64], usize) -> f64 {
+    let mut table = [[0.0; 6]; 6];
+    for (a, row) in table.iter_mut().enumerate() {
+        for (b, credit) in row.iter_mut().enumerate() {
+            let forest = [parse(&format!(
+                "0 - prompt q\n1 0 policy a r={}\n2 0 policy b r={}",
+                REWARD[a], REWARD[b]
+            ))];
+            let rewards = RewardConfig::Outcome.reward(&forest);
+            *credit = method.credit(&forest, &rewards)[0].step[1].unwrap();
+        }
+    }
+    move |p: &[f64], y: usize| (0..6).map(|other| p[other] * table[y][other]).sum()
+}
+
+#[test]
+fn a_group_mean_that_holds_the_own_reward_asks_for_a_larger_beta() {
+    let kl_term = Kl { estimator: Estimator::K2, coefficient: BETA };
+    let objective = Objective::Clipped(clipped::Config { kl: kl_term, ..Default::default() });
+    let group = |std| {
+        let config = group_mean::Config { std, epsilon: 0.0, ..Default::default() };
+        improve(&objective, of_two(&CreditConfig::GroupMean(config)))
+    };
+    // β·G/(G−1) with G = 2.
+    let p = group(group_mean::Deviation::None);
+    assert!(kl(&p, &star(&REWARD, 2.0 * BETA)) < 1e-6, "{p:?}");
+    let other = CreditConfig::LeaveOneOut(leave_one_out::Config::default());
+    let p = improve(&objective, of_two(&other));
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-6, "{p:?}");
+    // Divided by the deviation, only the order of rewards counts: another point.
+    let p = group(group_mean::Deviation::Unbiased);
+    assert!(kl(&p, &star(&REWARD, BETA)) > 1e-3 && kl(&p, &star(&REWARD, 2.0 * BETA)) > 1e-3);
+}
+
+/// The chance that answer i is preferred to j: Bradley-Terry, a share of the labels flipped.
+fn beats(reward: &[f64], i: usize, j: usize, flipped: f64) -> f64 {
+    let clean = sigmoid(reward[i] - reward[j]);
+    (1.0 - flipped) * clean + flipped * (1.0 - clean)
+}
+
+/// Trains on all pairs of the first `n` answers, drawn from `draw`, labels by `beats`.
+fn prefer(
+    loss: &PreferenceLoss,
+    draw: &[f64],
+    beats: impl Fn(usize, usize) -> f64,
+    (rate, steps): (f64, usize),
+) -> Vec<f64> {
+    let reference = normalised(REFERENCE[..draw.len()].to_vec());
+    let mut theta: Vec<f64> = reference.iter().map(|p| p.ln()).collect();
+    for _ in 0..steps {
+        let p = softmax(&theta);
+        let answer =
+            |i: usize| Answer { logprob: p[i].ln(), reference: reference[i].ln(), tokens: 1 };
+        let mut gradient = vec![0.0; draw.len()];
+        for i in 0..draw.len() {
+            for j in 0..draw.len() {
+                // Each unordered pair comes twice, once from either side.
+                let weight = draw[i] * draw[j] * beats(i, j);
+                let term = loss.loss(&Pair { chosen: answer(i), rejected: answer(j) }, 0.0);
+                gradient[i] += weight * term.d_chosen;
+                gradient[j] += weight * term.d_rejected;
+            }
+        }
+        step(&mut theta, &gradient, rate);
+    }
+    softmax(&theta)
+}
+
+fn dpo() -> PreferenceLoss {
+    PreferenceLoss::Dpo(dpo::Config { beta: BETA })
+}
+
+#[test]
+fn dpo_reaches_the_best_policy_whatever_pairs_are_drawn() {
+    for draw in [REFERENCE.to_vec(), vec![1.0 / 6.0; 6]] {
+        let p = prefer(&dpo(), &draw, |i, j| beats(&REWARD, i, j, 0.0), (20.0, 20_000));
+        assert!(kl(&p, &star(&REWARD, BETA)) < 1e-9, "{p:?}");
+    }
+}
+
+#[test]
+fn robust_dpo_reaches_it_through_flipped_labels_and_dpo_does_not() {
+    let flipped = |i: usize, j: usize| beats(&REWARD, i, j, 0.1);
+    let robust = robust_dpo::Config { beta: BETA, label_smoothing: 0.1 };
+    let p = prefer(&PreferenceLoss::RobustDpo(robust), &REFERENCE, flipped, (20.0, 20_000));
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-9, "{p:?}");
+    let p = prefer(&dpo(), &REFERENCE, flipped, (20.0, 20_000));
+    assert!(kl(&p, &star(&REWARD, BETA)) > 1e-3, "{p:?}");
+}
+
+/// The first two answers only, the second preferred with this chance: its log-odds over the first,
+/// less those of the reference where `against` is set.
+fn of_two_answers(loss: &PreferenceLoss, chance: f64, against: bool) -> f64 {
+    let chances = [[0.5, 1.0 - chance], [chance, 0.5]];
+    // Pairs of an answer with itself say nothing: only the two mixed ones are drawn.
+    let mixed = |i: usize, j: usize| if i == j { 0.0 } else { 4.0 * chances[i][j] };
+    let p = prefer(loss, &[0.5, 0.5], mixed, (0.2, 50_000));
+    let odds = (p[1] / p[0]).ln();
+    if against { odds - (REFERENCE[1] / REFERENCE[0]).ln() } else { odds }
+}
+
+#[test]
+fn cdpo_stops_where_its_own_noise_explains_the_labels() {
+    for (chance, rate) in [(0.8, 0.1), (1.0, 0.1), (0.6, 0.3)] {
+        let config = cdpo::Config { beta: BETA, label_smoothing: rate };
+        let got = of_two_answers(&PreferenceLoss::Cdpo(config), chance, true);
+        let seen: f64 = (1.0 - rate) * chance + rate * (1.0 - chance);
+        let expected = (seen / (1.0 - seen)).ln() / BETA;
+        assert!((got - expected).abs() < 1e-6, "{chance} {rate}: {got} {expected}");
+    }
+}
+
+#[test]
+fn ipo_has_the_margins_that_squares_ask_for() {
+    // Least squares over all pairs: Δᵢ − mean Δ = mean over j of (2P(i beats j) − 1)/(2τ).
+    let tau = 0.5;
+    let loss = PreferenceLoss::Ipo(ipo::Config { tau, ..Default::default() });
+    let p = prefer(&loss, &[1.0 / 6.0; 6], |i, j| beats(&REWARD, i, j, 0.0), (0.3, 20_000));
+    let log_ratio = |i: usize| {
+        let won = |j: usize| (2.0 * beats(&REWARD, i, j, 0.0) - 1.0) / (2.0 * tau);
+        (0..6).map(won).sum::<f64>() / 6.0
+    };
+    let expected = normalised((0..6).map(|i| REFERENCE[i] * log_ratio(i).exp()));
+    assert!(kl(&p, &expected) < 1e-9, "{p:?} {expected:?}");
+}
+
+#[test]
+fn without_noise_ipo_is_bounded_and_dpo_is_not() {
+    let tau = 0.25;
+    let got =
+        of_two_answers(&PreferenceLoss::Ipo(ipo::Config { tau, ..Default::default() }), 1.0, true);
+    assert!((got - 2.0).abs() < 1e-6, "{got}");
+    // The DPO margin of 50,000 steps; cDPO with ε = 0.1 would stand at 4.4.
+    assert!(of_two_answers(&dpo(), 1.0, true) > 10.0);
+}
+
+#[test]
+fn simpo_has_its_own_fixed_point_without_a_reference() {
+    for (chance, gamma) in [(0.8, 0.0), (0.8, 1.0), (0.55, 0.5)] {
+        let beta = 2.0;
+        let loss = PreferenceLoss::Simpo(simpo::Config { beta, gamma });
+        // P·σ(γ − h) = (1 − P)·σ(γ + h), h = β·(l̄₁ − l̄₀).
+        let slope = |h: f64| (1.0 - chance) * sigmoid(gamma + h) - chance * sigmoid(gamma - h);
+        let expected = root(slope, -50.0, 50.0) / beta;
+        let got = of_two_answers(&loss, chance, false);
+        assert!((got - expected).abs() < 1e-6, "{chance} {gamma}: {got} {expected}");
+    }
+}
+
+#[test]
+fn orpo_has_its_own_fixed_point_without_a_reference() {
+    for (chance, lambda) in [(0.8, 0.0), (0.8, 0.5), (0.6, 1.0)] {
+        let loss = PreferenceLoss::Orpo(orpo::Config { lambda, ..Default::default() });
+        // With q = σ(h): P·[−(1−q) − 2λσ(−2h)] + (1−P)·[q + 2λσ(2h)] = 0.
+        let slope = |h: f64| {
+            let q = sigmoid(h);
+            chance * (q - 1.0 - 2.0 * lambda * sigmoid(-2.0 * h))
+                + (1.0 - chance) * (q + 2.0 * lambda * sigmoid(2.0 * h))
+        };
+        let expected = root(slope, -50.0, 50.0);
+        let got = of_two_answers(&loss, chance, false);
+        assert!((got - expected).abs() < 1e-6, "{chance} {lambda}: {got} {expected}");
+    }
+}
+
+#[test]
+fn kto_takes_what_is_preferred_more_often_than_not_and_ignores_by_how_much() {
+    let config = kto::Config { beta: 1.0, ..Default::default() };
+    let loss = PreferenceLoss::Kto(config);
+    // Equal weights and even labels: no gradient.
+    assert!(of_two_answers(&loss, 0.5, true).abs() < 1e-9);
+    // DPO would stand at log-odds ratios of 0.4 and 4.4: KTO goes on, if ever slower.
+    for chance in [0.55, 0.9] {
+        let got = of_two_answers(&loss, chance, true);
+        assert!(got > 5.0, "{chance}: {got}");
+    }
+}
+
+#[test]
+fn nca_raises_each_answer_by_how_often_it_wins_against_the_reference() {
+    // β = 1, pairs from the reference: pi = 2·ref·P(it beats a draw of the reference).
+    let loss = PreferenceLoss::Nca(nca::Config { beta: 1.0 });
+    let p = prefer(&loss, &REFERENCE, |i, j| beats(&REWARD, i, j, 0.0), (1.0, 20_000));
+    let wins = |i: usize| (0..6).map(|j| REFERENCE[j] * beats(&REWARD, i, j, 0.0)).sum::<f64>();
+    let expected: Vec<f64> = (0..6).map(|i| 2.0 * REFERENCE[i] * wins(i)).collect();
+    assert!((expected.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    assert!(kl(&p, &expected) < 1e-9, "{p:?} {expected:?}");
+}
