@@ -186,7 +186,8 @@ mod tests {
                 let mut fields: Vec<&str> = fields.map(String::as_str).collect();
                 let top = method.key.iter().filter(|(key, _)| !key.contains('.'));
                 let mut keys: Vec<&str> = top.map(|(key, _)| key.as_str()).collect();
-                (fields.sort_unstable(), keys.sort_unstable());
+                fields.sort_unstable();
+                keys.sort_unstable();
                 assert_eq!(fields, keys, "{kind} `{name}`");
             }
             let own = known.iter().filter(|m| m.kind == kind).count();
