@@ -210,9 +210,12 @@ mod tests {
         let rows = |sequence: &RowSequence| sequence.iter().map(|p| p.of.clone()).collect();
         let got: Vec<Vec<Vec<Range<usize>>>> =
             batches.iter().map(|b| b.sequences(&own).iter().map(rows).collect()).collect();
-        let first = [vec![3..4], vec![0..2, 2..3]];
-        let second = [vec![7..8], vec![4..6, 6..7]];
-        assert_eq!(got, [[&first[..], &second[..]].concat(), first.to_vec()]);
+        // Below row `from`: the path of the last step, and that of the first two.
+        let tree = |from: usize| {
+            let rows = |(begin, end): (usize, usize)| from + begin..from + end;
+            [[(3, 4)].map(rows).to_vec(), [(0, 2), (2, 3)].map(rows).to_vec()]
+        };
+        assert_eq!(got, [[tree(0), tree(4)].concat(), tree(0).to_vec()]);
     }
 
     #[test]
