@@ -97,7 +97,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
         if matches!(stage, Stage::Sft(_) | Stage::Rl(_)) {
             session.reference = None;
-            session.learner.reset_optimizer();
+            session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
         }
     }

@@ -9,6 +9,8 @@ mod adamw;
 mod adapter;
 mod attention;
 mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod decode;
 mod error;
 mod gradients;

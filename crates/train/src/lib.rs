@@ -8,6 +8,7 @@
 mod batch;
 mod codec;
 mod learner;
+mod machine;
 mod policy;
 mod reference;
 mod schedule;
@@ -16,6 +17,7 @@ mod update;
 pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
 pub use learner::{Learner, LearnerState};
+pub use machine::{Device, DeviceError};
 pub use policy::LocalPolicy;
 pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};

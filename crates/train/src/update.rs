@@ -4,7 +4,7 @@ use stepwell_methods::{Batch, Diagnostics, Objective, token_weights};
 use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, Key, StepTree};
 
-use crate::{Learner, MicroBatch, micro_batches};
+use crate::{DeviceError, Learner, MicroBatch, micro_batches};
 
 /// What one update needs beside the forest.
 #[derive(Clone, Debug)]
@@ -30,9 +30,6 @@ pub struct Settings {
     pub on_policy: bool,
 }
 
-/// Mean |log-prob now - log-prob sampled| that stops a run: on the CPU the gap is 0 (P3).
-const GAP_MAX: f64 = 1e-3;
-
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
 
@@ -52,12 +49,17 @@ pub enum TrainError {
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {GAP_MAX:.0e}; no weight was changed; the cache, the temperature or the layout is wrong"
+         {most:.0e}; no weight was changed; the cache, the temperature or the layout is wrong"
     )]
     Gap {
         /// Mean absolute difference over the trained tokens.
         mean: f64,
+        /// The largest that the device allows; on the CPU the gap is 0 (P3).
+        most: f64,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// What an update did.
@@ -126,10 +128,10 @@ impl Learner {
         let aggregation = settings.objective.aggregation();
         let weight = token_weights(forest, credit, aggregation, settings.max_tokens);
         let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
-        self.gradients.clear();
+        self.machine.clear_gradients()?;
         let check_gap = first && settings.on_policy;
         self.accumulate(&batches, settings, check_gap, report)?;
-        let norm = self.gradients.norm();
+        let norm = self.machine.gradient_norm()?;
         self.apply(norm, settings)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
@@ -143,7 +145,7 @@ impl Learner {
         check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let Learner { model, workspace, gradients, .. } = self;
+        let machine = &mut *self.machine;
         let mut seen = Diagnostics::default();
         for batch in batches {
             // What was handed in, before anything is computed from it.
@@ -151,7 +153,7 @@ impl Learner {
             finite("credit", &batch.credit, batch)?;
             finite("reference log-prob", batch.reference.as_deref().unwrap_or_default(), batch)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-            let scores = workspace.forward(model, &packed, &scored);
+            let scores = machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
             let loss = settings.objective.objective(&Batch {
@@ -168,15 +170,16 @@ impl Learner {
             report.loss += loss.value;
             seen.merge(&loss.diagnostics);
             let (d_logprob, d_entropy) = (&loss.d_logprob, &loss.d_entropy);
-            workspace.backward(model, &packed, &scored, d_logprob, d_entropy, gradients);
+            machine.backward(&packed, &scored, d_logprob, d_entropy)?;
         }
         report.trained_tokens += batches.iter().map(MicroBatch::trained).sum::<usize>();
         report.computed_tokens += batches.iter().map(|b| b.layout.len()).sum::<usize>();
         report.diagnostics.merge(&seen);
         if check_gap {
             report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
-            if report.gap > GAP_MAX {
-                return Err(TrainError::Gap { mean: report.gap });
+            let most = machine.gap_max();
+            if report.gap > most {
+                return Err(TrainError::Gap { mean: report.gap, most });
             }
         }
         Ok(())
@@ -184,15 +187,16 @@ impl Learner {
 
     /// Checks, clips and steps. Nothing has moved when this returns an error.
     fn apply(&mut self, norm: f64, settings: &Settings) -> Result<(), TrainError> {
-        let Learner { model, optimizer, gradients, .. } = self;
+        let machine = &mut *self.machine;
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
-            let place = gradients.non_finite().unwrap_or_else(|| "all parameters".to_owned());
+            let place = machine.non_finite_gradient()?;
+            let place = place.unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
         }
         if norm > settings.gradient_clip {
-            gradients.scale((settings.gradient_clip / norm) as f32);
+            machine.scale_gradients((settings.gradient_clip / norm) as f32)?;
         }
-        optimizer.step(model, gradients, &settings.adamw, self.threads);
+        machine.step(&settings.adamw)?;
         self.advance_version();
         Ok(())
     }

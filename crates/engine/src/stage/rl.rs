@@ -91,7 +91,7 @@ fn train(
     let temperature = config.temperature as f32;
     if let Some(reference) = &session.reference {
         let tokens_max = config.microbatch_tokens;
-        session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
+        session.learner.fill_reference(&mut trees, reference, temperature, tokens_max)?;
     }
     let on_policy = trees
         .iter()
