@@ -24,12 +24,15 @@ struct Bound {
     gradient: f64,
 }
 
-/// Sums in another order, and other last places of exponentials.
+/// Sums in another order, and other last places of exponentials; measured on an H200: 1.4e-6, 1e-5
+/// and 4.7e-6.
 const F32: Bound = Bound { score_mean: 5e-6, score_most: 5e-5, gradient: 2e-5 };
 
 /// With `bf16`: where two sums in `f32` differ in their last place, the nearest `bf16` of one
-/// number in some thousands is another one, a part in 256 away, and what follows from it differs.
-const BF16: Bound = Bound { score_mean: 2e-3, score_most: 5e-2, gradient: 2e-2 };
+/// number in some thousands is another one, a part in 256 away; what follows from it differs by
+/// more, and rounds to other sides more often. After a few layers two devices are as far apart as
+/// rounding itself is from none.
+const BF16: Bound = Bound { score_mean: 1e-2, score_most: 1e-1, gradient: 2e-2 };
 
 fn bound(precision: Precision) -> Bound {
     match precision {

@@ -21,7 +21,8 @@ impl Pass<'_> {
         sums: &Sums,
     ) -> Done {
         let Pass { own, columns, rows, .. } = *self;
-        let (config, tile) = (&own.config, own.program.tile);
+        let config = &own.config;
+        let (tile, wide) = own.program.tile_for(rows, config.heads);
         let (log_sum, mean) = (self.activations.log_sum(own, index), own.of(&flow.mean));
         let d_attended = own.of(&flow.d_attended);
         let list =
@@ -47,7 +48,8 @@ impl Pass<'_> {
             own.scale,
         ];
         let shared = tile.query_grad_bytes(config.head_dim);
-        own.launch("query_grad", grid(tile.queries, shared), list)?;
+        let name = if wide { "query_grad_wide" } else { "query_grad" };
+        own.launch(name, grid(tile.queries, shared), list)?;
         let list = arguments![
             places.heads,
             d_attended,
@@ -62,7 +64,8 @@ impl Pass<'_> {
             own.scale,
         ];
         let shared = tile.key_grad_bytes(config.head_dim);
-        own.launch("key_grad", grid(tile.keys, shared), list)?;
+        let name = if wide { "key_grad_wide" } else { "key_grad" };
+        own.launch(name, grid(tile.keys, shared), list)?;
         self.heads_grad(index, places, flow, sums)
     }
 

@@ -224,7 +224,7 @@ impl Pass<'_> {
             own.of(&scratch.hidden_exact),
             ffn as i32,
         ];
-        own.over_all("swiglu_grad", rows * ffn, list)?;
+        own.launch("swiglu_grad", Grid::rows(rows, ffn), list)?;
         down.weight(Target::Down, (scratch.exact_hidden(own), ffn), (d_stream, hidden))?;
         self.weight_grad(sums, slots.down, (gated, dy), [rows, ffn, hidden])?;
         self.renorm(places.middle, slots.ffn_norm, places.inverse[1])?;
@@ -314,7 +314,7 @@ impl Pass<'_> {
             own.of(&scratch.normed_exact),
             hidden as i32,
         ];
-        own.over_all("renorm_rows", rows * hidden, list)
+        own.launch("renorm_rows", Grid::rows(rows, hidden), list)
     }
 
     /// Adds the gradient through a norm to that of the stream, and that of the norm's weight.

@@ -198,7 +198,7 @@ impl Layer<'_> {
         }
         let (out, exact) = (scratch.hidden.start(own), own.of(&scratch.hidden_exact));
         let list = arguments![places.gates, out, exact, ffn as i32];
-        own.over_all("swiglu", rows * ffn, list)?;
+        own.launch("swiglu", Grid::rows(rows, ffn), list)?;
         own.forward((out, weights.matrix(own, slots.down), branch), [rows, ffn, hidden])?;
         self.add_delta(Target::Down, (scratch.exact_hidden(own), ffn), (branch, hidden, hidden))
     }

@@ -5,8 +5,9 @@
 #define LANES_OF_HEAD ((HEAD_DIM + WARP - 1) / WARP)
 
 // Row r is at `position[r]` of the path that starts at `paths[path[r]]`, whose slots name keys and
-// values in the pool (`[slots][key heads]`); it sees them all up to its own. Grid (rows, key heads); a block
-// handles the query heads of the group. Dynamic memory: GROUP * (HEAD_DIM + CHUNK) floats.
+// values in the pool (`[slots][key heads]`); it sees them all up to its own. Grid (rows, key
+// heads); a block handles the query heads of the group. Dynamic memory: GROUP * (HEAD_DIM + CHUNK)
+// floats.
 extern "C" __global__ void __launch_bounds__(CHUNK) attend_paths(
     const float* heads, const float* pool_key, const float* pool_value, const unsigned* paths,
     const unsigned* path, const unsigned* position, float* attended, operand* rounded,

@@ -34,16 +34,17 @@ extern "C" __global__ void norm_rows(
     }
 }
 
-// normed again, from x and the inverse that the forward left.
+// normed again, from x and the inverse that the forward left. One block per row.
 extern "C" __global__ void renorm_rows(
     const float* x, const float* weight, const float* inverse, operand* normed, float* exact,
-    int width, long long count
+    int width
 ) {
-    long long step = (long long)gridDim.x * blockDim.x;
-    for (long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += step) {
-        float y = x[at] * inverse[at / width] * weight[at % width];
-        if (normed) normed[at] = as_operand(y);
-        if (exact) exact[at] = y;
+    size_t row = (size_t)blockIdx.x * width;
+    float scale = inverse[blockIdx.x];
+    for (int at = threadIdx.x; at < width; at += blockDim.x) {
+        float y = x[row + at] * scale * weight[at];
+        if (normed) normed[row + at] = as_operand(y);
+        if (exact) exact[row + at] = y;
     }
 }
 
@@ -105,28 +106,27 @@ extern "C" __global__ void add_runs(const float* partial, float* to, int width, 
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// out = gate * sigmoid(gate) * up; `gates` is `[rows][gate, up]`.
-extern "C" __global__ void swiglu(
-    const float* gates, operand* out, float* exact, int width, long long count
-) {
-    long long step = (long long)gridDim.x * blockDim.x;
-    for (long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += step) {
-        const float* row = gates + at / width * 2 * width;
-        float gate = row[at % width], up = row[width + at % width];
+// out = gate * sigmoid(gate) * up; `gates` is `[rows][gate, up]`. One block per row.
+extern "C" __global__ void swiglu(const float* gates, operand* out, float* exact, int width) {
+    const float* row = gates + (size_t)blockIdx.x * 2 * width;
+    size_t to = (size_t)blockIdx.x * width;
+    for (int at = threadIdx.x; at < width; at += blockDim.x) {
+        float gate = row[at], up = row[width + at];
         float y = gate / (1.0f + expf(-gate)) * up;
-        if (out) out[at] = as_operand(y);
-        if (exact) exact[at] = y;
+        if (out) out[to + at] = as_operand(y);
+        if (exact) exact[to + at] = y;
     }
 }
 
-// Gradients by gate and up from that by the output, `[rows][gate, up]`, and the output again.
+// Gradients by gate and up from that by the output, `[rows][gate, up]`, and the output again. One
+// block per row.
 extern "C" __global__ void swiglu_grad(
     const float* gates, const float* d_out, operand* d_gates, float* d_gates_exact,
-    operand* out, float* exact, int width, long long count
+    operand* out, float* exact, int width
 ) {
-    long long step = (long long)gridDim.x * blockDim.x;
-    for (long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += step) {
-        size_t own = at / width * 2 * width + at % width;
+    for (int column = threadIdx.x; column < width; column += blockDim.x) {
+        size_t at = (size_t)blockIdx.x * width + column;
+        size_t own = (size_t)blockIdx.x * 2 * width + column;
         float gate = gates[own], up = gates[own + width], dy = d_out[at];
         float share = sigmoid(gate);
         float slope = share * (1.0f + gate * (1.0f - share));
