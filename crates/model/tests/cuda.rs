@@ -196,7 +196,8 @@ fn random_forest(seed: u64, vocabulary: u32, segments: usize, longest: usize) ->
 #[test]
 fn scores_and_every_gradient_are_the_cpus() {
     let Some(device) = device("scores_and_every_gradient_are_the_cpus") else { return };
-    for (shape, precision) in shapes().into_iter().flat_map(|s| PRECISIONS.map(|p| (s.clone(), p))) {
+    for (shape, precision) in shapes().into_iter().flat_map(|s| PRECISIONS.map(|p| (s.clone(), p)))
+    {
         let what = format!("{:?} of {} {precision:?}", shape.family, shape.hidden);
         let model = in_precision(model(shape, 5), precision);
         let mut trainer = Trainer::new(&device, &model).unwrap();
@@ -259,12 +260,10 @@ fn rows_agree(trainer: &mut Trainer, forest: &Forest, most: &Bound) {
 #[test]
 fn a_wrong_mask_is_told_from_the_right_one() {
     let Some(device) = device("a_wrong_mask_is_told_from_the_right_one") else { return };
-    let tokens = |stream| -> Vec<u32> { (0..20).map(|i| (unit(stream, i) * 75.0) as u32).collect() };
-    let tree = |parent| Forest::new(&[
-        (None, tokens(1)),
-        (Some(0), tokens(2)),
-        (Some(parent), tokens(3)),
-    ]);
+    let tokens =
+        |stream| -> Vec<u32> { (0..20).map(|i| (unit(stream, i) * 75.0) as u32).collect() };
+    let tree =
+        |parent| Forest::new(&[(None, tokens(1)), (Some(0), tokens(2)), (Some(parent), tokens(3))]);
     let model = model(config(Family::Llama), 5);
     let mut trainer = Trainer::new(&device, &model).unwrap();
     let (right, wrong) = (Case::new(tree(0), 1.0), Case::new(tree(1), 1.0));
@@ -370,6 +369,59 @@ fn three_updates_move_the_weights_as_on_the_cpu() {
         assert!(share < most, "{precision:?}: {share}");
         assert_eq!(trainer.step_count(), 3);
         assert_eq!(trainer.non_finite_gradient().unwrap(), None);
+    }
+}
+
+/// The state of every parameter that trains, by name: weight, moments and gradient.
+fn state(trainer: &Trainer, model: &mut Model) -> Vec<[Vec<f32>; 4]> {
+    trainer.download(model).unwrap();
+    let moments = trainer.moments().unwrap();
+    let (first, second) = moments.split_at(moments.len() / 2);
+    let of = |view: &stepwell_model::ParameterView, at: usize| {
+        let gradient = trainer.gradient(view.name()).unwrap().unwrap();
+        [view.to_row_major(), first[at].2.clone(), second[at].2.clone(), gradient]
+    };
+    model.parameters().iter().enumerate().map(|(at, view)| of(view, at)).collect()
+}
+
+/// From equal gradients the GPU takes the host's step, bit for bit: matrices decay, norms and
+/// biases do not.
+#[test]
+fn a_step_is_the_hosts_rule_to_the_bit() {
+    let Some(device) = device("a_step_is_the_hosts_rule_to_the_bit") else { return };
+    let settings = AdamWSettings {
+        learning_rate: 3e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+    };
+    for precision in PRECISIONS {
+        let mut model = in_precision(model(config(Family::Qwen2), 4), precision);
+        let case = Case::new(sample_forest(75), 1.0);
+        let mut trainer = Trainer::new(&device, &model).unwrap();
+        case.on_gpu(&mut trainer, &model);
+        trainer.step(&settings).unwrap();
+        case.on_gpu(&mut trainer, &model);
+        let before = state(&trainer, &mut model);
+        trainer.step(&settings).unwrap();
+        let after = state(&trainer, &mut model);
+        let decays: Vec<bool> =
+            model.parameters().iter().map(|view| view.shape().len() == 2).collect();
+        let (rate, root) = (3e-3 / (1.0 - 0.9_f64.powi(2)), 1.0 / (1.0 - 0.95_f64.powi(2)));
+        for ((before, after), decays) in before.iter().zip(&after).zip(decays) {
+            let keep = if decays { (1.0 - 3e-3 * 0.1) as f32 } else { 1.0 };
+            for at in 0..before[0].len() {
+                let [weight, first, second, gradient] =
+                    [0, 1, 2, 3].map(|what: usize| before[what][at]);
+                let first = (1.0 - 0.9_f32).mul_add(gradient, 0.9 * first);
+                let second = (1.0 - 0.95_f32).mul_add(gradient * gradient, 0.95 * second);
+                let below = (second * root as f32).sqrt() + 1e-8;
+                let weight = weight * keep - rate as f32 * first / below;
+                let got = [after[0][at], after[1][at], after[2][at]];
+                assert_eq!(got.map(f32::to_bits), [weight, first, second].map(f32::to_bits));
+            }
+        }
     }
 }
 

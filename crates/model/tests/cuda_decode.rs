@@ -52,7 +52,11 @@ fn models() -> Vec<(String, Model)> {
     let mut all = Vec::new();
     for (shape, adapter) in [(untied.clone(), false), (odd, false), (wide, false), (untied, true)] {
         for precision in [Precision::F32, Precision::Bf16] {
-            let own = if adapter { adapted(shape.clone(), &Target::ALL) } else { model(shape.clone(), 3) };
+            let own = if adapter {
+                adapted(shape.clone(), &Target::ALL)
+            } else {
+                model(shape.clone(), 3)
+            };
             let mut own = own;
             own.set_precision(precision);
             all.push((format!("{:?} {precision:?} adapter {adapter}", shape.family), own));
@@ -209,7 +213,10 @@ fn what_was_sampled_is_what_is_trained() {
             let far = sampled.zip(&own).map(|(a, b)| (a - b).abs());
             let (count, sum) = (own.len(), far.clone().sum::<f32>());
             let most = far.fold(0.0, f32::max);
-            println!("{name} {temperature}: {count} tokens, mean {:.2e}, most {most:.2e}", sum / count as f32);
+            println!(
+                "{name} {temperature}: {count} tokens, mean {:.2e}, most {most:.2e}",
+                sum / count as f32
+            );
             assert!(most <= gap_max(model.precision()), "{name}: {most}");
         }
     }

@@ -7,7 +7,7 @@ use super::{
     product::{Form, Product},
     program::{Argument, Grid, Program},
 };
-use crate::{config::Config, rotary::Rotary, model::Model, weights::Precision};
+use crate::{config::Config, model::Model, rotary::Rotary, weights::Precision};
 
 /// What computes one model.
 pub(super) struct Arithmetic {

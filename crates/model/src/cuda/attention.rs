@@ -25,8 +25,7 @@ impl Pass<'_> {
         let (tile, wide) = own.program.tile_for(rows, config.heads);
         let (log_sum, mean) = (self.activations.log_sum(own, index), own.of(&flow.mean));
         let d_attended = own.of(&flow.d_attended);
-        let list =
-            arguments![places.attended, d_attended, mean, rows as i32, config.heads as i32];
+        let list = arguments![places.attended, d_attended, mean, rows as i32, config.heads as i32];
         own.launch("attended_dot", Grid::warps(rows * config.heads), list)?;
         let grid = |rows_of_tile: usize, shared_bytes: usize| Grid {
             blocks: (rows.div_ceil(rows_of_tile), config.heads),
@@ -75,8 +74,7 @@ impl Pass<'_> {
         let config = &own.config;
         let slots = weights.layout.layers[index];
         let all = config.heads + 2 * config.kv_heads;
-        let rounded =
-            if own.paired { flow.d_heads_rounded.start(own) } else { Pointer::NONE };
+        let rounded = if own.paired { flow.d_heads_rounded.start(own) } else { Pointer::NONE };
         let [cosine, sine] = self.angles.pointers(&own.device);
         let d_heads = own.of(&flow.d_heads);
         let complete = slots.head_norm.is_none();

@@ -278,7 +278,8 @@ impl Pass<'_> {
         let side = Side::new(self, index, sums, flow);
         let (query, kv) = (own.config.query_width(), own.config.kv_width());
         let x = (scratch.exact_normed(own), hidden);
-        for (target, from) in [(Target::Query, 0), (Target::Key, query), (Target::Value, query + kv)]
+        for (target, from) in
+            [(Target::Query, 0), (Target::Key, query), (Target::Value, query + kv)]
         {
             let dy = (d_heads.after::<f32>(from), width);
             side.input(target, dy, (d_normed, hidden))?;

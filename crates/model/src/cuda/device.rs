@@ -42,8 +42,7 @@ impl Device {
         let context = CudaContext::new(0).map_err(none)?;
         let name = context.name().map_err(none)?;
         let capability = context.compute_capability().map_err(none)?;
-        let shared =
-            CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared = context.attribute(shared).map_err(none)?;
         let processors = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let processors = context.attribute(processors).map_err(none)?;
@@ -54,15 +53,8 @@ impl Device {
         let count = |value: i32| usize::try_from(value).unwrap_or_default();
         let (shared_bytes_max, processors) = (count(shared), count(processors));
         let blas = Arc::new(blas);
-        let device = Device {
-            stream,
-            blas,
-            name,
-            capability,
-            shared_bytes_max,
-            processors,
-            memory_bytes,
-        };
+        let device =
+            Device { stream, blas, name, capability, shared_bytes_max, processors, memory_bytes };
         Ok(device)
     }
 

@@ -70,12 +70,7 @@ pub(super) struct Activations {
 
 impl Activations {
     /// Room for a forest; `budget` in bytes, or what the device has.
-    pub(super) fn reserve(
-        &mut self,
-        own: &Arithmetic,
-        rows: usize,
-        budget: Option<usize>,
-    ) -> Done {
+    pub(super) fn reserve(&mut self, own: &Arithmetic, rows: usize, budget: Option<usize>) -> Done {
         // Most of what is free and what is held already; the rest is for passing gradients.
         let room = (own.device.free_bytes()? + self.plan.bytes) / 10 * 7;
         let budget = budget.map_or(room, |budget| budget.min(room));

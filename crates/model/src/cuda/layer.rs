@@ -135,11 +135,9 @@ impl Layer<'_> {
         own.forward((scratch.normed.start(own), matrix, places.heads), sizes)?;
         let (query, kv) = (own.config.query_width(), own.config.kv_width());
         let x = (scratch.exact_normed(own), own.config.hidden);
-        for (target, from, width) in [
-            (Target::Query, 0, query),
-            (Target::Key, query, kv),
-            (Target::Value, query + kv, kv),
-        ] {
+        for (target, from, width) in
+            [(Target::Query, 0, query), (Target::Key, query, kv), (Target::Value, query + kv, kv)]
+        {
             let y = (places.heads.after::<f32>(from), own.heads_width());
             self.add_delta(target, x, (y.0, y.1, width))?;
         }
@@ -181,8 +179,7 @@ impl Layer<'_> {
         let slots = weights.layout.layers[self.index];
         let (hidden, query, ffn) = (own.config.hidden, own.config.query_width(), own.config.ffn);
         let branch = own.of(&scratch.branch);
-        let attended =
-            if own.paired { scratch.attended.start(own) } else { places.attended };
+        let attended = if own.paired { scratch.attended.start(own) } else { places.attended };
         let matrix = weights.matrix(own, slots.output);
         own.forward((attended, matrix, branch), [rows, query, hidden])?;
         self.add_delta(Target::Output, (places.attended, query), (branch, hidden, hidden))?;
@@ -246,8 +243,16 @@ impl Layer<'_> {
         };
         first.run(&own.device)?;
         let (w, y) = (pair.b, (y, length));
-        let second =
-            Product { inner: pair.rank, outer: width, x: inner, w, y, scale: 1.0, keep: 1.0, ..first };
+        let second = Product {
+            inner: pair.rank,
+            outer: width,
+            x: inner,
+            w,
+            y,
+            scale: 1.0,
+            keep: 1.0,
+            ..first
+        };
         second.run(&own.device)
     }
 }

@@ -54,7 +54,8 @@ impl<T: Number> Buffer<T> {
             // The old memory first: both together may be more than there is.
             self.slice = None;
             let zeros = device.stream.alloc_zeros(count);
-            let why = "taking memory (a smaller `microbatch_tokens` or `activation_mib` needs less)";
+            let why =
+                "taking memory (a smaller `microbatch_tokens` or `activation_mib` needs less)";
             self.slice = Some(zeros.map_err(|e| CudaError::failed(why)(&e))?);
         }
         Ok(())

@@ -32,12 +32,7 @@ impl RowColumns {
     }
 
     /// Adds rows for tokens at `positions` of a path, whose slots are given up to the last one's.
-    pub(super) fn push(
-        &mut self,
-        path: &[u32],
-        positions: std::ops::Range<usize>,
-        tokens: &[u32],
-    ) {
+    pub(super) fn push(&mut self, path: &[u32], positions: std::ops::Range<usize>, tokens: &[u32]) {
         let start = self.paths.len() as u32;
         self.paths.extend_from_slice(path);
         self.token.extend_from_slice(tokens);

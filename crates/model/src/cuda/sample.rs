@@ -61,8 +61,7 @@ impl Decoder<'_> {
     pub(super) fn draw_all(&mut self, draw: Draw<'_>) -> Done<Vec<Drawn>> {
         let Decoder { own, live, .. } = self;
         let most = logit_rows(own.config.vocabulary);
-        let rows: Vec<usize> =
-            (0..live.len()).filter(|row| live[*row].stop.is_none()).collect();
+        let rows: Vec<usize> = (0..live.len()).filter(|row| live[*row].stop.is_none()).collect();
         let mut drawn = Vec::with_capacity(rows.len());
         for part in rows.chunks(most) {
             self.draw_part(part, draw, &mut drawn)?;
@@ -111,12 +110,8 @@ impl Decoder<'_> {
         let (own, weights) = (self.own, self.weights);
         let (hidden, vocabulary) = (own.config.hidden, own.config.vocabulary);
         let (stream, inverse) = (own.of(&buffers.stream), own.of(&buffers.inverse));
-        let list = arguments![
-            own.of(&self.pool.stream),
-            own.of(&buffers.slot),
-            stream,
-            hidden as i32,
-        ];
+        let list =
+            arguments![own.of(&self.pool.stream), own.of(&buffers.slot), stream, hidden as i32,];
         own.launch("gather_rows", Grid::rows(rows, hidden), list)?;
         own.final_norm(weights, [stream, inverse], &buffers.normed, rows)?;
         let head = weights.matrix(own, weights.layout.head);

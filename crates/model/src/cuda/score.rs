@@ -150,8 +150,7 @@ impl Pass<'_> {
         sums.norm(self, norm, (stream, inverse, d_normed), count)?;
         let weight = weights.vector(&own.device, norm);
         let none = super::memory::Pointer::NONE;
-        let list =
-            arguments![stream, weight, inverse, d_normed, d_stream, none, hidden as i32];
+        let list = arguments![stream, weight, inverse, d_normed, d_stream, none, hidden as i32];
         own.launch("norm_grad", Grid::rows(count, hidden), list)?;
         // Several positions may be predicted by one row (siblings): added in their order.
         own.add_grouped(&buffers.by_row, d_stream, own.of(&flow.d_stream))

@@ -179,9 +179,13 @@ impl Weights {
     /// Refuses a model of another shape or with another adapter.
     pub(super) fn require_same(&self, model: &Model) -> Done {
         let same = self.layout.slots.len() == model.layout.slots.len()
-            && self.base.places.slots.iter().zip(&model.layout.slots).all(|(a, b)| {
-                a.name == b.name && a.kind == b.kind
-            });
+            && self
+                .base
+                .places
+                .slots
+                .iter()
+                .zip(&model.layout.slots)
+                .all(|(a, b)| a.name == b.name && a.kind == b.kind);
         if same {
             return Ok(());
         }

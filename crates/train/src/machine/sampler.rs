@@ -57,8 +57,10 @@ impl<D: Decodes> Numbered<D> {
 impl<D: Decodes> Sampler for Numbered<D> {
     fn extend(&mut self, steps: &[(Option<u64>, Vec<u32>)]) -> Vec<u64> {
         let held = |parent: &u64| self.prefix[parent].clone();
-        let steps: Vec<(Option<D::Prefix>, Vec<u32>)> =
-            steps.iter().map(|(parent, tokens)| (parent.as_ref().map(held), tokens.clone())).collect();
+        let steps: Vec<(Option<D::Prefix>, Vec<u32>)> = steps
+            .iter()
+            .map(|(parent, tokens)| (parent.as_ref().map(held), tokens.clone()))
+            .collect();
         let made = self.decoder.extend_many(&steps);
         made.into_iter().map(|prefix| self.keep(prefix)).collect()
     }
