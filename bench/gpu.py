@@ -1,8 +1,9 @@
-"""Our engine beside PyTorch on one GPU. Usage: gpu.py BINARY RESULTS [ROUNDS]
+"""Our engine beside PyTorch on one GPU. Usage: gpu.py BINARY RESULTS [ROUNDS [compiled]]
 
 BINARY is a built example `gpu_step`. Both sides are loaded once and wait; a round asks each for one
 repetition of one measurement, one after the other, so that a disturbance meets both. The first of
 each is not counted. Medians and spreads go to RESULTS as JSON and to the terminal as a table.
+`compiled` also measures PyTorch under torch.compile: minutes more.
 """
 
 import json
@@ -19,14 +20,16 @@ TRAINING = [
     for precision in ("bf16", "f32") for shape in SHAPES
 ]
 SAMPLING = [
-    (f"decode bf16 {rows} 128 128",
-     [f"decode bf16 {rows} 128 128 dynamic", f"decode bf16 {rows} 128 128 static"])
+    (f"decode bf16 {rows} 128 64",
+     [f"decode bf16 {rows} 128 64 dynamic", f"decode bf16 {rows} 128 64 static"])
     for rows in (1, 8, 32, 256)
 ]
 TREES = [
     (f"{kind} {precision} 16 512 64", [])
     for precision in ("bf16", "f32") for kind in ("tree", "flat")
-] + [("fork bf16 256 128 128", [])]
+] + [("fork bf16 256 128 64", [])]
+COMPILED = [("train bf16 16 1024", ["compiled bf16 16 1024"]),
+            ("train bf16 1 512", ["compiled bf16 1 512"])]
 
 
 class Side:
@@ -52,13 +55,14 @@ class Side:
 
 def measured(sides, questions):
     """Walls per question, in turn; the first round warms up."""
-    walls = {question: [] for _, question in questions}
+    walls = {question: [] for question in questions}
     tokens, errors = {}, {}
     for turn in range(ROUNDS + 1):
-        for side, question in questions:
+        for question in questions:
             if question in errors:
                 continue
-            answer = sides[side].ask(question)
+            side, words = question
+            answer = sides[side].ask(words)
             if "error" in answer:
                 errors[question] = answer["error"]
             elif turn > 0:
@@ -72,13 +76,13 @@ def main():
     ready = {name: side.ready for name, side in sides.items()}
     print(json.dumps(ready), flush=True)
     results = {"date": time.strftime("%Y-%m-%d"), "sides": ready, "measured": []}
-    for ours, others in TRAINING + SAMPLING + TREES:
+    last = COMPILED if "compiled" in sys.argv else []
+    for ours, others in TRAINING + SAMPLING + TREES + last:
         questions = [("ours", ours)] + [("torch", other) for other in others]
-        # The same words may name both sides' measurement.
-        named = [(side, question + ("" if side == "ours" else " ")) for side, question in questions]
-        walls, tokens, errors = measured(sides, named)
-        for side, question in named:
-            row = {"side": side, "what": question.strip(), "error": errors.get(question)}
+        walls, tokens, errors = measured(sides, questions)
+        for question in questions:
+            side, words = question
+            row = {"side": side, "what": words, "error": errors.get(question)}
             if walls[question]:
                 middle = statistics.median(walls[question])
                 row.update(seconds=middle, least=min(walls[question]), most=max(walls[question]),

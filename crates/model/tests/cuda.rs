@@ -230,6 +230,25 @@ fn random_forests_agree_with_the_cpu_and_with_their_rows() {
     }
 }
 
+/// Long forests are computed in wide tiles of attention.
+#[test]
+fn a_long_forest_agrees_with_the_cpu() {
+    let Some(device) = device("a_long_forest_agrees_with_the_cpu") else { return };
+    let tokens = |stream, count: u64| -> Vec<u32> {
+        (0..count).map(|index| (unit(stream, index) * 997.0) as u32).collect()
+    };
+    let mut segments = vec![(None, tokens(1, 1200))];
+    segments.extend((2..5).map(|stream| (Some(0), tokens(stream, 900 + stream))));
+    let case = Case::new(Forest::new(&segments), 1.0);
+    let shape = Config { layers: 1, context: 4096, ..large(Family::Llama) };
+    for precision in PRECISIONS {
+        let model = in_precision(model(shape.clone(), 9), precision);
+        let mut trainer = Trainer::new(&device, &model).unwrap();
+        let (got, expected) = (case.on_gpu(&mut trainer, &model), case.on_cpu(&model));
+        require(&format!("3909 rows {precision:?}"), &distance(&got, &expected), &bound(precision));
+    }
+}
+
 /// A path inside the forest has the scores of the path alone.
 fn rows_agree(trainer: &mut Trainer, forest: &Forest, most: &Bound) {
     let rows: Vec<_> = forest.paths().into_iter().map(|tokens| (None, tokens)).collect();

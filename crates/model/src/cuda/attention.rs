@@ -1,13 +1,8 @@
 //! Tree attention backwards: from the gradient by its output to that by queries, keys, values.
 
 use super::{
-    arithmetic::arguments,
-    backward::{Flow, Sums},
-    error::Done,
-    forward::Pass,
-    layer::LayerPlaces,
-    memory::Pointer,
-    program::Grid,
+    arithmetic::arguments, backward::Flow, error::Done, forward::Pass, layer::LayerPlaces,
+    memory::Pointer, program::Grid, sums::Sums,
 };
 
 impl Pass<'_> {

@@ -1,11 +1,12 @@
 //! What an adapter adds to the backward of projections: no state, only products.
 
 use super::{
-    backward::{Flow, Sums},
+    backward::Flow,
     error::Done,
     forward::Pass,
     memory::Pointer,
     product::{Form, Product},
+    sums::Sums,
 };
 use crate::adapter::Target;
 

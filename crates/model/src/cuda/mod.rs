@@ -31,6 +31,8 @@ mod program;
 mod rows;
 mod sample;
 mod score;
+mod state;
+mod sums;
 mod trainer;
 mod weights;
 

@@ -3,12 +3,13 @@
 
 use super::{
     arithmetic::{Arithmetic, Operands, arguments},
-    backward::{Flow, Sums},
+    backward::Flow,
     error::Done,
     forest::Groups,
     forward::Pass,
     memory::Buffer,
     program::Grid,
+    sums::Sums,
 };
 use crate::{
     scores::effective,
