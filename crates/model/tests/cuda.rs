@@ -230,7 +230,7 @@ fn random_forests_agree_with_the_cpu_and_with_their_rows() {
     }
 }
 
-/// Long forests are computed in wide tiles of attention.
+/// A prefix of many blocks of keys and siblings that do not see each other.
 #[test]
 fn a_long_forest_agrees_with_the_cpu() {
     let Some(device) = device("a_long_forest_agrees_with_the_cpu") else { return };

@@ -145,7 +145,8 @@ impl Adapter {
         Some(Pair { a, b, scale: self.settings.scale() })
     }
 
-    /// The slot of `A` per target of a layer, that of `B` being the next; `None` past the last layer.
+    /// The slot of `A` per target of a layer, that of `B` being the next; `None` past the last
+    /// layer.
     #[cfg(feature = "cuda")]
     pub(crate) fn targets_of(&self, layer: usize) -> Option<[Option<usize>; Target::ALL.len()]> {
         self.places.get(layer).copied()

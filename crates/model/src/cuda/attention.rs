@@ -16,8 +16,7 @@ impl Pass<'_> {
         sums: &Sums,
     ) -> Done {
         let Pass { own, columns, rows, .. } = *self;
-        let config = &own.config;
-        let (tile, wide) = own.program.tile_for(rows, config.heads);
+        let (config, tile) = (&own.config, own.program.tile);
         let (log_sum, mean) = (self.activations.log_sum(own, index), own.of(&flow.mean));
         let d_attended = own.of(&flow.d_attended);
         let list = arguments![places.attended, d_attended, mean, rows as i32, config.heads as i32];
@@ -42,8 +41,7 @@ impl Pass<'_> {
             own.scale,
         ];
         let shared = tile.query_grad_bytes(config.head_dim);
-        let name = if wide { "query_grad_wide" } else { "query_grad" };
-        own.launch(name, grid(tile.queries, shared), list)?;
+        own.launch("query_grad", grid(tile.queries, shared), list)?;
         let list = arguments![
             places.heads,
             d_attended,
@@ -58,8 +56,7 @@ impl Pass<'_> {
             own.scale,
         ];
         let shared = tile.key_grad_bytes(config.head_dim);
-        let name = if wide { "key_grad_wide" } else { "key_grad" };
-        own.launch(name, grid(tile.keys, shared), list)?;
+        own.launch("key_grad", grid(tile.keys, shared), list)?;
         self.heads_grad(index, places, flow, sums)
     }
 

@@ -20,8 +20,6 @@ pub struct Device {
     pub(super) capability: (i32, i32),
     /// Bytes of shared memory that one block may have.
     pub(super) shared_bytes_max: usize,
-    /// Multiprocessors.
-    pub(super) processors: usize,
     memory_bytes: usize,
 }
 
@@ -44,17 +42,13 @@ impl Device {
         let capability = context.compute_capability().map_err(none)?;
         let shared = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared = context.attribute(shared).map_err(none)?;
-        let processors = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-        let processors = context.attribute(processors).map_err(none)?;
         let memory_bytes = context.total_mem().map_err(none)?;
         let stream = context.default_stream();
         let blas = CudaBlas::new(Arc::clone(&stream));
         let blas = blas.map_err(|why| CudaError::NoDevice { why: format!("cuBLAS: {why:?}") })?;
-        let count = |value: i32| usize::try_from(value).unwrap_or_default();
-        let (shared_bytes_max, processors) = (count(shared), count(processors));
+        let shared_bytes_max = usize::try_from(shared).unwrap_or_default();
         let blas = Arc::new(blas);
-        let device =
-            Device { stream, blas, name, capability, shared_bytes_max, processors, memory_bytes };
+        let device = Device { stream, blas, name, capability, shared_bytes_max, memory_bytes };
         Ok(device)
     }
 

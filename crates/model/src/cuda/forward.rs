@@ -172,8 +172,7 @@ impl Pass<'_> {
 
     fn attend(&self, index: usize, places: &LayerPlaces) -> Done {
         let Pass { own, columns, rows, .. } = *self;
-        let config = &own.config;
-        let (tile, wide) = own.program.tile_for(rows, config.heads);
+        let (config, tile) = (&own.config, own.program.tile);
         let grid = Grid {
             blocks: (rows.div_ceil(tile.queries), config.heads),
             threads: (256, 1),
@@ -190,6 +189,6 @@ impl Pass<'_> {
             config.kv_heads as i32,
             own.scale,
         ];
-        own.launch(if wide { "attend_wide" } else { "attend" }, grid, list)
+        own.launch("attend", grid, list)
     }
 }

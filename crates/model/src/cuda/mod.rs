@@ -39,5 +39,6 @@ mod weights;
 pub use decoder::Decoder;
 pub use device::Device;
 pub use error::CudaError;
+pub use optimizer::Tensors;
 pub use pool::Prefix;
 pub use trainer::Trainer;

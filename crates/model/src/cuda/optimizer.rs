@@ -14,6 +14,9 @@ use crate::{
     error::ModelError,
 };
 
+/// Named row-major tensors: name, shape, values.
+pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
 /// Blocks that sum squares, whatever the number of values: one order of additions.
 const BLOCKS: usize = 512;
 
@@ -79,11 +82,7 @@ impl Moments {
     }
 
     /// As named row-major tensors, `m.<parameter>` then `v.<parameter>`.
-    pub(super) fn tensors(
-        &self,
-        device: &Device,
-        places: &Places,
-    ) -> Done<Vec<(String, Vec<usize>, Vec<f32>)>> {
+    pub(super) fn tensors(&self, device: &Device, places: &Places) -> Done<Tensors> {
         let mut all = Vec::new();
         for (prefix, moment) in [("m", &self.first), ("v", &self.second)] {
             let values = moment.read(device, places.total)?;

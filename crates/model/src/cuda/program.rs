@@ -28,7 +28,7 @@ const SOURCES: [&str; 7] = [
     include_str!("kernels/decode.cu"),
 ];
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 27] = [
     "embed",
     "norm_rows",
     "renorm_rows",
@@ -49,9 +49,6 @@ const NAMES: [&str; 30] = [
     "attended_dot",
     "query_grad",
     "key_grad",
-    "attend_wide",
-    "query_grad_wide",
-    "key_grad_wide",
     "score_rows",
     "score_grad",
     "square_sums",
@@ -84,13 +81,6 @@ impl Tile {
         head_dim.next_multiple_of(4) + 4
     }
 
-    /// A tile of twice the queries, where its buffers fit; else the same.
-    fn widened(self, head_dim: usize, shared_bytes_max: usize) -> Tile {
-        let wide = Tile { queries: 2 * self.queries, ..self };
-        let fits = wide.key_grad_bytes(head_dim) + 1024 <= shared_bytes_max;
-        if fits { wide } else { self }
-    }
-
     /// Shared memory of `attend`.
     pub(super) fn attend_bytes(self, head_dim: usize) -> usize {
         let rows = self.queries + 2 * self.keys;
@@ -113,9 +103,6 @@ impl Tile {
 pub(super) struct Program {
     kernels: BTreeMap<&'static str, CudaFunction>,
     pub(super) tile: Tile,
-    wide: Tile,
-    /// Blocks that the device runs at the same time, one per multiprocessor.
-    processors: usize,
 }
 
 /// One argument of a kernel: its bits at the low end of eight bytes.
@@ -189,7 +176,6 @@ impl Program {
         let tile = tile.ok_or_else(|| CudaError::Shape {
             what: format!("a block has {} bytes of shared memory", device.shared_bytes_max),
         })?;
-        let wide = tile.widened(config.head_dim, device.shared_bytes_max);
         let (major, minor) = device.capability;
         let options = [
             format!("--gpu-architecture=compute_{major}{minor}"),
@@ -198,7 +184,6 @@ impl Program {
             format!("-DHEAD_DIM={}", config.head_dim),
             format!("-DGROUP={}", config.group()),
             format!("-DQUERIES={}", tile.queries),
-            format!("-DWIDE={}", wide.queries),
             format!("-DKEYS={}", tile.keys),
         ];
         let compiled = compiled(options.to_vec())?;
@@ -210,14 +195,11 @@ impl Program {
             let kernel = kernel.map_err(|why| CudaError::failed("finding a kernel")(&why))?;
             kernels.insert(name, kernel);
         }
-        let program = Program { kernels, tile, wide, processors: device.processors };
+        let program = Program { kernels, tile };
         for (name, bytes) in [
             ("attend", tile.attend_bytes(config.head_dim)),
             ("query_grad", tile.query_grad_bytes(config.head_dim)),
             ("key_grad", tile.key_grad_bytes(config.head_dim)),
-            ("attend_wide", wide.attend_bytes(config.head_dim)),
-            ("query_grad_wide", wide.query_grad_bytes(config.head_dim)),
-            ("key_grad_wide", wide.key_grad_bytes(config.head_dim)),
             ("attend_paths", path_bytes(config)),
         ] {
             let (kind, bytes) =
@@ -226,13 +208,6 @@ impl Program {
             done.map_err(|why| CudaError::failed("asking for shared memory")(&why))?;
         }
         Ok(program)
-    }
-
-    /// The tile for so many rows and heads, and whether it is the wide one: that where each
-    /// multiprocessor still has work.
-    pub(super) fn tile_for(&self, rows: usize, heads: usize) -> (Tile, bool) {
-        let wide = rows.div_ceil(self.wide.queries) * heads >= self.processors;
-        if wide { (self.wide, true) } else { (self.tile, false) }
     }
 
     /// Starts a kernel; it runs when everything started before is done.

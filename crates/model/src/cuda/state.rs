@@ -1,6 +1,6 @@
 //! What an update reads and moves beside the passes: gradients, weights and moments.
 
-use super::{CudaError, Trainer, optimizer::Moments};
+use super::{CudaError, Tensors, Trainer, optimizer::Moments};
 use crate::{adamw::AdamWSettings, error::ModelError};
 
 impl Trainer {
@@ -83,7 +83,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn moments(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, CudaError> {
+    pub fn moments(&self) -> Result<Tensors, CudaError> {
         self.moments.tensors(&self.arithmetic.device, &self.weights.trained().places)
     }
 

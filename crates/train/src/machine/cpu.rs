@@ -6,7 +6,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cpu {
@@ -120,7 +120,7 @@ impl Machine for Cpu {
         Ok(())
     }
 
-    fn optimizer(&self) -> (u64, Vec<(String, Vec<usize>, Vec<f32>)>) {
+    fn optimizer(&self) -> (u64, Tensors) {
         (self.optimizer.step_count(), self.optimizer.tensors())
     }
 

@@ -8,7 +8,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cuda {
@@ -160,7 +160,7 @@ impl Machine for Cuda {
         Ok(self.trainer.reset_optimizer()?)
     }
 
-    fn optimizer(&self) -> (u64, Vec<(String, Vec<usize>, Vec<f32>)>) {
+    fn optimizer(&self) -> (u64, Tensors) {
         (self.trainer.step_count(), failing(self.trainer.moments()))
     }
 

@@ -88,6 +88,9 @@ impl From<stepwell_model::cuda::CudaError> for DeviceError {
     }
 }
 
+/// Named row-major tensors: name, shape, values.
+pub(crate) type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
 /// A model on a device: weights, gradients and optimizer.
 pub(crate) trait Machine {
     /// The weights, up to date.
@@ -139,7 +142,7 @@ pub(crate) trait Machine {
     fn reset_optimizer(&mut self) -> Result<(), DeviceError>;
 
     /// Updates made so far, and the moments as named tensors.
-    fn optimizer(&self) -> (u64, Vec<(String, Vec<usize>, Vec<f32>)>);
+    fn optimizer(&self) -> (u64, Tensors);
 
     /// Puts weights of the same shape and an optimizer's state in place of its own.
     fn restore(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String>;

@@ -1,15 +1,14 @@
 // Tree attention over a packed forest, forward and backward, in f32.
 //
-// Row i sees row j <= i if and only if i < subtree_end[j]: the whole mask. A tile is 16 * QR rows
+// Row i sees row j <= i if and only if i < subtree_end[j]: the whole mask. A tile is QUERIES rows
 // of one query head against KEYS rows of its key head; `last_seen[b]` is the largest subtree end
 // of the keys in block b, so a block whose last seen row lies before the queries is skipped.
 //
-// 16 x 16 threads: thread (x, y) holds the scores of rows y * QR.. and keys x, x + 16, ... More
-// rows per thread read shared memory less often; fewer leave more blocks to share. A row's sums are
-// the same chains in both, so the choice changes no bit.
+// 16 x 16 threads: thread (x, y) holds the scores of rows y * QR.. and keys x, x + 16, ...
 
 #define SIDE 16
 #define THREADS (SIDE * SIDE)
+#define QR (QUERIES / SIDE)
 #define KR (KEYS / SIDE)
 // A head's row in shared memory: whole fours, and four more so that rows fall on other banks.
 #define PADDED ((HEAD_DIM + 3) / 4 * 4)
@@ -51,7 +50,6 @@ __device__ __forceinline__ void add_times(float4* sum, float factor, float4 valu
     sum->w = fmaf(factor, value.w, sum->w);
 }
 
-template <int QR>
 __device__ __forceinline__ void add_tile_scores(
     const float* query, const float* key, int x, int y, float sum[QR][KR]
 ) {
@@ -71,7 +69,6 @@ __device__ __forceinline__ void add_tile_scores(
 }
 
 // sum[i][.] += weights[y * QR + i][key] * rows[key], over the keys of a tile.
-template <int QR>
 __device__ __forceinline__ void add_weighted_rows(
     const float* weights, const float* rows, int x, int y, float4 sum[QR][OWN]
 ) {
@@ -129,22 +126,21 @@ __device__ __forceinline__ float across_sum(float value) {
 // heads `[rows][query, key, value]` to attended `[rows][query]` and its operands, and log_sum
 // `[query heads][rows]`: the logarithm of each row's sum of exponentials. Grid (query blocks,
 // query heads); the longest paths start first.
-template <int QR>
-__device__ __forceinline__ void attend_tiles(
+extern "C" __global__ void __launch_bounds__(THREADS) attend(
     const float* heads, const unsigned* subtree_end, const unsigned* last_seen, float* attended,
     operand* rounded, float* log_sum, int rows, int kv_heads, float scale
 ) {
     extern __shared__ float shared[];
     float* query = shared;
-    float* key = query + (SIDE * QR) * LINE;
+    float* key = query + QUERIES * LINE;
     float* value = key + KEYS * LINE;
     float* weight = value + KEYS * LINE;
     __shared__ unsigned end[KEYS];
     int x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
     int head = blockIdx.y, kv = head / GROUP, width = kv_heads * GROUP * HEAD_DIM;
     size_t stride = width + 2 * kv_heads * HEAD_DIM;
-    int first = (gridDim.x - 1 - blockIdx.x) * (SIDE * QR);
-    load_tile<SIDE * QR>(query, heads + head * HEAD_DIM, stride, first, rows);
+    int first = (gridDim.x - 1 - blockIdx.x) * QUERIES;
+    load_tile<QUERIES>(query, heads + head * HEAD_DIM, stride, first, rows);
     float most[QR], sum[QR];
     float4 out[QR][OWN];
     for (int i = 0; i < QR; i++) {
@@ -152,7 +148,7 @@ __device__ __forceinline__ void attend_tiles(
         sum[i] = 0;
         for (int own = 0; own < OWN; own++) out[i][own] = make_float4(0, 0, 0, 0);
     }
-    int limit = min(rows, first + (SIDE * QR));
+    int limit = min(rows, first + QUERIES);
     for (int begin = 0; begin < limit; begin += KEYS) {
         if (last_seen[begin / KEYS] <= first) continue;
         __syncthreads();
@@ -164,7 +160,7 @@ __device__ __forceinline__ void attend_tiles(
         }
         __syncthreads();
         float score[QR][KR] = {};
-        add_tile_scores<QR>(query, key, x, y, score);
+        add_tile_scores(query, key, x, y, score);
 #pragma unroll
         for (int i = 0; i < QR; i++) {
             int row = first + y * QR + i;
@@ -198,7 +194,7 @@ __device__ __forceinline__ void attend_tiles(
         }
         // A warp reads only the weights that it wrote.
         __syncwarp();
-        add_weighted_rows<QR>(weight, value, x, y, out);
+        add_weighted_rows(weight, value, x, y, out);
     }
     for (int i = 0; i < QR; i++) {
         int row = first + y * QR + i;
@@ -219,22 +215,6 @@ __device__ __forceinline__ void attend_tiles(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) attend(
-    const float* heads, const unsigned* subtree_end, const unsigned* last_seen, float* attended,
-    operand* rounded, float* log_sum, int rows, int kv_heads, float scale
-) {
-    attend_tiles<QUERIES / SIDE>(heads, subtree_end, last_seen, attended, rounded, log_sum,
-        rows, kv_heads, scale);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) attend_wide(
-    const float* heads, const unsigned* subtree_end, const unsigned* last_seen, float* attended,
-    operand* rounded, float* log_sum, int rows, int kv_heads, float scale
-) {
-    attend_tiles<WIDE / SIDE>(heads, subtree_end, last_seen, attended, rounded, log_sum, rows,
-        kv_heads, scale);
-}
-
 // mean[head][row] = the sum of attended * d_attended over the head: one warp per head of a row.
 extern "C" __global__ void attended_dot(
     const float* attended, const float* d_attended, float* mean, int rows, int heads
@@ -253,7 +233,6 @@ extern "C" __global__ void attended_dot(
 
 // What the gradients by queries and by keys need of one pair of tiles: softmax weights p and
 // gradients by scores, p (dp - mean) scale; zero where the row does not see the key.
-template <int QR>
 __device__ __forceinline__ void grad_scores(
     const float* query, const float* key, const float* value, const float* d_out,
     const unsigned* end, const float* log_sum, const float* mean, int first, int begin, int rows,
@@ -261,8 +240,8 @@ __device__ __forceinline__ void grad_scores(
 ) {
     int x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
     float score[QR][KR] = {}, d_weight[QR][KR] = {};
-    add_tile_scores<QR>(query, key, x, y, score);
-    add_tile_scores<QR>(d_out, value, x, y, d_weight);
+    add_tile_scores(query, key, x, y, score);
+    add_tile_scores(d_out, value, x, y, d_weight);
 #pragma unroll
     for (int i = 0; i < QR; i++) {
         int row = first + y * QR + i;
@@ -281,32 +260,31 @@ __device__ __forceinline__ void grad_scores(
 }
 
 // The gradient by queries, into the queries of d_heads. Grid as of `attend`.
-template <int QR>
-__device__ __forceinline__ void query_grad_tiles(
+extern "C" __global__ void __launch_bounds__(THREADS) query_grad(
     const float* heads, const float* d_attended, const float* log_sum, const float* mean,
     const unsigned* subtree_end, const unsigned* last_seen, float* d_heads,
     int rows, int kv_heads, float scale
 ) {
     extern __shared__ float shared[];
     float* query = shared;
-    float* d_out = query + (SIDE * QR) * LINE;
-    float* key = d_out + (SIDE * QR) * LINE;
+    float* d_out = query + QUERIES * LINE;
+    float* key = d_out + QUERIES * LINE;
     float* value = key + KEYS * LINE;
     float* d_score = value + KEYS * LINE;
     __shared__ unsigned end[KEYS];
     int x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
     int head = blockIdx.y, kv = head / GROUP, width = kv_heads * GROUP * HEAD_DIM;
     size_t stride = width + 2 * kv_heads * HEAD_DIM;
-    int first = (gridDim.x - 1 - blockIdx.x) * (SIDE * QR);
-    load_tile<SIDE * QR>(query, heads + head * HEAD_DIM, stride, first, rows);
-    load_tile<SIDE * QR>(d_out, d_attended + head * HEAD_DIM, width, first, rows);
+    int first = (gridDim.x - 1 - blockIdx.x) * QUERIES;
+    load_tile<QUERIES>(query, heads + head * HEAD_DIM, stride, first, rows);
+    load_tile<QUERIES>(d_out, d_attended + head * HEAD_DIM, width, first, rows);
     log_sum += (size_t)head * rows;
     mean += (size_t)head * rows;
     float4 sum[QR][OWN];
     for (int i = 0; i < QR; i++) {
         for (int own = 0; own < OWN; own++) sum[i][own] = make_float4(0, 0, 0, 0);
     }
-    int limit = min(rows, first + (SIDE * QR));
+    int limit = min(rows, first + QUERIES);
     for (int begin = 0; begin < limit; begin += KEYS) {
         if (last_seen[begin / KEYS] <= first) continue;
         __syncthreads();
@@ -317,11 +295,11 @@ __device__ __forceinline__ void query_grad_tiles(
             end[threadIdx.x] = at < rows ? subtree_end[at] : 0;
         }
         __syncthreads();
-        grad_scores<QR>(
+        grad_scores(
             query, key, value, d_out, end, log_sum, mean, first, begin, rows, scale, 0, d_score
         );
         __syncwarp();
-        add_weighted_rows<QR>(d_score, key, x, y, sum);
+        add_weighted_rows(d_score, key, x, y, sum);
     }
     for (int i = 0; i < QR; i++) {
         int row = first + y * QR + i;
@@ -329,31 +307,12 @@ __device__ __forceinline__ void query_grad_tiles(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) query_grad(
-    const float* heads, const float* d_attended, const float* log_sum, const float* mean,
-    const unsigned* subtree_end, const unsigned* last_seen, float* d_heads,
-    int rows, int kv_heads, float scale
-) {
-    query_grad_tiles<QUERIES / SIDE>(heads, d_attended, log_sum, mean, subtree_end, last_seen,
-        d_heads, rows, kv_heads, scale);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) query_grad_wide(
-    const float* heads, const float* d_attended, const float* log_sum, const float* mean,
-    const unsigned* subtree_end, const unsigned* last_seen, float* d_heads,
-    int rows, int kv_heads, float scale
-) {
-    query_grad_tiles<WIDE / SIDE>(heads, d_attended, log_sum, mean, subtree_end, last_seen,
-        d_heads, rows, kv_heads, scale);
-}
-
 // sum[i][.] += weights[row][y * KR + i] * rows[row], over the rows of a tile.
-template <int QR>
 __device__ __forceinline__ void add_to_keys(
     const float* weights, const float* rows, int x, int y, float4 sum[KR][OWN]
 ) {
 #pragma unroll 4
-    for (int row = 0; row < SIDE * QR; row++) {
+    for (int row = 0; row < QUERIES; row++) {
         float weight[KR];
 #pragma unroll
         for (int i = 0; i < KR; i++) weight[i] = weights[row * SCORES + y * KR + i];
@@ -370,19 +329,18 @@ __device__ __forceinline__ void add_to_keys(
 
 // The gradients by keys and values of each query head, `[rows][query heads]` each; those of a
 // group are added later. Grid (key blocks, query heads).
-template <int QR>
-__device__ __forceinline__ void key_grad_tiles(
+extern "C" __global__ void __launch_bounds__(THREADS) key_grad(
     const float* heads, const float* d_attended, const float* log_sum, const float* mean,
     const unsigned* subtree_end, const unsigned* last_seen, float* d_key, float* d_value,
     int rows, int kv_heads, float scale
 ) {
     extern __shared__ float shared[];
     float* query = shared;
-    float* d_out = query + (SIDE * QR) * LINE;
-    float* key = d_out + (SIDE * QR) * LINE;
+    float* d_out = query + QUERIES * LINE;
+    float* key = d_out + QUERIES * LINE;
     float* value = key + KEYS * LINE;
     float* weight = value + KEYS * LINE;
-    float* d_score = weight + (SIDE * QR) * SCORES;
+    float* d_score = weight + QUERIES * SCORES;
     __shared__ unsigned end[KEYS];
     int x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
     int head = blockIdx.y, kv = head / GROUP, width = kv_heads * GROUP * HEAD_DIM;
@@ -404,17 +362,17 @@ __device__ __forceinline__ void key_grad_tiles(
         }
     }
     int limit = min((unsigned)rows, last_seen[blockIdx.x]);
-    for (int first = begin / (SIDE * QR) * (SIDE * QR); first < limit; first += (SIDE * QR)) {
+    for (int first = begin / QUERIES * QUERIES; first < limit; first += QUERIES) {
         __syncthreads();
-        load_tile<SIDE * QR>(query, heads + head * HEAD_DIM, stride, first, rows);
-        load_tile<SIDE * QR>(d_out, d_attended + head * HEAD_DIM, width, first, rows);
+        load_tile<QUERIES>(query, heads + head * HEAD_DIM, stride, first, rows);
+        load_tile<QUERIES>(d_out, d_attended + head * HEAD_DIM, width, first, rows);
         __syncthreads();
-        grad_scores<QR>(
+        grad_scores(
             query, key, value, d_out, end, log_sum, mean, first, begin, rows, scale, weight, d_score
         );
         __syncthreads();
-        add_to_keys<QR>(weight, d_out, x, y, by_value);
-        add_to_keys<QR>(d_score, query, x, y, by_key);
+        add_to_keys(weight, d_out, x, y, by_value);
+        add_to_keys(d_score, query, x, y, by_key);
     }
     for (int i = 0; i < KR; i++) {
         int row = begin + y * KR + i;
@@ -423,22 +381,4 @@ __device__ __forceinline__ void key_grad_tiles(
         store_fours(d_key + to, by_key[i], 1.0f, x);
         store_fours(d_value + to, by_value[i], 1.0f, x);
     }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) key_grad(
-    const float* heads, const float* d_attended, const float* log_sum, const float* mean,
-    const unsigned* subtree_end, const unsigned* last_seen, float* d_key, float* d_value,
-    int rows, int kv_heads, float scale
-) {
-    key_grad_tiles<QUERIES / SIDE>(heads, d_attended, log_sum, mean, subtree_end, last_seen,
-        d_key, d_value, rows, kv_heads, scale);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) key_grad_wide(
-    const float* heads, const float* d_attended, const float* log_sum, const float* mean,
-    const unsigned* subtree_end, const unsigned* last_seen, float* d_key, float* d_value,
-    int rows, int kv_heads, float scale
-) {
-    key_grad_tiles<WIDE / SIDE>(heads, d_attended, log_sum, mean, subtree_end, last_seen, d_key,
-        d_value, rows, kv_heads, scale);
 }

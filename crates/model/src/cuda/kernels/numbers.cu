@@ -4,8 +4,7 @@
 //   PAIRED   1 where products read bf16, 0 where they read f32
 //   HEAD_DIM width of one head
 //   GROUP    query heads per key head
-//   QUERIES, WIDE, KEYS  rows of a tile of attention, of a wide one, and keys of both; multiples of
-//            16
+//   QUERIES, KEYS  rows of a tile of attention, multiples of 16
 
 typedef unsigned short half_word;
 
