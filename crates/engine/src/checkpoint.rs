@@ -184,12 +184,13 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
     Ok(reference)
 }
 
-/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision. `base`
+/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision and on its
+/// device. `base`
 /// gives the recipe's model with a fresh adapter; it is asked only where the checkpoint holds an
 /// adapter.
 ///
 /// # Errors
-/// Where a file is missing or damaged, or the base is not the adapter's.
+/// Where a file is missing or damaged, the base is not the adapter's, or the device cannot be had.
 pub fn policy(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
@@ -206,7 +207,7 @@ pub fn policy(
         .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))?;
     let mut model = loaded.model;
     model.set_precision(recipe.compute.precision.of_model());
-    Ok(Learner::new(model, codec, threads))
+    Ok(Learner::on(recipe.compute.device.of_train(), model, codec, threads)?)
 }
 
 fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {

@@ -1,7 +1,7 @@
 //! What can end a run, and whose it is to mend.
 
 use stepwell_store::StoreError;
-use stepwell_train::TrainError;
+use stepwell_train::{DeviceError, TrainError};
 
 use crate::recipe::RecipeError;
 
@@ -14,6 +14,9 @@ pub enum EngineError {
     /// A file the recipe names is wrong: tasks, databases, model.
     #[error("{0}")]
     Input(String),
+    /// The device of the recipe cannot be had, or failed outside an update.
+    #[error("`model.compute.device`: {0}")]
+    Device(#[from] DeviceError),
     /// The run folder.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,6 +62,7 @@ impl EngineError {
         match self {
             EngineError::Recipe(_) | EngineError::Input(_) => 2,
             EngineError::Store(error) => error.exit_code(),
+            EngineError::Device(_) | EngineError::Train { source: TrainError::Device(_), .. } => 3,
             EngineError::Train { .. } | EngineError::Unscored { .. } => 1,
         }
     }

@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::observe::Observer;
 use crate::problem::Problem;
-use crate::recipe::{Evaluate, Recipe, Stage};
+use crate::recipe::{self, Evaluate, Recipe, Stage};
 use crate::stage::answers;
 
 /// Answers a split's tasks with a checkpoint of a run, the newest whole one where no number is
@@ -70,7 +70,10 @@ pub fn newest_adapter(path: &Path) -> Result<(String, Files), EngineError> {
 
 fn newest_learner(path: &Path) -> Result<(String, Learner, Recipe), EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
-    let recipe = own_recipe(&folder)?;
+    let mut recipe = own_recipe(&folder)?;
+    // Files are written on the host: a machine without the run's device can export, too.
+    recipe.compute.device = recipe::Device::Cpu;
+    let recipe = recipe;
     let newest = whole(&folder, None)?;
     let base = || Problem::build(&recipe)?.learner(&recipe, 1);
     let learner = checkpoint::policy(&newest, &recipe, base, 1)?;

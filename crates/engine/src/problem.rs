@@ -161,7 +161,8 @@ impl Problem {
     /// has one.
     ///
     /// # Errors
-    /// Where the model's folder or file is wrong or its template cannot be used.
+    /// Where the model's folder or file is wrong, its template cannot be used, or the recipe's
+    /// device cannot be had.
     pub fn learner(&self, recipe: &Recipe, threads: usize) -> Result<Learner, EngineError> {
         let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
@@ -185,7 +186,7 @@ impl Problem {
         }
         model.set_precision(recipe.compute.precision.of_model());
         let codec = Codec::new(tokenizer, template).map_err(input)?;
-        let mut learner = Learner::new(model, codec, threads);
+        let mut learner = Learner::on(recipe.compute.device.of_train(), model, codec, threads)?;
         learner.set_activation_budget(recipe.compute.activation_bytes());
         Ok(learner)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stepwell_model::ActivationPlan;
 use stepwell_store::{Closing, Record, RunFolder};
-use stepwell_train::Reference;
+use stepwell_train::{Device, Reference};
 
 use crate::checkpoint::{self, Occasion};
 use crate::error::EngineError;
@@ -38,8 +38,8 @@ pub fn start(
     let problem = Problem::build(recipe)?;
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
-    for note in &problem.notes {
-        observer.event(Event::Note(note.clone()));
+    for note in problem.notes.iter().cloned().chain(device_note(recipe)) {
+        observer.event(Event::Note(note));
     }
     let folder = RunFolder::create(path, &recipe.to_toml())?;
     folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
@@ -70,7 +70,7 @@ pub fn resume(
     commit_data(&mut record, recipe, problem)?;
     let mut learner = problem.learner(recipe, threads)?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
-    for note in restored.notes {
+    for note in restored.notes.into_iter().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
     let (folder, place, reference) = (&folder, restored.place, restored.reference);
@@ -91,6 +91,13 @@ fn commit_data(record: &mut Record, recipe: &Recipe, problem: &Problem) -> Resul
     Ok(())
 }
 
+/// Which device computes, where it is not the processor.
+fn device_note(recipe: &Recipe) -> Option<String> {
+    let device = recipe.compute.device.of_train();
+    let found = (device != Device::Cpu).then(|| device.probe().ok()).flatten()?;
+    Some(format!("device: {found}"))
+}
+
 fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
     let stages = &session.recipe.stage;
     while session.place.stage < stages.len() {
@@ -108,7 +115,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
         if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
-            session.learner.reset_optimizer();
+            session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
         }
     }

@@ -197,7 +197,7 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    fn new(settings: &AdamWSettings, step: u64, decays: bool) -> Self {
+    pub(crate) fn new(settings: &AdamWSettings, step: u64, decays: bool) -> Self {
         let power = |beta: f64| 1.0 - beta.powf(step as f64);
         let decay = if decays { settings.learning_rate * settings.weight_decay } else { 0.0 };
         Self {

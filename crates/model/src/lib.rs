@@ -1,14 +1,16 @@
-//! One family of decoder-only transformers, forward and backward, on the CPU.
+//! One family of decoder-only transformers, forward and backward, on the CPU and on one GPU.
 //!
-//! There is one forward: the sampler and the trainer call the same functions, and every output
-//! of every product is one chain of fused multiply-adds in a fixed order. So the log-probability
-//! that was sampled is the one that is trained, bit for bit, for any batch, any number of
-//! threads and any vector unit.
+//! On the CPU there is one forward: the sampler and the trainer call the same functions, and every
+//! output of every product is one chain of fused multiply-adds in a fixed order. So the
+//! log-probability that was sampled is the one that is trained, bit for bit, for any batch, any
+//! number of threads and any vector unit. The GPU (`cuda`) computes the same to rounding.
 
 mod adamw;
 mod adapter;
 mod attention;
 mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod decode;
 mod error;
 mod gradients;

@@ -9,6 +9,7 @@
 mod batch;
 mod codec;
 mod learner;
+mod machine;
 mod policy;
 mod prefer;
 mod reference;
@@ -18,6 +19,7 @@ mod update;
 pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
 pub use learner::{Learner, LearnerState};
+pub use machine::{Device, DeviceError};
 pub use policy::LocalPolicy;
 pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;

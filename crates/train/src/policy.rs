@@ -3,51 +3,36 @@
 use std::collections::BTreeMap;
 
 use stepwell_model::tokenizer::StopMatcher;
-use stepwell_model::{Decoder, Finished, Halt, Model, Prefix, StopCause};
+use stepwell_model::{Finished, Halt, StopCause};
 use stepwell_tree::{
     Completion, Key, Opening, Policy, PolicyVersion, PrefixId, SampleRequest, Stop,
 };
 
 use crate::Codec;
+use crate::machine::Sampler;
 
 /// Borrows frozen weights for as long as it samples.
 pub struct LocalPolicy<'m> {
-    model: &'m Model,
+    sampler: Box<dyn Sampler + 'm>,
+    context: usize,
     codec: &'m Codec,
     version: PolicyVersion,
-    decoder: Decoder,
-    prefix: BTreeMap<u64, Prefix>,
-    prefixes_made: u64,
     stops: StopMatcher,
     live: BTreeMap<u64, Key>,
 }
 
 impl<'m> LocalPolicy<'m> {
     pub(crate) fn new(
-        model: &'m Model,
+        sampler: Box<dyn Sampler + 'm>,
+        context: usize,
         codec: &'m Codec,
         version: PolicyVersion,
-        threads: usize,
     ) -> Self {
-        LocalPolicy {
-            model,
-            codec,
-            version,
-            decoder: Decoder::new(threads),
-            prefix: BTreeMap::new(),
-            prefixes_made: 0,
-            stops: StopMatcher::default(),
-            live: BTreeMap::new(),
-        }
+        let (stops, live) = (StopMatcher::default(), BTreeMap::new());
+        LocalPolicy { sampler, context, codec, version, stops, live }
     }
 
-    fn keep(&mut self, prefix: Prefix) -> PrefixId {
-        self.prefixes_made += 1;
-        self.prefix.insert(self.prefixes_made, prefix);
-        PrefixId(self.prefixes_made)
-    }
-
-    fn complete(&mut self, finished: Finished) -> Completion {
+    fn complete(&mut self, finished: Finished<u64>) -> Completion {
         self.live.remove(&finished.id);
         let text = self.codec.decode(&finished.tokens);
         let (text, stop) = match finished.stop {
@@ -62,7 +47,7 @@ impl<'m> LocalPolicy<'m> {
             logprob: finished.logprobs,
             text,
             stop,
-            prefix: self.keep(finished.prefix),
+            prefix: PrefixId(finished.prefix),
         }
     }
 }
@@ -73,7 +58,7 @@ impl Policy for LocalPolicy<'_> {
     }
 
     fn context(&self) -> usize {
-        self.model.config().context
+        self.context
     }
 
     fn encode_opening(&self, opening: &Opening) -> Vec<u32> {
@@ -89,12 +74,11 @@ impl Policy for LocalPolicy<'_> {
     }
 
     fn extend(&mut self, batch: &[(Option<PrefixId>, Vec<u32>)]) -> Vec<PrefixId> {
-        let batch: Vec<(Option<Prefix>, Vec<u32>)> = batch
+        let batch: Vec<(Option<u64>, Vec<u32>)> = batch
             .iter()
-            .map(|(parent, tokens)| (parent.map(|p| self.prefix[&p.0].clone()), tokens.clone()))
+            .map(|(parent, tokens)| (parent.map(|parent| parent.0), tokens.clone()))
             .collect();
-        let made = self.decoder.extend_many(self.model, &batch);
-        made.into_iter().map(|prefix| self.keep(prefix)).collect()
+        self.sampler.extend(&batch).into_iter().map(PrefixId).collect()
     }
 
     fn set_stop_strings(&mut self, stops: &[String]) {
@@ -102,16 +86,15 @@ impl Policy for LocalPolicy<'_> {
     }
 
     fn submit(&mut self, request: SampleRequest) {
-        let parent = &self.prefix[&request.parent.0];
         let sampling = stepwell_model::Sampling {
             temperature: request.sampling.temperature,
             top_k: request.sampling.top_k,
             top_p: request.sampling.top_p,
         };
         self.live.insert(request.id, request.key);
-        self.decoder.begin(
+        self.sampler.begin(
             request.id,
-            parent,
+            request.parent.0,
             stepwell_model::SampleRequest {
                 sampling,
                 max_tokens: request.max_tokens,
@@ -126,11 +109,11 @@ impl Policy for LocalPolicy<'_> {
         let decide = |_: u64, tokens: &[u32]| {
             if codec.stopped(tokens, stops) { Halt::Stop } else { Halt::Continue }
         };
-        let finished = self.decoder.advance(self.model, &draw, &decide);
+        let finished = self.sampler.advance(&draw, &decide);
         finished.into_iter().map(|f| self.complete(f)).collect()
     }
 
     fn release(&mut self, prefix: PrefixId) {
-        self.prefix.remove(&prefix.0);
+        self.sampler.release(prefix.0);
     }
 }

@@ -9,7 +9,7 @@ use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, StepId, StepTree};
 
 use crate::batch::REFERENCE;
-use crate::update::{GAP_MAX, finite};
+use crate::update::{finite, gap_within};
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 
 /// Two steps of one tree, the first the better answer to what stands before both.
@@ -90,7 +90,7 @@ impl Learner {
         let batches = pack(forest, pairs, settings.tokens_max);
         for epoch in 0..settings.epochs {
             let z = self.point_of_reference(mismatched, settings)?;
-            self.gradients.clear();
+            self.machine.clear_gradients()?;
             let mut seen = PreferenceReport::default();
             let mut sampled = Gap::default();
             for batch in &batches {
@@ -106,13 +106,13 @@ impl Learner {
                 let (loss, norm) = (report.loss, report.gradient_norm);
                 report = PreferenceReport { gradient_norm: norm, ..seen };
                 report.loss += loss;
-                if settings.on_policy && report.gap > GAP_MAX {
-                    return Err(TrainError::Gap { mean: report.gap });
+                if settings.on_policy {
+                    gap_within(report.gap, &*self.machine)?;
                 }
             } else {
                 report.loss += seen.loss;
             }
-            let norm = self.gradients.norm();
+            let norm = self.machine.gradient_norm()?;
             self.apply(norm, &settings.adamw, settings.gradient_clip)?;
             report.gradient_norm += norm;
             report.optimizer_steps += 1;
@@ -131,10 +131,9 @@ impl Learner {
         settings: &PreferenceSettings,
         (seen, sampled): (&mut PreferenceReport, &mut Gap),
     ) -> Result<(), TrainError> {
-        let Learner { model, workspace, gradients, .. } = self;
         let references = references(batch, settings)?;
         let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-        let scores = workspace.forward(model, &packed, &scored);
+        let scores = self.machine.forward(&packed, &scored)?;
         finite("log-prob", &scores.logprob, batch)?;
         if settings.on_policy {
             sampled.add(&scores.logprob, &batch.behaviour);
@@ -157,8 +156,7 @@ impl Learner {
         }
         finite("loss gradient", &d_logprob, batch)?;
         let d_entropy = vec![0.0; batch.trained()];
-        workspace.backward(model, &packed, &scored, &d_logprob, &d_entropy, gradients);
-        Ok(())
+        Ok(self.machine.backward(&packed, &scored, &d_logprob, &d_entropy)?)
     }
 
     /// Where answers to other prompts stand under the weights as they are; 0 where nobody asks.
@@ -170,14 +168,13 @@ impl Learner {
         if !settings.loss.reads_mismatched() {
             return Ok(0.0);
         }
-        let Learner { model, workspace, .. } = self;
         let all = |tree: &StepTree| (1..tree.len()).map(|i| StepId(i as u32)).collect();
         let steps: Vec<BTreeSet<StepId>> = mismatched.iter().map(all).collect();
         let mut answers = Vec::new();
         for batch in marked(mismatched, &steps, settings.tokens_max) {
             let references = references(&batch, settings)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-            let scores = workspace.forward(model, &packed, &scored);
+            let scores = self.machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, &batch)?;
             let each = batch.step_rows.keys();
             answers.extend(each.map(|at| answer(&batch, *at, &scores.logprob, references)));

@@ -5,7 +5,8 @@ use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
 use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, Key, StepId, StepTree};
 
-use crate::{Learner, MicroBatch, micro_batches};
+use crate::machine::Machine;
+use crate::{DeviceError, Learner, MicroBatch, micro_batches};
 
 /// What one update needs beside the forest.
 #[derive(Clone, Debug)]
@@ -31,9 +32,6 @@ pub struct Settings {
     pub on_policy: bool,
 }
 
-/// Mean |log-prob now - log-prob sampled| that stops a run: on the CPU the gap is 0 (P3).
-pub(crate) const GAP_MAX: f64 = 1e-3;
-
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
 
@@ -53,12 +51,17 @@ pub enum TrainError {
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {GAP_MAX:.0e}; no weight was changed; the cache, the temperature or the layout is wrong"
+         {most:.0e}; no weight was changed; the cache, the temperature or the layout is wrong"
     )]
     Gap {
         /// Mean absolute difference over the trained tokens.
         mean: f64,
+        /// The largest that the device allows; on the CPU the gap is 0 (P3).
+        most: f64,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// What an update did.
@@ -131,11 +134,11 @@ impl Learner {
         let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
         let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
         let fed = |batch| Fed::new(batch, forest, own.as_ref(), &settings.objective);
-        self.gradients.clear();
+        self.machine.clear_gradients()?;
         let check_gap = first && settings.on_policy;
         let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
         self.accumulate(&batches, settings, check_gap, report)?;
-        let norm = self.gradients.norm();
+        let norm = self.machine.gradient_norm()?;
         self.apply(norm, &settings.adamw, settings.gradient_clip)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
@@ -149,7 +152,7 @@ impl Learner {
         check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let Learner { model, workspace, gradients, .. } = self;
+        let machine = &mut *self.machine;
         let mut seen = Diagnostics::default();
         for Fed { batch, sequence, streams } in batches {
             // What was handed in, before anything is computed from it.
@@ -157,7 +160,7 @@ impl Learner {
             finite("credit", &batch.credit, batch)?;
             finite("reference log-prob", batch.reference.as_deref().unwrap_or_default(), batch)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-            let scores = workspace.forward(model, &packed, &scored);
+            let scores = machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
             let loss = settings.objective.objective(&Batch {
@@ -177,16 +180,14 @@ impl Learner {
             report.loss += loss.value;
             seen.merge(&loss.diagnostics);
             let (d_logprob, d_entropy) = (&loss.d_logprob, &loss.d_entropy);
-            workspace.backward(model, &packed, &scored, d_logprob, d_entropy, gradients);
+            machine.backward(&packed, &scored, d_logprob, d_entropy)?;
         }
         report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
         report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();
         report.diagnostics.merge(&seen);
         if check_gap {
             report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
-            if report.gap > GAP_MAX {
-                return Err(TrainError::Gap { mean: report.gap });
-            }
+            gap_within(report.gap, machine)?;
         }
         Ok(())
     }
@@ -198,18 +199,25 @@ impl Learner {
         adamw: &AdamWSettings,
         gradient_clip: f64,
     ) -> Result<(), TrainError> {
-        let Learner { model, optimizer, gradients, .. } = self;
+        let machine = &mut *self.machine;
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
-            let place = gradients.non_finite().unwrap_or_else(|| "all parameters".to_owned());
+            let place = machine.non_finite_gradient()?;
+            let place = place.unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
         }
         if norm > gradient_clip {
-            gradients.scale((gradient_clip / norm) as f32);
+            machine.scale_gradients((gradient_clip / norm) as f32)?;
         }
-        optimizer.step(model, gradients, adamw, self.threads);
+        machine.step(adamw)?;
         self.advance_version();
         Ok(())
     }
+}
+
+/// Refuses a mean gap between sampler and trainer beyond what the device allows.
+pub(crate) fn gap_within(mean: f64, machine: &dyn Machine) -> Result<(), TrainError> {
+    let most = machine.gap_max();
+    if mean > most { Err(TrainError::Gap { mean, most }) } else { Ok(()) }
 }
 
 /// A micro-batch with what its objective reads beside tokens.

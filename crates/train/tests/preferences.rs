@@ -28,7 +28,7 @@ fn preferring(rate: f64) -> PreferenceSettings {
 fn drawn(learner: &mut Learner) -> (Vec<StepTree>, Vec<StepPair>) {
     let (mut forest, _) = sampled(learner, 1.0, 0);
     let reference = Reference::of(learner.model());
-    learner.fill_reference(&mut forest, &reference, 1.0, 100_000);
+    learner.fill_reference(&mut forest, &reference, 1.0, 100_000).unwrap();
     let pair = |(tree, steps): (usize, &StepTree)| {
         let below = children(steps)[0].clone();
         StepPair { tree, chosen: below[1], rejected: below[0] }

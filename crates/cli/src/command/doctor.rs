@@ -26,7 +26,8 @@ struct Check {
 
 /// Prints the checks. Exit code 3 where something is missing that a run needs.
 pub(crate) fn doctor(words: &Doctor) -> anyhow::Result<ExitCode> {
-    let checks = [processor(), cores(), memory(), disk(), sqlite(), python(), transformers()];
+    let checks =
+        [processor(), cores(), memory(), disk(), gpu(), sqlite(), python(), transformers()];
     if words.json {
         let object: std::collections::BTreeMap<&str, &Check> =
             checks.iter().map(|check| (check.name, check)).collect();
@@ -87,6 +88,18 @@ fn disk() -> Check {
         found: format!("{} free in the working folder", bytes(free)),
         next: "free at least 1 GB, or name another folder: stepwell train RECIPE --run FOLDER",
         needed: true,
+    }
+}
+
+/// The GPU that `device = "cuda"` would use, or why there is none.
+fn gpu() -> Check {
+    let found = stepwell_train::Device::Cuda.probe();
+    Check {
+        name: "gpu",
+        ok: found.is_ok(),
+        found: found.unwrap_or_else(|reason| reason.to_string()),
+        next: "only `model.compute.device = \"cuda\"` needs it; all else runs on the processor",
+        needed: false,
     }
 }
 

@@ -60,7 +60,7 @@ fn check_counts(workload: &Workload, forest: &[StepTree]) -> Outcome<()> {
 /// Behaviour near the policy: every ratio has a value of its own.
 fn set_behaviour(forest: &mut [StepTree], learner: &mut Learner) -> Outcome<()> {
     let now = stepwell_train::Reference::of(learner.model());
-    learner.fill_reference(forest, &now, 1.0, 32_768);
+    learner.fill_reference(forest, &now, 1.0, 32_768)?;
     for tree in forest {
         let now = tree.token_column.remove("reference_logprob").ok_or("no reference column")?;
         for s in (0..tree.len()).filter(|&s| tree.origin[s].is_policy()) {

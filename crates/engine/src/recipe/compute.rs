@@ -1,4 +1,4 @@
-//! How the model is computed: precision, and memory against time.
+//! How the model is computed: device, precision, and memory against time.
 
 use super::macros::{Settings, choices, settings};
 use super::section::Section;
@@ -16,9 +16,22 @@ choices! {
     }
 }
 
+choices! {
+    /// Where the model is computed.
+    pub enum Device {
+        /// The processor.
+        Cpu = "cpu",
+        /// The first NVIDIA GPU that the driver shows; `stepwell doctor` tells whether it can be
+        /// used. Numbers agree with the processor's to rounding.
+        Cuda = "cuda",
+    }
+}
+
 settings! {
     /// How the model is computed.
     pub struct Compute {
+        /// Where the model is computed.
+        device: Device = Device::Cpu, Limit::Any;
         /// Precision of the products.
         precision: Precision = Precision::F32, Limit::Any;
         /// Memory for what a training step keeps from its forward to its backward, in MiB; layers
@@ -43,6 +56,17 @@ impl Compute {
     #[must_use]
     pub fn activation_bytes(&self) -> Option<usize> {
         self.activation_mib.map(|mib| mib << 20)
+    }
+}
+
+impl Device {
+    /// In the learner's words.
+    #[must_use]
+    pub fn of_train(self) -> stepwell_train::Device {
+        match self {
+            Device::Cpu => stepwell_train::Device::Cpu,
+            Device::Cuda => stepwell_train::Device::Cuda,
+        }
     }
 }
 

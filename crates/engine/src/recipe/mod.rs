@@ -41,7 +41,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use calculator::{Calculator, CalculatorMix, CalculatorWorld};
-pub use compute::{Compute, Precision};
+pub use compute::{Compute, Device, Precision};
 pub use environment::{Environment, Files, Source};
 pub use error::RecipeError;
 pub use evaluate::{Decoding, Evaluate, Split};

@@ -80,6 +80,7 @@ pub(crate) fn development(
     let evaluation = ask(&mut policy, problem.environment.as_ref(), tasks, &question, |live| {
         observer.event(Event::Sampling { live });
     });
+    drop(policy);
     session.commit_evaluation("development", &evaluation, begun.elapsed().as_secs_f64())
 }
 

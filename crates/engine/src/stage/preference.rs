@@ -125,7 +125,7 @@ fn train(
     };
     if let Some(reference) = &session.reference {
         for forest in [&mut trees, &mut mismatched] {
-            session.learner.fill_reference(forest, reference, temperature, tokens_max);
+            session.learner.fill_reference(forest, reference, temperature, tokens_max)?;
         }
     }
     let version = session.learner.version();

@@ -74,10 +74,10 @@ fn train(
     let temperature = config.temperature as f32;
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
     if let Some(reference) = &session.reference {
-        session.learner.fill_reference(&mut trees, reference, temperature, tokens_max);
+        session.learner.fill_reference(&mut trees, reference, temperature, tokens_max)?;
     }
     if config.objective.needs().token_columns.contains(&ENTROPY) {
-        session.learner.fill_entropy(&mut trees, temperature, tokens_max);
+        session.learner.fill_entropy(&mut trees, temperature, tokens_max)?;
     }
     config.objective.prepare(&mut trees, credits);
     let on_policy = trees

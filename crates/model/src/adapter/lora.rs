@@ -145,6 +145,13 @@ impl Adapter {
         Some(Pair { a, b, scale: self.settings.scale() })
     }
 
+    /// The slot of `A` per target of a layer, that of `B` being the next; `None` past the last
+    /// layer.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn targets_of(&self, layer: usize) -> Option<[Option<usize>; Target::ALL.len()]> {
+        self.places.get(layer).copied()
+    }
+
     /// The slots of `A` and `B` on one projection; `None` where there is no pair.
     pub(crate) fn slots_of(&self, layer: usize, target: Target) -> Option<[usize; 2]> {
         self.places.get(layer)?[target as usize].map(|first| [first, first + 1])

@@ -1,9 +1,10 @@
 //! The batch of live rows.
 
 use super::{
-    Finished, Halt, Prefix, SampleRequest, StopCause,
+    Finished, Prefix, SampleRequest, StopCause,
     block::Block,
     prefix::Node,
+    request::{Decide, Draw},
     row::{self, Growing, Machine, RowScratch},
     sample::draw as draw_token,
 };
@@ -48,11 +49,6 @@ struct Live {
     logprobs: Vec<f32>,
     stop: Option<StopCause>,
 }
-
-/// Gives the uniform number in [0, 1) for (row, position in the step).
-type Draw<'a> = &'a (dyn Fn(u64, u32) -> f64 + Sync);
-/// Sees a row's tokens so far.
-type Decide<'a> = &'a (dyn Fn(u64, &[u32]) -> Halt + Sync);
 
 impl Decoder {
     /// A decoder with its own threads; their number changes no bit of any result.
@@ -206,22 +202,8 @@ impl Live {
         let drawn = draw_token(&self.request.sampling, logits, numerators, &normaliser, uniform);
         self.tokens.push(drawn.token);
         self.logprobs.push(drawn.logprob);
-        self.stop = self.stop_after(drawn.token, context, decide);
-    }
-
-    /// Why the step ends with `token`, its last one; `None` if it goes on.
-    fn stop_after(&self, token: u32, context: usize, decide: Decide<'_>) -> Option<StopCause> {
-        if self.request.end_tokens.contains(&token) {
-            Some(StopCause::EndToken)
-        } else if decide(self.id, &self.tokens) == Halt::Stop {
-            Some(StopCause::Halted)
-        } else if self.growing.above + self.tokens.len() == context {
-            Some(StopCause::Context)
-        } else if self.tokens.len() >= self.request.max_tokens {
-            Some(StopCause::Length)
-        } else {
-            None
-        }
+        let seen = (self.id, &self.tokens[..]);
+        self.stop = self.request.stop_after(seen, self.growing.above, context, decide);
     }
 }
 

@@ -10,4 +10,8 @@ mod sample;
 
 pub use decoder::Decoder;
 pub use prefix::Prefix;
+#[cfg(feature = "cuda")]
+pub(crate) use request::{Decide, Draw};
 pub use request::{Finished, Halt, SampleRequest, Sampling, StopCause};
+#[cfg(feature = "cuda")]
+pub(crate) use sample::draw as draw_token;

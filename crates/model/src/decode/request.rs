@@ -25,6 +25,36 @@ pub struct SampleRequest {
     pub end_tokens: Vec<u32>,
 }
 
+/// Gives the uniform number in [0, 1) for (row, position in the step).
+pub(crate) type Draw<'a> = &'a (dyn Fn(u64, u32) -> f64 + Sync);
+/// Sees a row's tokens so far.
+pub(crate) type Decide<'a> = &'a (dyn Fn(u64, &[u32]) -> Halt + Sync);
+
+impl SampleRequest {
+    /// Why the step of row `id` ends with the last of `tokens`, `above` tokens below the root;
+    /// `None` if it goes on.
+    pub(crate) fn stop_after(
+        &self,
+        (id, tokens): (u64, &[u32]),
+        above: usize,
+        context: usize,
+        decide: Decide<'_>,
+    ) -> Option<StopCause> {
+        let last = tokens.last()?;
+        if self.end_tokens.contains(last) {
+            Some(StopCause::EndToken)
+        } else if decide(id, tokens) == Halt::Stop {
+            Some(StopCause::Halted)
+        } else if above + tokens.len() == context {
+            Some(StopCause::Context)
+        } else if tokens.len() >= self.max_tokens {
+            Some(StopCause::Length)
+        } else {
+            None
+        }
+    }
+}
+
 /// The answer of a caller who has seen the tokens so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
@@ -47,9 +77,9 @@ pub enum StopCause {
     Context,
 }
 
-/// One sampled step.
+/// One sampled step; `P` is the device's kind of path.
 #[derive(Clone)]
-pub struct Finished {
+pub struct Finished<P = Prefix> {
     /// The caller's number of the row.
     pub id: u64,
     /// The sampled tokens, the ending one included; empty only if the context was full before.
@@ -57,7 +87,7 @@ pub struct Finished {
     /// `[tokens]` log-probability of each in the distribution it was sampled from.
     pub logprobs: Vec<f32>,
     /// The path, this step included.
-    pub prefix: Prefix,
+    pub prefix: P,
     /// Why it ended.
     pub stop: StopCause,
 }

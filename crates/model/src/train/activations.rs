@@ -111,7 +111,7 @@ impl ActivationPlan {
 
     /// Whether a layer computes its activations again. The last layers keep theirs: they are the
     /// first that the backward needs.
-    pub(super) fn recomputes(&self, layer: usize) -> bool {
+    pub(crate) fn recomputes(&self, layer: usize) -> bool {
         layer < self.recomputed
     }
 }

@@ -12,6 +12,8 @@ mod weights;
 mod workspace;
 
 pub use activations::ActivationPlan;
+#[cfg(feature = "cuda")]
+pub(crate) use forest::Forest;
 pub use workspace::Workspace;
 
 /// A packed forest in depth-first order; a flat row is one segment.

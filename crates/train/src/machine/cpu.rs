@@ -1,0 +1,159 @@
+//! The processor.
+
+use stepwell_model::{
+    AdamW, AdamWSettings, Config, Decoder, Finished, Gradients, Model, Packed, Prefix,
+    SampleRequest, Scored, TokenScores, Workspace,
+};
+
+use super::sampler::{Decide, Draw};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Tensors};
+use crate::{LearnerState, Reference};
+
+pub(crate) struct Cpu {
+    model: Model,
+    optimizer: AdamW,
+    gradients: Gradients,
+    workspace: Workspace,
+    threads: usize,
+}
+
+/// Sampler and trainer run the same code: a gap is a fault, whatever its size.
+const GAP_MAX: f64 = 1e-3;
+
+impl Cpu {
+    pub(crate) fn new(model: Model, threads: usize) -> Self {
+        Cpu {
+            optimizer: AdamW::new(&model),
+            gradients: Gradients::zeros_like(&model),
+            workspace: Workspace::new(threads),
+            model,
+            threads,
+        }
+    }
+}
+
+impl Machine for Cpu {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    fn gap_max(&self) -> f64 {
+        GAP_MAX
+    }
+
+    fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.workspace.set_activation_budget(bytes);
+    }
+
+    fn forward(&mut self, packed: &Packed, scored: &Scored) -> Result<TokenScores, DeviceError> {
+        Ok(self.workspace.forward(&self.model, packed, scored))
+    }
+
+    fn backward(
+        &mut self,
+        packed: &Packed,
+        scored: &Scored,
+        d_logprob: &[f32],
+        d_entropy: &[f32],
+    ) -> Result<(), DeviceError> {
+        let Cpu { model, workspace, gradients, .. } = self;
+        workspace.backward(model, packed, scored, d_logprob, d_entropy, gradients);
+        Ok(())
+    }
+
+    fn take_reference(&mut self, _: &Reference) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn score_reference(
+        &mut self,
+        reference: &Reference,
+        packed: &Packed,
+        scored: &Scored,
+    ) -> Result<TokenScores, DeviceError> {
+        let Cpu { model: own, workspace, .. } = self;
+        match reference {
+            Reference::Weights(model) => Ok(workspace.forward(model, packed, scored)),
+            Reference::Adapter(frozen) => {
+                let policy = own.detach();
+                own.attach((**frozen).clone()).expect("it was frozen on this base");
+                let scores = workspace.forward(own, packed, scored);
+                own.detach();
+                if let Some(policy) = policy {
+                    own.attach(policy).expect("it was attached before");
+                }
+                Ok(scores)
+            }
+        }
+    }
+
+    fn clear_gradients(&mut self) -> Result<(), DeviceError> {
+        self.gradients.clear();
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, DeviceError> {
+        Ok(self.gradients.norm())
+    }
+
+    fn scale_gradients(&mut self, factor: f32) -> Result<(), DeviceError> {
+        self.gradients.scale(factor);
+        Ok(())
+    }
+
+    fn non_finite_gradient(&mut self) -> Result<Option<String>, DeviceError> {
+        Ok(self.gradients.non_finite())
+    }
+
+    fn step(&mut self, settings: &AdamWSettings) -> Result<(), DeviceError> {
+        let Cpu { model, optimizer, gradients, threads, .. } = self;
+        optimizer.step(model, gradients, settings, *threads);
+        Ok(())
+    }
+
+    fn reset_optimizer(&mut self) -> Result<(), DeviceError> {
+        self.optimizer = AdamW::new(&self.model);
+        Ok(())
+    }
+
+    fn optimizer(&self) -> (u64, Tensors) {
+        (self.optimizer.step_count(), self.optimizer.tensors())
+    }
+
+    fn restore(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
+        weights.into_model(&mut self.model)?;
+        let restored = self.optimizer.restore(state.optimizer_step, &state.optimizer);
+        restored.map_err(|e| e.to_string())
+    }
+
+    fn sampler(&self) -> Box<dyn Sampler + '_> {
+        let decoder = Decoder::new(self.threads);
+        Box::new(Numbered::new(OnCpu { model: &self.model, decoder }))
+    }
+}
+
+/// A decoder and the weights it reads.
+struct OnCpu<'m> {
+    model: &'m Model,
+    decoder: Decoder,
+}
+
+impl Decodes for OnCpu<'_> {
+    type Prefix = Prefix;
+
+    fn extend_many(&mut self, steps: &[(Option<Prefix>, Vec<u32>)]) -> Vec<Prefix> {
+        self.decoder.extend_many(self.model, steps)
+    }
+
+    fn begin(&mut self, id: u64, parent: &Prefix, request: SampleRequest) {
+        self.decoder.begin(id, parent, request);
+    }
+
+    fn advance(&mut self, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
+        self.decoder.advance(self.model, draw, decide)
+    }
+}

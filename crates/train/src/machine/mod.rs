@@ -1,0 +1,191 @@
+//! The seam between devices: everything of training and sampling that is not arithmetic is above
+//! it and knows one trait, [`Machine`]. The CPU and the GPU are its two implementors.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod sampler;
+
+use std::fmt;
+use std::str::FromStr;
+
+use stepwell_model::{AdamWSettings, Adapter, Config, Model, Packed, Scored, TokenScores};
+
+use crate::{LearnerState, Reference};
+pub(crate) use cpu::Cpu;
+pub(crate) use sampler::{Decodes, Numbered, Sampler};
+
+/// Where a model is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The processor; the judge of every other device.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU that the driver shows.
+    Cuda,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+        })
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda),
+            other => Err(format!("unknown device `{other}`; known: cpu, cuda")),
+        }
+    }
+}
+
+impl Device {
+    /// Looks whether the device can be used, and describes it.
+    ///
+    /// # Errors
+    /// What is missing and what to install.
+    pub fn probe(self) -> Result<String, DeviceError> {
+        match self {
+            Device::Cpu => Ok(format!("cpu, {}", stepwell_model::vector_unit())),
+            Device::Cuda => gpu(),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu() -> Result<String, DeviceError> {
+    Ok(stepwell_model::cuda::Device::open()?.described())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Result<String, DeviceError> {
+    Err(DeviceError::left_out())
+}
+
+/// A device that cannot be used, or that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DeviceError(String);
+
+impl DeviceError {
+    #[cfg(not(feature = "cuda"))]
+    fn left_out() -> Self {
+        Self("no GPU can be used: this build has no feature `cuda`; build with it".to_owned())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<stepwell_model::cuda::CudaError> for DeviceError {
+    fn from(error: stepwell_model::cuda::CudaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Named row-major tensors: name, shape, values.
+pub(crate) type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// A model on a device: weights, gradients and optimizer.
+pub(crate) trait Machine {
+    /// The weights, up to date.
+    fn model(&self) -> &Model;
+
+    /// The shape.
+    fn config(&self) -> &Config;
+
+    /// Mean |log-prob now - log-prob sampled| that says that sampler and trainer disagree.
+    fn gap_max(&self) -> f64;
+
+    fn set_activation_budget(&mut self, bytes: Option<usize>);
+
+    /// Scores positions and keeps the activations for [`Machine::backward`].
+    fn forward(&mut self, packed: &Packed, scored: &Scored) -> Result<TokenScores, DeviceError>;
+
+    /// Adds to the gradients from the derivatives by log-probability and entropy.
+    fn backward(
+        &mut self,
+        packed: &Packed,
+        scored: &Scored,
+        d_logprob: &[f32],
+        d_entropy: &[f32],
+    ) -> Result<(), DeviceError>;
+
+    /// Makes a frozen model ready for [`Machine::score_reference`].
+    fn take_reference(&mut self, reference: &Reference) -> Result<(), DeviceError>;
+
+    /// Scores positions with a frozen model that was taken.
+    fn score_reference(
+        &mut self,
+        reference: &Reference,
+        packed: &Packed,
+        scored: &Scored,
+    ) -> Result<TokenScores, DeviceError>;
+
+    fn clear_gradients(&mut self) -> Result<(), DeviceError>;
+
+    fn gradient_norm(&mut self) -> Result<f64, DeviceError>;
+
+    fn scale_gradients(&mut self, factor: f32) -> Result<(), DeviceError>;
+
+    /// The first parameter whose gradient is not finite.
+    fn non_finite_gradient(&mut self) -> Result<Option<String>, DeviceError>;
+
+    /// One update of every weight that trains.
+    fn step(&mut self, settings: &AdamWSettings) -> Result<(), DeviceError>;
+
+    fn reset_optimizer(&mut self) -> Result<(), DeviceError>;
+
+    /// Updates made so far, and the moments as named tensors.
+    fn optimizer(&self) -> (u64, Tensors);
+
+    /// Puts weights of the same shape and an optimizer's state in place of its own.
+    fn restore(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String>;
+
+    /// Lends the weights to a sampler.
+    fn sampler(&self) -> Box<dyn Sampler + '_>;
+}
+
+/// Weights of a checkpoint.
+pub(crate) enum Restored {
+    /// All of them.
+    Model(Box<Model>),
+    /// An adapter on the base that is there.
+    Adapter(Box<Adapter>),
+}
+
+impl Restored {
+    /// Puts the weights into the host's model.
+    fn into_model(self, model: &mut Model) -> Result<(), String> {
+        match self {
+            Restored::Model(weights) => {
+                // A checkpoint holds the `f32` masters, whatever products read.
+                let precision = model.precision();
+                *model = *weights;
+                model.set_precision(precision);
+                Ok(())
+            }
+            Restored::Adapter(adapter) => model.attach(*adapter).map_err(|e| e.to_string()),
+        }
+    }
+}
+
+/// A machine of this device with a fresh optimizer.
+pub(crate) fn open(
+    device: Device,
+    model: Model,
+    threads: usize,
+) -> Result<Box<dyn Machine>, DeviceError> {
+    match device {
+        Device::Cpu => Ok(Box::new(Cpu::new(model, threads))),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => Ok(Box::new(cuda::Cuda::new(model)?)),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda => Err(DeviceError::left_out()),
+    }
+}
