@@ -16,7 +16,7 @@ pub enum EngineError {
     Input(String),
     /// The device of the recipe cannot be had, or failed outside an update.
     #[error("`model.compute.device`: {0}")]
-    Device(#[from] DeviceError),
+    Device(DeviceError),
     /// The run folder.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +50,13 @@ pub enum EngineError {
         /// The recipe's limit.
         limit: f64,
     },
+}
+
+impl From<DeviceError> for EngineError {
+    /// The message holds the whole reason: no second cause below it.
+    fn from(error: DeviceError) -> Self {
+        EngineError::Device(error)
+    }
 }
 
 fn lines(errors: &[RecipeError]) -> String {
