@@ -165,7 +165,7 @@ fn written_out(example: &Example, objective: &Objective, base: &[f64], logprob: 
     let (level, unit) = match objective {
         Objective::Gspo(c) => (c.level, c.sequence),
         Objective::Gmpo(c) => (c.level, c.sequence),
-        _ => unreachable!(),
+        other => panic!("`{}` does not look at sequences", other.name()),
     };
     let mut value = 0.0;
     for sequence in example.weighed(objective.aggregation(), unit) {
@@ -275,7 +275,7 @@ fn on_the_policy_that_sampled_the_gradient_is_the_policy_gradient() {
         let token = match &objective {
             Objective::Gspo(c) => c.level == Level::Token,
             Objective::Gmpo(c) => c.level == Level::Token,
-            _ => unreachable!(),
+            other => panic!("`{}` does not look at sequences", other.name()),
         };
         let rows = (0..example.step.len()).filter(|_| token);
         for row in rows {

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{learner, sampled, settings};
+use stepwell_methods::objective::clipped;
 use stepwell_methods::preference::{dpo, kto};
 use stepwell_methods::{Aggregation, Objective, PreferenceLoss};
 use stepwell_train::{Learner, PreferenceReport, PreferenceSettings, Reference, StepPair};
@@ -79,8 +80,10 @@ fn its_gradient_at_the_reference_is_the_policy_gradient_of_its_two_sides() {
     };
     let credits: Vec<Credit> = forest.iter().enumerate().map(credit).collect();
     let mut plain = Settings { gradient_clip: f64::INFINITY, ..settings(1e-3, 1.0) };
-    let Objective::Clipped(config) = &mut plain.objective else { unreachable!() };
-    config.aggregation = Aggregation::TokenMean;
+    plain.objective = Objective::Clipped(clipped::Config {
+        aggregation: Aggregation::TokenMean,
+        ..clipped::Config::default()
+    });
     let key = Key::new(1, Purpose::TaskOrder);
     let expected = other.update(&forest, &credits, &plain, key).unwrap();
     let count = tokens(&forest, &pairs) as f64;
