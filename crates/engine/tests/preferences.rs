@@ -5,34 +5,13 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::runs::{Watch, end, finish, recipe, start};
+use common::runs::{Watch, end, finish, recipe, start, warm_up};
 use stepwell_engine::observe::{Event, Metrics, Observer};
 use stepwell_engine::run::{self, Outcome};
 use stepwell_store::RunReader;
 
-/// Warm-up, pairs of siblings under a loss that reads everything, pairs of a file.
-const TINY: &str = r#"
-seed = 3
-[model.scratch]
-hidden = 24
-layers = 1
-heads = 2
-context = 200
-[environment]
-type = "sql"
-max_interactions = 2
-[environment.world]
-train_databases = 6
-development_databases = 1
-held_out_databases = 2
-questions = 2
-[[stage]]
-[stage.sft]
-demonstrations = "scripted"
-steps = 16
-batch = 8
-learning_rate = 2e-2
-warmup_steps = 1
+/// Behind the warm-up: pairs of siblings under a loss that reads everything, pairs of a file.
+const STAGES: &str = r#"
 [[stage]]
 [stage.preference]
 steps = 3
@@ -67,7 +46,7 @@ const PAIRS: &str = "\
 fn tiny(folder: &Path) -> (String, PathBuf) {
     let file = folder.join("pairs.jsonl");
     std::fs::write(&file, PAIRS).unwrap();
-    (TINY.replace("PAIRS", file.to_str().unwrap()), file)
+    (warm_up().to_owned() + &STAGES.replace("PAIRS", file.to_str().unwrap()), file)
 }
 
 #[test]

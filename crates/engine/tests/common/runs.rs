@@ -55,6 +55,12 @@ leaves = 3
 max_tokens = 24
 "#;
 
+/// The head of [`TINY`] up to the end of its supervised stage, for stages of a test's own.
+pub(crate) fn warm_up() -> &'static str {
+    let end = TINY.find("[[stage]]\n[stage.rl]").expect("reinforcement follows");
+    &TINY[..end]
+}
+
 pub(crate) fn recipe(text: &str) -> Recipe {
     match Recipe::parse(text, "tiny.toml") {
         Ok(checked) => checked.recipe,
