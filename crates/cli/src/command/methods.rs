@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde::de::value::{Error, MapDeserializer};
 use serde_json::Value;
-use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
+use stepwell_methods::{CreditConfig, Grow, Objective, PreferenceLoss, RewardConfig};
 
 use crate::arguments::Methods;
 use crate::failure::input;
@@ -55,8 +55,9 @@ fn text(method: &Method, width: usize) -> String {
         wrap(&format!("{label}{words}"), "", width, &mut out);
     }
     if let Some(table) = defaults(kind, name) {
+        let word = if kind == "preference" { "loss" } else { kind };
         let _ =
-            write!(out, "\nIn a recipe, with every default:\n  {kind} = {}\n", line(&table, key));
+            write!(out, "\nIn a recipe, with every default:\n  {word} = {}\n", line(&table, key));
     }
     if !key.is_empty() {
         out.push('\n');
@@ -87,8 +88,8 @@ fn wrap(words: &str, margin: &str, width: usize, out: &mut String) {
     out.push('\n');
 }
 
-/// The settings of a method that a recipe names and says nothing else of; `None` for kinds that no
-/// recipe names.
+/// The settings of a method that a recipe names and says nothing else of; `None` for what is no
+/// `type` of its kind.
 fn defaults(kind: &str, name: &str) -> Option<Value> {
     type Empty = MapDeserializer<'static, std::iter::Empty<(&'static str, bool)>, Error>;
     fn value<T: Serialize>(read: Result<Option<T>, Error>) -> Option<Value> {
@@ -100,6 +101,7 @@ fn defaults(kind: &str, name: &str) -> Option<Value> {
         "reward" => value(RewardConfig::from_type(name, empty())),
         "credit" => value(CreditConfig::from_type(name, empty())),
         "objective" => value(Objective::from_type(name, empty())),
+        "preference" => value(PreferenceLoss::from_type(name, empty())),
         _ => None,
     }
 }
@@ -176,6 +178,7 @@ mod tests {
             ("reward", RewardConfig::NAMES),
             ("credit", CreditConfig::NAMES),
             ("objective", Objective::NAMES),
+            ("preference", PreferenceLoss::NAMES),
         ];
         for (kind, names) in kinds {
             for name in names {
@@ -190,7 +193,9 @@ mod tests {
                 keys.sort_unstable();
                 assert_eq!(fields, keys, "{kind} `{name}`");
             }
-            let own = known.iter().filter(|m| m.kind == kind).count();
+            // Where pairs come from is no loss: a recipe says it in `pairs`.
+            let method = |m: &&Method| m.kind == kind && m.name != "siblings";
+            let own = known.iter().filter(method).count();
             assert_eq!(own, names.len(), "{kind}: the page has a method that no recipe can name");
         }
     }
