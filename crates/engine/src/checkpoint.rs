@@ -185,9 +185,8 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
 }
 
 /// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision and on its
-/// device. `base`
-/// gives the recipe's model with a fresh adapter; it is asked only where the checkpoint holds an
-/// adapter.
+/// device. `base` gives the recipe's model with a fresh adapter; it is asked only where the
+/// checkpoint holds an adapter.
 ///
 /// # Errors
 /// Where a file is missing or damaged, the base is not the adapter's, or the device cannot be had.
