@@ -28,8 +28,9 @@ Made by `cargo xtask docs` from the heads of `crates/methods/src/*/*.rs`; change
 
 A recipe names a method by its kind and `type`, with its keys beside it:
 `credit = { type = \"backup\", value = \"max\" }`; a preference as `loss`, `siblings` as `pairs`.
-Every key has a default. A method says what it reads, where it differs from its paper and why, what it does in degenerate cases, and which
-comparison shows whether its clever part does the work. DECISIONS are the project's design notes.
+Every key has a default. A method says what it reads, where it differs from its paper and why,
+what it does in degenerate cases, and which comparison shows whether its clever part does the work.
+DECISIONS are the project's design notes.
 ";
 
 /// One method file.
