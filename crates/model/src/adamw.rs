@@ -45,7 +45,11 @@ impl AdamW {
     /// Moments of zero.
     #[must_use]
     pub fn new(model: &Model) -> Self {
-        let slots = model.trained_slots().to_vec();
+        Self::of(model.trained_slots().to_vec())
+    }
+
+    /// Moments of zero in the layout of some slots that lie one behind the other.
+    pub(crate) fn of(slots: Vec<Slot>) -> Self {
         let first = Buffer::zeros(Slot::stored_in(&slots));
         Self { second: first.clone(), first, slots, step: 0, team: Team::new(1), threads: 1 }
     }
@@ -75,15 +79,26 @@ impl AdamW {
     ) {
         let trained = Slot::stored_in(model.trained_slots());
         assert_eq!(trained, self.first.len(), "the moments are of another model");
+        let weights = match &mut model.adapter {
+            Some(adapter) => &mut adapter.weights,
+            None => &mut model.weights,
+        };
+        self.update(weights, gradients, settings, threads);
+    }
+
+    /// One update of the weights that lie in the slots of the moments.
+    pub(crate) fn update(
+        &mut self,
+        weights: &mut Weights,
+        gradients: &Gradients,
+        settings: &AdamWSettings,
+        threads: usize,
+    ) {
         assert_eq!(gradients.arena.len(), self.first.len(), "the gradients are of another model");
         self.step += 1;
         if self.threads != threads {
             (self.threads, self.team) = (threads, Team::new(threads));
         }
-        let weights = match &mut model.adapter {
-            Some(adapter) => &mut adapter.weights,
-            None => &mut model.weights,
-        };
         for slot in &self.slots {
             let update = Update::new(settings, self.step, slot.is_matrix());
             let range = slot.range();

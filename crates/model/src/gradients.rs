@@ -22,7 +22,11 @@ impl Gradients {
     /// Zeros, one per weight of `model` that trains.
     #[must_use]
     pub fn zeros_like(model: &Model) -> Self {
-        let slots = model.trained_slots().to_vec();
+        Self::of(model.trained_slots().to_vec())
+    }
+
+    /// Zeros in the layout of some slots that lie one behind the other.
+    pub(crate) fn of(slots: Vec<Slot>) -> Self {
         Self { arena: Buffer::zeros(Slot::stored_in(&slots)), slots }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn fill(model: &mut Model, seed: u64) {
 }
 
 /// A standard normal by Box and Muller from two hashed uniforms.
-fn normal(seed: u64, parameter: u64, element: u64) -> f64 {
+pub(crate) fn normal(seed: u64, parameter: u64, element: u64) -> f64 {
     let key = mix(mix(seed ^ 0x73_74_65_70).wrapping_add(parameter));
     let first = uniform(mix(key.wrapping_add(2 * element)));
     let second = uniform(mix(key.wrapping_add(2 * element + 1)));

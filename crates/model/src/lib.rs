@@ -14,6 +14,7 @@ pub mod cuda;
 mod decode;
 mod error;
 mod gradients;
+mod head;
 mod initial;
 pub mod io;
 mod kernel;
@@ -38,8 +39,9 @@ pub use config::{Config, Family, RopeScaling};
 pub use decode::{Decoder, Finished, Halt, Prefix, SampleRequest, Sampling, StopCause};
 pub use error::ModelError;
 pub use gradients::Gradients;
+pub use head::{Head, HeadShape};
 pub use model::{Model, ParameterView};
-pub use train::{ActivationPlan, Packed, Scored, TokenScores, Workspace};
+pub use train::{ActivationPlan, Packed, Scored, StateSeeds, TokenScores, Workspace};
 pub use weights::Precision;
 
 /// The vector unit that the kernels use on this machine; it changes speed and no bit.

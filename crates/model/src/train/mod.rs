@@ -8,12 +8,14 @@ mod forest;
 mod forward;
 mod parts;
 mod score;
+mod state;
 mod weights;
 mod workspace;
 
 pub use activations::ActivationPlan;
 #[cfg(feature = "cuda")]
 pub(crate) use forest::Forest;
+pub use state::StateSeeds;
 pub use workspace::Workspace;
 
 /// A packed forest in depth-first order; a flat row is one segment.

@@ -9,6 +9,7 @@ use super::{
     forest::Forest,
     forward,
     score::{self, ScoreBuffers},
+    state::{self, StateSeeds},
 };
 use crate::{
     gradients::Gradients,
@@ -111,6 +112,16 @@ impl Workspace {
         scores
     }
 
+    /// `[R][hidden]` hidden states after the final norm, at some rows of the last forward.
+    ///
+    /// # Panics
+    /// If nothing has been computed, or its backward has already overwritten it.
+    #[must_use]
+    pub fn states(&self, model: &Model, row: &[u32]) -> Vec<f32> {
+        assert!(self.state != State::Empty, "states are those of a forward");
+        state::states(self, model, row)
+    }
+
     /// Accumulates into `gradients`, given the loss's derivatives by log-probability and entropy
     /// of each scored position of the last forward (`[S]` each).
     ///
@@ -124,6 +135,23 @@ impl Workspace {
         scored: &Scored,
         d_logprob: &[f32],
         d_entropy: &[f32],
+        gradients: &mut Gradients,
+    ) {
+        let none = StateSeeds::default();
+        self.backward_with_states(model, packed, scored, (d_logprob, d_entropy), none, gradients);
+    }
+
+    /// As [`Workspace::backward`], where the loss reads hidden states of the last forward as well.
+    ///
+    /// # Panics
+    /// As [`Workspace::backward`].
+    pub fn backward_with_states(
+        &mut self,
+        model: &Model,
+        packed: &Packed,
+        scored: &Scored,
+        (d_logprob, d_entropy): (&[f32], &[f32]),
+        states: StateSeeds<'_>,
         gradients: &mut Gradients,
     ) {
         let (rows, count) = (packed.token.len(), scored.row.len());
@@ -142,6 +170,7 @@ impl Workspace {
             worker.d_normed.reserve(CHUNK * model.config().hidden);
         }
         score::backward(self, model, scored, (d_logprob, d_entropy), gradients);
+        state::backward(self, model, states, gradients);
         backward::trunk(self, model, packed, gradients);
     }
 }

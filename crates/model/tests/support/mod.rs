@@ -199,13 +199,12 @@ pub(crate) fn weights(model: &Model) -> Weights {
     model.parameters().iter().map(values).collect()
 }
 
-/// (log-probability, entropy) of each scored position.
-pub(crate) fn reference(
+/// The hidden state of every row after the final norm.
+pub(crate) fn reference_states(
     config: &Config,
     weights: &Weights,
     forest: &Forest,
-    scored: &Scored,
-) -> Vec<(f64, f64)> {
+) -> Vec<Vec<f64>> {
     let mut stream: Vec<Vec<f64>> = forest
         .token
         .iter()
@@ -217,15 +216,25 @@ pub(crate) fn reference(
     for layer in 0..config.layers {
         layer_forward(config, weights, forest, layer, &mut stream);
     }
+    let normed = |x: &Vec<f64>| norm(x, &weights["model.norm.weight"], config.norm_epsilon);
+    stream.iter().map(normed).collect()
+}
+
+/// (log-probability, entropy) of each scored position.
+pub(crate) fn reference(
+    config: &Config,
+    weights: &Weights,
+    forest: &Forest,
+    scored: &Scored,
+) -> Vec<(f64, f64)> {
+    let states = reference_states(config, weights, forest);
     let head = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
     let temperature = f64::from(scored.temperature);
     let pairs = scored.row.iter().zip(scored.target);
     pairs
         .map(|(row, target)| {
-            let normed =
-                norm(&stream[*row as usize], &weights["model.norm.weight"], config.norm_epsilon);
-            let z: Vec<f64> =
-                multiply(&weights[head], &normed).iter().map(|logit| logit / temperature).collect();
+            let logits = multiply(&weights[head], &states[*row as usize]);
+            let z: Vec<f64> = logits.iter().map(|logit| logit / temperature).collect();
             let log_sum = z.iter().map(|value| value.exp()).sum::<f64>().ln();
             let entropy = -z.iter().map(|v| (v - log_sum).exp() * (v - log_sum)).sum::<f64>();
             (z[*target as usize] - log_sum, entropy)
