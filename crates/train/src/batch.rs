@@ -13,6 +13,8 @@ use stepwell_tree::{Credit, Layout, StepId, StepTree};
 pub struct MicroBatch {
     /// The trees, each shared prefix once.
     pub layout: Layout,
+    /// The trees' places in the forest, in the order of the layout.
+    pub tree: Vec<usize>,
     /// First row of every step that has tokens, and T: what the model takes as segments.
     pub segment_begin: Vec<u32>,
     /// `[T]` one past the last row of the subtree of each row's step.
@@ -48,12 +50,26 @@ pub fn micro_batches(
     tokens_max: usize,
 ) -> Vec<MicroBatch> {
     assert!(trees.len() == credit.len() && trees.len() == weight.len(), "one column per tree");
+    let groups = groups(trees, tokens_max, |t| credit[t].trained_steps() > 0);
+    groups.iter().map(|group| MicroBatch::pack(group, trees, credit, weight)).collect()
+}
+
+/// Packs all trees for something else than training tokens: nothing is scored.
+pub(crate) fn unscored_batches(trees: &[StepTree], tokens_max: usize) -> Vec<MicroBatch> {
+    let none: Vec<Credit> = trees.iter().map(|tree| Credit::none(tree.len())).collect();
+    let groups = groups(trees, tokens_max, |_| true);
+    groups.iter().map(|group| MicroBatch::pack(group, trees, &none, &[])).collect()
+}
+
+/// Consecutive trees of at most `tokens_max` tokens together; a larger tree is alone.
+fn groups(
+    trees: &[StepTree],
+    tokens_max: usize,
+    computed: impl Fn(usize) -> bool,
+) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut filled = usize::MAX;
-    for (t, tree) in trees.iter().enumerate() {
-        if credit[t].trained_steps() == 0 {
-            continue;
-        }
+    for (t, tree) in trees.iter().enumerate().filter(|(t, _)| computed(*t)) {
         let tokens = tree.unique_tokens();
         if filled.saturating_add(tokens) > tokens_max {
             groups.push(Vec::new());
@@ -62,7 +78,7 @@ pub fn micro_batches(
         filled += tokens;
         groups.last_mut().expect("a group was opened before the first tree").push(t);
     }
-    groups.iter().map(|group| MicroBatch::pack(group, trees, credit, weight)).collect()
+    groups
 }
 
 impl MicroBatch {
@@ -102,6 +118,7 @@ impl MicroBatch {
         batch.segment_begin = layout.begin.clone();
         batch.segment_begin.dedup();
         batch.layout = layout;
+        batch.tree = group.to_vec();
         batch.reference = referenced.then_some(reference);
         batch
     }
@@ -138,6 +155,18 @@ impl MicroBatch {
             sequences[t].iter().map(move |sequence| sequence.iter().map(rows).collect())
         };
         trees.into_iter().flat_map(of).collect()
+    }
+
+    /// The last row of every step's prefix: where something may be said of the path so far. A
+    /// step without tokens ends where its path did; a path without any has no row.
+    pub fn step_ends(&self) -> Vec<(usize, StepId, u32)> {
+        let before = self.layout.predecessor();
+        let end = |(packed, &(member, step)): (usize, &(u32, StepId))| {
+            let own = self.layout.rows(packed);
+            let last = if own.is_empty() { before[packed] } else { Some(own.end as u32 - 1) };
+            last.map(|row| (self.tree[member as usize], step, row))
+        };
+        self.layout.source.iter().enumerate().filter_map(end).collect()
     }
 
     /// True where it holds the rows of a step.
@@ -216,6 +245,26 @@ mod tests {
             [[(3, 4)].map(rows).to_vec(), [(0, 2), (2, 3)].map(rows).to_vec()]
         };
         assert_eq!(got, [[tree(0), tree(4)].concat(), tree(0).to_vec()]);
+    }
+
+    #[test]
+    fn a_prefix_ends_at_the_last_row_of_its_step() {
+        let trees = [example(), example()];
+        for tokens_max in [100, 9] {
+            let batches = unscored_batches(&trees, tokens_max);
+            let mut ends = Vec::new();
+            for batch in &batches {
+                assert_eq!(batch.trained(), 0);
+                for (tree, step, row) in batch.step_ends() {
+                    let alone = if batches.len() == 1 { tree as u32 * 9 } else { 0 };
+                    ends.push((tree, step.0, row - alone));
+                }
+            }
+            // Rows: q0 q1 a2 a3 o4 c5 d6 d7 b8.
+            let one =
+                |tree| [(0, 1), (1, 3), (3, 4), (4, 5), (5, 7), (2, 8)].map(|(s, r)| (tree, s, r));
+            assert_eq!(ends, [one(0), one(1)].concat());
+        }
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
 
+use std::collections::BTreeMap;
+
 use stepwell_methods::objective::adaptive_clip::ENTROPY;
-use stepwell_model::{Adapter, Model, Packed, Scored, TokenScores};
+use stepwell_model::{Adapter, Head, Model, Packed, Scored, TokenScores};
 use stepwell_tree::{Origin, PolicyVersion, StepTree};
 
 use crate::batch::REFERENCE;
 use crate::machine::{self, Cpu, Machine, Restored};
-use crate::{Codec, Device, DeviceError, LocalPolicy, Reference, micro_batches};
+use crate::{Codec, Device, DeviceError, HeadState, LocalPolicy, Reference, micro_batches};
 
 /// The local model as something that can be trained.
 pub struct Learner {
     pub(crate) machine: Box<dyn Machine>,
+    /// Heads on the trunk, by name.
+    pub(crate) heads: BTreeMap<String, Head>,
     codec: Codec,
     device: Device,
     version: PolicyVersion,
@@ -24,13 +28,15 @@ pub struct LearnerState {
     pub optimizer_step: u64,
     /// The version of the weights.
     pub version: PolicyVersion,
+    /// Heads on the trunk.
+    pub heads: Vec<HeadState>,
 }
 
 impl Learner {
     /// A learner on the CPU, at version 0 with an empty optimizer.
     pub fn new(model: Model, codec: Codec, threads: usize) -> Self {
         let machine = Box::new(Cpu::new(model, threads.max(1)));
-        Learner { machine, codec, device: Device::Cpu, version: PolicyVersion(0) }
+        Self::of(machine, codec, Device::Cpu)
     }
 
     /// A learner on a device, at version 0 with an empty optimizer; `threads` are the CPU's.
@@ -44,7 +50,11 @@ impl Learner {
         threads: usize,
     ) -> Result<Self, DeviceError> {
         let machine = machine::open(device, model, threads.max(1))?;
-        Ok(Learner { machine, codec, device, version: PolicyVersion(0) })
+        Ok(Self::of(machine, codec, device))
+    }
+
+    fn of(machine: Box<dyn Machine>, codec: Codec, device: Device) -> Self {
+        Learner { machine, heads: BTreeMap::new(), codec, device, version: PolicyVersion(0) }
     }
 
     /// Where the model is computed.
@@ -82,6 +92,7 @@ impl Learner {
     /// # Errors
     /// Where the device fails.
     pub fn reset_optimizer(&mut self) -> Result<(), DeviceError> {
+        self.heads.values_mut().for_each(Head::reset_optimizer);
         self.machine.reset_optimizer()
     }
 
@@ -138,7 +149,8 @@ impl Learner {
     /// What a checkpoint holds beside the weights.
     pub fn state(&self) -> LearnerState {
         let (optimizer_step, optimizer) = self.machine.optimizer();
-        LearnerState { optimizer, optimizer_step, version: self.version }
+        let heads = self.heads.iter().map(|(name, head)| HeadState::of(name, head)).collect();
+        LearnerState { optimizer, optimizer_step, version: self.version, heads }
     }
 
     /// Continues from a checkpoint of an adapter on the same base, as [`Learner::restore`].
@@ -167,7 +179,11 @@ impl Learner {
     }
 
     fn restore_weights(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
+        let inputs = self.machine.config().hidden;
+        let heads = state.heads.iter().map(|own| Ok((own.name.clone(), own.restored(inputs)?)));
+        let heads = heads.collect::<Result<_, String>>()?;
         self.machine.restore(weights, state)?;
+        self.heads = heads;
         self.version = state.version;
         Ok(())
     }

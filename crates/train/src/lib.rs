@@ -8,6 +8,7 @@
 
 mod batch;
 mod codec;
+mod heads;
 mod learner;
 mod machine;
 mod policy;
@@ -18,6 +19,7 @@ mod update;
 
 pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
+pub use heads::{HeadReport, HeadSettings, HeadState, SCORE, VALUE};
 pub use learner::{Learner, LearnerState};
 pub use machine::{Device, DeviceError};
 pub use policy::LocalPolicy;

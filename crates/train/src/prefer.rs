@@ -9,6 +9,7 @@ use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, StepId, StepTree};
 
 use crate::batch::REFERENCE;
+use crate::machine::Seeds;
 use crate::update::{finite, gap_within};
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 
@@ -90,7 +91,7 @@ impl Learner {
         let batches = pack(forest, pairs, settings.tokens_max);
         for epoch in 0..settings.epochs {
             let z = self.point_of_reference(mismatched, settings)?;
-            self.machine.clear_gradients()?;
+            self.clear_gradients()?;
             let mut seen = PreferenceReport::default();
             let mut sampled = Gap::default();
             for batch in &batches {
@@ -112,7 +113,7 @@ impl Learner {
             } else {
                 report.loss += seen.loss;
             }
-            let norm = self.machine.gradient_norm()?;
+            let norm = self.gradient_norm()?;
             self.apply(norm, &settings.adamw, settings.gradient_clip)?;
             report.gradient_norm += norm;
             report.optimizer_steps += 1;
@@ -156,7 +157,8 @@ impl Learner {
         }
         finite("loss gradient", &d_logprob, batch)?;
         let d_entropy = vec![0.0; batch.trained()];
-        Ok(self.machine.backward(&packed, &scored, &d_logprob, &d_entropy)?)
+        let seeds = Seeds { d_logprob: &d_logprob, d_entropy: &d_entropy, ..Seeds::default() };
+        Ok(self.machine.backward(&packed, &scored, seeds)?)
     }
 
     /// Where answers to other prompts stand under the weights as they are; 0 where nobody asks.

@@ -5,7 +5,7 @@ use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
 use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, Key, StepId, StepTree};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Seeds};
 use crate::{DeviceError, Learner, MicroBatch, micro_batches};
 
 /// What one update needs beside the forest.
@@ -134,11 +134,11 @@ impl Learner {
         let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
         let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
         let fed = |batch| Fed::new(batch, forest, own.as_ref(), &settings.objective);
-        self.machine.clear_gradients()?;
+        self.clear_gradients()?;
         let check_gap = first && settings.on_policy;
         let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
         self.accumulate(&batches, settings, check_gap, report)?;
-        let norm = self.machine.gradient_norm()?;
+        let norm = self.gradient_norm()?;
         self.apply(norm, &settings.adamw, settings.gradient_clip)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
@@ -179,8 +179,9 @@ impl Learner {
             finite("loss gradient", &loss.d_entropy, batch)?;
             report.loss += loss.value;
             seen.merge(&loss.diagnostics);
-            let (d_logprob, d_entropy) = (&loss.d_logprob, &loss.d_entropy);
-            machine.backward(&packed, &scored, d_logprob, d_entropy)?;
+            let (d_logprob, d_entropy) = (&loss.d_logprob[..], &loss.d_entropy[..]);
+            let seeds = Seeds { d_logprob, d_entropy, ..Seeds::default() };
+            machine.backward(&packed, &scored, seeds)?;
         }
         report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
         report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();
@@ -199,17 +200,23 @@ impl Learner {
         adamw: &AdamWSettings,
         gradient_clip: f64,
     ) -> Result<(), TrainError> {
-        let machine = &mut *self.machine;
+        self.clip(norm, gradient_clip)?;
+        self.machine.step(adamw)?;
+        self.step_heads(adamw);
+        self.advance_version();
+        Ok(())
+    }
+
+    /// Checks the gradient and scales it down to the clip.
+    pub(crate) fn clip(&mut self, norm: f64, gradient_clip: f64) -> Result<(), TrainError> {
         if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
-            let place = machine.non_finite_gradient()?;
+            let place = self.non_finite_gradient()?;
             let place = place.unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
         }
         if norm > gradient_clip {
-            machine.scale_gradients((gradient_clip / norm) as f32)?;
+            self.scale_gradients((gradient_clip / norm) as f32)?;
         }
-        machine.step(adamw)?;
-        self.advance_version();
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Tensors};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seeds, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cpu {
@@ -53,15 +53,19 @@ impl Machine for Cpu {
         Ok(self.workspace.forward(&self.model, packed, scored))
     }
 
+    fn states(&mut self, row: &[u32]) -> Result<Vec<f32>, DeviceError> {
+        Ok(self.workspace.states(&self.model, row))
+    }
+
     fn backward(
         &mut self,
         packed: &Packed,
         scored: &Scored,
-        d_logprob: &[f32],
-        d_entropy: &[f32],
+        seeds: Seeds<'_>,
     ) -> Result<(), DeviceError> {
         let Cpu { model, workspace, gradients, .. } = self;
-        workspace.backward(model, packed, scored, d_logprob, d_entropy, gradients);
+        let scores = (seeds.d_logprob, seeds.d_entropy);
+        workspace.backward_with_states(model, packed, scored, scores, seeds.states, gradients);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Tensors};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seeds, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cuda {
@@ -104,14 +104,20 @@ impl Machine for Cuda {
         Ok(self.trainer.forward(packed, scored)?)
     }
 
+    fn states(&mut self, _: &[u32]) -> Result<Vec<f32>, DeviceError> {
+        Err(DeviceError::no_heads())
+    }
+
     fn backward(
         &mut self,
         packed: &Packed,
         scored: &Scored,
-        d_logprob: &[f32],
-        d_entropy: &[f32],
+        seeds: Seeds<'_>,
     ) -> Result<(), DeviceError> {
-        Ok(self.trainer.backward(packed, scored, d_logprob, d_entropy)?)
+        if !seeds.states.row.is_empty() {
+            return Err(DeviceError::no_heads());
+        }
+        Ok(self.trainer.backward(packed, scored, seeds.d_logprob, seeds.d_entropy)?)
     }
 
     fn take_reference(&mut self, reference: &Reference) -> Result<(), DeviceError> {

@@ -9,7 +9,9 @@ mod sampler;
 use std::fmt;
 use std::str::FromStr;
 
-use stepwell_model::{AdamWSettings, Adapter, Config, Model, Packed, Scored, TokenScores};
+use stepwell_model::{
+    AdamWSettings, Adapter, Config, Model, Packed, Scored, StateSeeds, TokenScores,
+};
 
 use crate::{LearnerState, Reference};
 pub(crate) use cpu::Cpu;
@@ -82,6 +84,14 @@ impl DeviceError {
 }
 
 #[cfg(feature = "cuda")]
+impl DeviceError {
+    /// A recipe that needs heads on a GPU is refused when it is read.
+    fn no_heads() -> Self {
+        Self("heads are computed on the processor only; set device = \"cpu\"".to_owned())
+    }
+}
+
+#[cfg(feature = "cuda")]
 impl From<stepwell_model::cuda::CudaError> for DeviceError {
     fn from(error: stepwell_model::cuda::CudaError) -> Self {
         Self(error.to_string())
@@ -90,6 +100,17 @@ impl From<stepwell_model::cuda::CudaError> for DeviceError {
 
 /// Named row-major tensors: name, shape, values.
 pub(crate) type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// Derivatives of a loss by what a forward gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seeds<'a> {
+    /// `[S]` by log-probability.
+    pub(crate) d_logprob: &'a [f32],
+    /// `[S]` by entropy.
+    pub(crate) d_entropy: &'a [f32],
+    /// By hidden states, where a head read some.
+    pub(crate) states: StateSeeds<'a>,
+}
 
 /// A model on a device: weights, gradients and optimizer.
 pub(crate) trait Machine {
@@ -107,13 +128,15 @@ pub(crate) trait Machine {
     /// Scores positions and keeps the activations for [`Machine::backward`].
     fn forward(&mut self, packed: &Packed, scored: &Scored) -> Result<TokenScores, DeviceError>;
 
-    /// Adds to the gradients from the derivatives by log-probability and entropy.
+    /// `[R][hidden]` hidden states after the final norm, at rows of the last forward.
+    fn states(&mut self, row: &[u32]) -> Result<Vec<f32>, DeviceError>;
+
+    /// Adds to the gradients from the derivatives of a loss.
     fn backward(
         &mut self,
         packed: &Packed,
         scored: &Scored,
-        d_logprob: &[f32],
-        d_entropy: &[f32],
+        seeds: Seeds<'_>,
     ) -> Result<(), DeviceError>;
 
     /// Makes a frozen model ready for [`Machine::score_reference`].
