@@ -166,7 +166,7 @@ fn claimed(
     let rewards = outcome::reward(forest);
     let mapped = |change: &dyn Fn(f64) -> f64| {
         let leaf = rewards.leaf[0].iter().map(|r| r.map(change)).collect();
-        method(forest, &Rewards { leaf: vec![leaf] }).remove(0).step
+        method(forest, &Rewards::of_leaves(vec![leaf])).remove(0).step
     };
     let plain = mapped(&|r| r);
     if claims.shift_invariant {
@@ -266,6 +266,43 @@ fn draw_verdict(key: Key) -> Verdict {
         0 => Verdict::Unscored(UnscoredReason::Interrupted),
         k => Verdict::scored([0.0, 0.3, 0.7, 1.0][k - 1]),
     }
+}
+
+/// The forest with every column that a method may declare. What they hold depends on the path
+/// alone, so that taking siblings away or giving them new places takes the numbers along.
+pub(crate) fn with_columns(forest: &[StepTree]) -> Vec<StepTree> {
+    let of = |tree: &StepTree| {
+        let mut tree = tree.clone();
+        let mut depth = vec![0u32; tree.len()];
+        for i in 1..tree.len() {
+            depth[i] = depth[tree.parent[i].index()] + 1;
+        }
+        let place: Vec<(u32, usize)> = (0..tree.len())
+            .flat_map(|i| (0..tree.span[i].len()).map(move |k| (i, k)))
+            .map(|(i, k)| (depth[i], k))
+            .collect();
+        assert_eq!(place.len(), tree.token.len(), "spans follow one another");
+        let token = |of: &dyn Fn(f32, f32) -> f32| -> Vec<f32> {
+            place.iter().map(|&(depth, k)| of(depth as f32, k as f32)).collect()
+        };
+        let step = |of: &dyn Fn(f32) -> f32| -> Vec<f32> {
+            depth.iter().map(|&depth| of(depth as f32)).collect()
+        };
+        let columns = [
+            ("value", token(&|depth, k| 0.5 - 0.125 * depth + 0.0625 * k)),
+            ("reference_logprob", token(&|depth, k| -1.5 + 0.25 * depth - 0.125 * k)),
+            ("teacher_logprob", token(&|depth, k| -0.75 - 0.125 * depth + 0.25 * k)),
+        ];
+        tree.token_column.extend(columns.map(|(name, column)| (name.to_owned(), column)));
+        let columns = [
+            ("score", step(&|depth| 1.0 / (2.0 + depth))),
+            ("contribution", step(&|depth| 0.5 - 0.125 * depth)),
+            ("grounded", step(&|depth| (depth as u32 % 2) as f32)),
+        ];
+        tree.step_column.extend(columns.map(|(name, column)| (name.to_owned(), column)));
+        tree
+    };
+    forest.iter().map(of).collect()
 }
 
 /// A random tree as the suite uses them.

@@ -9,6 +9,7 @@ use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, g
 use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
+mod critic;
 mod preference;
 mod reward;
 
@@ -321,7 +322,8 @@ mod tests {
     fn needs_follow_the_configuration() {
         let needs = |name| CreditConfig::from_type(name, empty()).unwrap().unwrap().needs();
         for name in CreditConfig::NAMES {
-            let alone = ["reinforce", "reinforce_plus_plus", "uniform"].contains(name);
+            let alone = ["reinforce", "reinforce_plus_plus", "gae", "n_step", "uniform"];
+            let alone = alone.contains(name);
             assert_eq!(needs(name).attempts_min, if alone { 1 } else { 2 }, "{name}");
         }
         let baseline = reinforce_plus_plus::Baseline::GroupMean;

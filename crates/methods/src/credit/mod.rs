@@ -8,15 +8,18 @@
 pub mod anchor_group;
 pub mod backup;
 pub mod depth_group;
+pub mod gae;
 pub mod gpg;
 pub mod group_mean;
 pub mod leave_one_out;
 pub mod length_weighted;
+pub mod n_step;
 pub mod pass_at_k;
 pub mod permuted;
 pub mod progress;
 pub mod reinforce;
 pub mod reinforce_plus_plus;
+mod returns;
 pub mod sibling;
 pub mod uniform;
 
@@ -27,9 +30,23 @@ use stepwell_tree::{Credit, StepId, StepTree, recursive_mean};
 pub struct Rewards {
     /// `[tree][step]`: `Some` on scored leaves, `None` on every other step.
     pub leaf: Vec<Vec<Option<f64>>>,
+    /// `[tree][step]` rewards that policy steps earn at once, at their last token; 0 on every other
+    /// step. `None` where the reward gives none. A path's return is the sum of both columns along
+    /// it, so a leaf's own reward is then what its steps have not been given.
+    pub step: Option<Vec<Vec<f64>>>,
 }
 
 impl Rewards {
+    /// Rewards of leaves and no others.
+    pub fn of_leaves(leaf: Vec<Vec<Option<f64>>>) -> Rewards {
+        Rewards { leaf, step: None }
+    }
+
+    /// `[N]` what the steps of one tree earn at once; `None` where the reward gives none.
+    pub fn at_steps(&self, tree: usize) -> Option<&[f64]> {
+        self.step.as_ref().map(|step| step[tree].as_slice())
+    }
+
     /// Rewards of the scored leaves of one tree, in order of step.
     pub fn scored(&self, tree: usize) -> Vec<f64> {
         self.leaf[tree].iter().flatten().copied().collect()
@@ -46,6 +63,23 @@ fn assert_fits(forest: &[StepTree], rewards: &Rewards) {
         }
         assert!(leaf.iter().flatten().all(|r| r.is_finite()), "a reward is not finite");
     }
+    let Some(all) = &rewards.step else { return };
+    assert_eq!(forest.len(), all.len(), "trees in the forest and in the rewards of steps");
+    for (tree, own) in forest.iter().zip(all) {
+        assert_eq!(tree.len(), own.len(), "steps in the tree and in their rewards");
+        for (reward, origin) in own.iter().zip(&tree.origin) {
+            assert!(reward.is_finite(), "the reward of a step is not finite");
+            assert!(*reward == 0.0 || origin.is_policy(), "{origin:?} step with a reward");
+        }
+    }
+}
+
+/// `[T]` a column over tokens.
+fn token_column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
+    let column = tree.token_column.get(name);
+    let column = column.unwrap_or_else(|| panic!("the column `{name}` was not filled"));
+    assert_eq!(column.len(), tree.token.len(), "tokens in the tree and in `{name}`");
+    column
 }
 
 /// The credit of a flat method on a tree (DECISIONS 6): leaves have an advantage, and a policy step

@@ -2,8 +2,9 @@
 //!
 //! Paper: Williams 1992, "Simple statistical gradient-following algorithms".
 //! Idea: A step is worth the reward of what followed it, less a number that does not depend on it.
-//! Formula: c(s) = V̂(s) − b; V̂ = recursive mean of the rewards below s
-//! Reads: rewards of leaves.
+//! Formula: c(s) = V̂(s) − b; V̂ = recursive mean of the rewards below s; where steps have rewards
+//! of their own, V̂(s) = own + recursive mean of V̂ below: what is earned from s on
+//! Reads: rewards of leaves and of steps.
 //! Differs: a step shared by several attempts gets the mean of what followed it, once.
 //! Degenerate: an unscored leaf is in no mean; a step without a scored leaf below gets `None`. One
 //! attempt, or equal rewards, are nothing special: with baseline `none` the credit is the reward.
@@ -58,14 +59,46 @@ pub fn credit(forest: &[StepTree], rewards: &Rewards, config: &Config) -> Vec<Cr
         Baseline::Constant(baseline) => baseline,
         Baseline::Mean => forest_mean(forest, rewards),
     };
-    let each = forest.iter().zip(&rewards.leaf);
-    each.map(|(tree, leaf)| from_leaves(tree, |s| leaf[s.index()].map(|r| r - baseline))).collect()
+    let of = |(t, tree)| match rewards.at_steps(t) {
+        None => from_leaves(tree, |s| rewards.leaf[t][s.index()].map(|r| r - baseline)),
+        Some(own) => {
+            let mut step = to_go(tree, &rewards.leaf[t], own);
+            for (number, origin) in step.iter_mut().zip(&tree.origin) {
+                *number = number.filter(|_| origin.is_policy()).map(|v| v - baseline);
+            }
+            Credit { step, token: None }
+        }
+    };
+    forest.iter().enumerate().map(of).collect()
+}
+
+/// `[N]` what is earned from each step on, the step included: its own reward and the mean of its
+/// children's.
+pub(super) fn to_go(tree: &StepTree, leaf: &[Option<f64>], own: &[f64]) -> Vec<Option<f64>> {
+    let mut value = leaf.to_vec();
+    let (mut sum, mut count) = (vec![0.0; tree.len()], vec![0u32; tree.len()]);
+    for i in (0..tree.len()).rev() {
+        if count[i] > 0 {
+            value[i] = Some(sum[i] / f64::from(count[i]));
+        }
+        value[i] = value[i].map(|v| v + own[i]);
+        if let Some(v) = value[i].filter(|_| i > 0) {
+            sum[tree.parent[i].index()] += v;
+            count[tree.parent[i].index()] += 1;
+        }
+    }
+    value
 }
 
 /// Mean over trees of the value of the root; 0 where nothing is scored, and nothing reads it.
 fn forest_mean(forest: &[StepTree], rewards: &Rewards) -> f64 {
-    let each = forest.iter().zip(&rewards.leaf);
-    let root = each.filter_map(|(tree, leaf)| recursive_mean(tree, |s| leaf[s.index()])[0]);
+    let root = forest.iter().enumerate().filter_map(|(t, tree)| {
+        let leaf = &rewards.leaf[t];
+        match rewards.at_steps(t) {
+            None => recursive_mean(tree, |s| leaf[s.index()])[0],
+            Some(own) => to_go(tree, leaf, own)[0],
+        }
+    });
     let (sum, count) = root.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     sum / f64::from(count.max(1))
 }
@@ -96,6 +129,28 @@ mod tests {
             2 0  policy b        r=0      | -0.5";
         laws::table(tree, |f, r| credit(f, r, &Config { baseline: Baseline::Constant(0.5) }));
         laws::table(tree, |f, r| credit(f, r, &Config { baseline: Baseline::Mean }));
+    }
+
+    #[test]
+    fn steps_with_rewards_of_their_own() {
+        // a earns 0.25 at once, b 0.5; c and d end with 1 and 0. The tree is worth
+        // ((0.25 + 0.5) + (0.5 + 0.25))/2 where a goes on to c, d and b is a leaf of 0.25.
+        let tree = "
+            0 -  prompt q
+            1 0  policy a                 | 0.75
+            2 0  policy b        r=0.25   | 0.75
+            3 1  environment o
+            4 3  policy c        r=1      | 1
+            5 3  policy d        r=0      | 0";
+        let with = |f: &[StepTree], r: &Rewards, config: &Config| {
+            let step = Some(vec![vec![0.0, 0.25, 0.5, 0.0, 0.0, 0.0]]);
+            credit(f, &Rewards { step, ..r.clone() }, config)
+        };
+        laws::table(tree, |f, r| with(f, r, &Config::default()));
+        let mean = Config { baseline: Baseline::Mean };
+        let less = tree.replace("| 0.75", "| 0").replace("| 1", "| 0.25");
+        let less = less.replace("policy d        r=0      | 0", "policy d   r=0 | -0.75");
+        laws::table(&less, |f, r| with(f, r, &mean));
     }
 
     #[test]

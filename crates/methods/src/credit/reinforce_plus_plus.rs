@@ -112,7 +112,7 @@ fn centre(leaf: &[Option<f64>], config: &Config) -> Vec<Option<f64>> {
 }
 
 /// Mean and variance, with divisor n − 1, of numbers that stand for as many as their second says.
-fn moments<I: Iterator<Item = (f64, f64)>>(numbers: impl Fn() -> I) -> (f64, f64) {
+pub(super) fn moments<I: Iterator<Item = (f64, f64)>>(numbers: impl Fn() -> I) -> (f64, f64) {
     let count: f64 = numbers().map(|(_, n)| n).sum();
     let mean = numbers().map(|(x, n)| n * x).sum::<f64>() / count.max(1.0);
     let squares: f64 = numbers().map(|(x, n)| n * (x - mean) * (x - mean)).sum();

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, StepTree};
 
-use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS};
+use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS, critic};
 use crate::Rewards;
 use crate::credit::{
-    anchor_group, backup, depth_group, gpg, group_mean, leave_one_out, length_weighted, pass_at_k,
-    permuted, progress, reinforce, reinforce_plus_plus, sibling, uniform,
+    anchor_group, backup, depth_group, gae, gpg, group_mean, leave_one_out, length_weighted,
+    n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, sibling, uniform,
 };
 
 /// What each step is worth.
@@ -38,6 +38,10 @@ pub enum CreditConfig {
     AnchorGroup(anchor_group::Config),
     /// PAV: outcome and progress under a best-of-K prover.
     Progress(progress::Config),
+    /// The surprise of a critic, from each moment on.
+    Gae(gae::Config),
+    /// A2C: rewards of n moments, then the critic.
+    NStep(n_step::Config),
     /// Control: the same number everywhere.
     Uniform(uniform::Config),
     /// Control: another method's numbers on the wrong steps.
@@ -59,6 +63,8 @@ impl CreditConfig {
         "depth_group",
         "anchor_group",
         "progress",
+        "gae",
+        "n_step",
         "uniform",
         "permuted",
     ];
@@ -87,6 +93,8 @@ impl CreditConfig {
             "depth_group" => CreditConfig::DepthGroup(depth_group::Config::deserialize(table)?),
             "anchor_group" => CreditConfig::AnchorGroup(anchor_group::Config::deserialize(table)?),
             "progress" => CreditConfig::Progress(progress::Config::deserialize(table)?),
+            "gae" => CreditConfig::Gae(gae::Config::deserialize(table)?),
+            "n_step" => CreditConfig::NStep(n_step::Config::deserialize(table)?),
             "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
             "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -108,6 +116,8 @@ impl CreditConfig {
             CreditConfig::DepthGroup(_) => "depth_group",
             CreditConfig::AnchorGroup(_) => "anchor_group",
             CreditConfig::Progress(_) => "progress",
+            CreditConfig::Gae(_) => "gae",
+            CreditConfig::NStep(_) => "n_step",
             CreditConfig::Uniform(_) => "uniform",
             CreditConfig::Permuted(_) => "permuted",
         }
@@ -134,6 +144,8 @@ impl CreditConfig {
             | CreditConfig::DepthGroup(_)
             | CreditConfig::AnchorGroup(_)
             | CreditConfig::Progress(_) => TWO_ATTEMPTS,
+            CreditConfig::Gae(config) => critic::needs(config.kl),
+            CreditConfig::NStep(config) => critic::needs(config.kl),
             CreditConfig::Permuted(config) => config.of.needs(),
         }
     }
@@ -167,6 +179,8 @@ impl CreditConfig {
             CreditConfig::DepthGroup(config) => config.problem(),
             CreditConfig::AnchorGroup(config) => config.problem(),
             CreditConfig::Progress(config) => config.problem(),
+            CreditConfig::Gae(config) => config.problem(),
+            CreditConfig::NStep(config) => config.problem(),
             CreditConfig::Uniform(config) => config.problem(),
             CreditConfig::Permuted(config) => config.of.problem(),
             CreditConfig::LeaveOneOut(_)
@@ -195,6 +209,8 @@ impl CreditConfig {
             CreditConfig::DepthGroup(config) => depth_group::credit(forest, rewards, config),
             CreditConfig::AnchorGroup(config) => anchor_group::credit(forest, rewards, config),
             CreditConfig::Progress(config) => progress::credit(forest, rewards, config),
+            CreditConfig::Gae(config) => gae::credit(forest, rewards, config),
+            CreditConfig::NStep(config) => n_step::credit(forest, rewards, config),
             CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
             CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
         }

@@ -79,7 +79,7 @@ impl Config {
 pub fn reward(forest: &[StepTree], config: &Config) -> Rewards {
     assert!(config.problem().is_none(), "{:?}", config.problem());
     let of = |tree: &StepTree| tree.verdict.iter().map(|v| weigh(v, config)).collect();
-    Rewards { leaf: forest.iter().map(of).collect() }
+    Rewards::of_leaves(forest.iter().map(of).collect())
 }
 
 fn weigh(verdict: &Verdict, config: &Config) -> Option<f64> {

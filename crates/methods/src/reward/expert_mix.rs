@@ -71,7 +71,7 @@ impl Config {
 /// The mix at every scored leaf, `None` at every other step.
 pub fn reward(forest: &[StepTree], config: &Config) -> Rewards {
     let of = |tree: &StepTree| tree.verdict.iter().map(|v| mix(v, config)).collect();
-    Rewards { leaf: forest.iter().map(of).collect() }
+    Rewards::of_leaves(forest.iter().map(of).collect())
 }
 
 fn mix(verdict: &Verdict, config: &Config) -> Option<f64> {

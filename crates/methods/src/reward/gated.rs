@@ -90,7 +90,7 @@ impl Config {
 /// The gated sum at every scored leaf, `None` at every other step.
 pub fn reward(forest: &[StepTree], config: &Config) -> Rewards {
     let of = |tree: &StepTree| tree.verdict.iter().map(|v| accumulate(v, config)).collect();
-    Rewards { leaf: forest.iter().map(of).collect() }
+    Rewards::of_leaves(forest.iter().map(of).collect())
 }
 
 fn accumulate(verdict: &Verdict, config: &Config) -> Option<f64> {

@@ -62,7 +62,7 @@ impl Config {
 /// The reward of every scored leaf, `None` at every other step.
 pub fn reward(forest: &[StepTree], config: &Config) -> Rewards {
     let of = |tree: &StepTree| tree.verdict.iter().map(|v| judge(v, config)).collect();
-    Rewards { leaf: forest.iter().map(of).collect() }
+    Rewards::of_leaves(forest.iter().map(of).collect())
 }
 
 fn judge(verdict: &Verdict, config: &Config) -> Option<f64> {

@@ -15,7 +15,7 @@ use crate::Rewards;
 /// The outcome of every scored leaf, `None` at every other step.
 pub fn reward(forest: &[StepTree]) -> Rewards {
     let of = |tree: &StepTree| tree.verdict.iter().map(|verdict| verdict.reward()).collect();
-    Rewards { leaf: forest.iter().map(of).collect() }
+    Rewards::of_leaves(forest.iter().map(of).collect())
 }
 
 #[cfg(test)]
