@@ -191,11 +191,14 @@ fn numbers(metrics: &Metrics) -> String {
     out
 }
 
-/// Sample answers, each under its question.
+/// Answers shown of an evaluation.
+const SHOWN: usize = 3;
+
+/// The first answers, each under its question.
 pub(crate) fn samples(evaluation: &Evaluation) -> String {
     let room = width().saturating_sub(14).max(20);
     let mut out = String::new();
-    for sample in &evaluation.samples {
+    for sample in evaluation.samples.iter().take(SHOWN) {
         let verdict = match &sample.verdict {
             Verdict::Scored { reward, .. } => format!("{reward:.2}"),
             Verdict::Unscored(reason) => reason.label().to_owned(),

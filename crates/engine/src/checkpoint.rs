@@ -7,18 +7,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stepwell_model::{Adapter, Model, io};
 use stepwell_store::{
-    Checkpoint, Content, Digest, Lineage, Record, RunFolder, keep_last, newest_valid,
-    tensors_from_bytes, tensors_to_bytes,
+    Checkpoint, Content, Digest, Lineage, Record, RunFolder, newest_valid, tensors_from_bytes,
+    tensors_to_bytes,
 };
 use stepwell_train::{Codec, Learner, LearnerState, Reference};
 use stepwell_tree::PolicyVersion;
 
 use crate::error::EngineError;
 use crate::recipe::{self, Recipe, Stage};
+use crate::retention::retain;
 use crate::session::{Place, Session};
-
-/// Checkpoints kept in a run folder: one to go on from, one in case that one is damaged.
-const KEPT: usize = 2;
 
 const WEIGHTS: &str = "model.safetensors";
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -102,7 +100,7 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
         files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
     let head = session.record.head();
     let written = Checkpoint::write(session.folder, number, &mut contents, &described, head)?;
-    keep_last(session.folder, KEPT)?;
+    retain(session.folder, &session.record, session.recipe)?;
     Ok(written.folder().to_owned())
 }
 
@@ -265,7 +263,7 @@ pub fn bytes(model: &Model) -> u64 {
 
 /// Steps of the whole recipe before a place. The end of a stage and the last step before it are
 /// two places with two numbers.
-fn number(recipe: &Recipe, place: Place) -> u64 {
+pub(crate) fn number(recipe: &Recipe, place: Place) -> u64 {
     let before = recipe.stage[..place.stage].iter().map(|stage| match stage {
         Stage::Sft(sft) => sft.steps + 1,
         Stage::Rl(rl) => rl.steps + 1,

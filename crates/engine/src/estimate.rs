@@ -102,13 +102,15 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let budget = recipe.compute.activation_bytes();
     let activations = ActivationPlan::new(config, micro_batch, budget);
     let speed = tokens_per_second(learner);
+    let kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best;
+    let checkpoints = kept.saturating_add(1) as f64;
     Estimate {
         parameters,
         trained: trained_parameters,
         state_bytes: 4.0 * parameters as f64 + 12.0 * trained_parameters as f64 + reference,
         activations,
         cache_bytes: 4.0 * kv as f64 * cached,
-        checkpoint_bytes: 3.0 * checkpoint::bytes(model) as f64,
+        checkpoint_bytes: checkpoints * checkpoint::bytes(model) as f64,
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,
         seconds: (TRAINING_COST * trained + SAMPLING_COST * sampled) / speed,
     }

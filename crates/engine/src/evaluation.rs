@@ -34,7 +34,7 @@ pub struct Question<'a> {
     pub key: Key,
 }
 
-/// One answer for people to read.
+/// One question and the answer that counts.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The task's identity.
@@ -43,9 +43,9 @@ pub struct Sample {
     pub task: String,
     /// What was asked.
     pub question: String,
-    /// The attempt's text after the prompt.
+    /// The text after the prompt of the chosen attempt; of the first where several count.
     pub answer: String,
-    /// What was said of it.
+    /// What was said of it; the mean where several attempts count.
     pub verdict: Verdict,
 }
 
@@ -62,15 +62,12 @@ pub struct Evaluation {
     pub interval: f64,
     /// Everything measured, `accuracy` included.
     pub metrics: Metrics,
-    /// A few answers.
+    /// One per question, in order.
     pub samples: Vec<Sample>,
 }
 
 /// Trees grown at once: bounds the memory of an evaluation.
 const TASKS_AT_ONCE: usize = 256;
-
-/// Sample answers kept for people.
-const SAMPLES: usize = 3;
 
 /// Asks every task once and judges the chosen answer.
 pub fn evaluate(
@@ -136,22 +133,26 @@ impl Tally {
         };
         if chosen.is_empty() {
             self.unscored += 1;
+            let first = ends[0];
+            self.samples.push(sample(task, grown, first, tree.verdict[first.index()].clone()));
             return;
         }
         let share = 1.0 / chosen.len() as f64;
-        let mut outcome = 0.0;
+        let (mut outcome, mut own) = (0.0, BTreeMap::new());
         for leaf in &chosen {
             if let Verdict::Scored { reward, parts } = &tree.verdict[leaf.index()] {
                 outcome += reward * share;
                 for (name, part) in parts {
-                    *self.parts.entry(name.clone()).or_default() += part * share;
+                    *own.entry(name.clone()).or_default() += part * share;
                 }
             }
         }
         self.outcome.push(outcome);
-        if self.samples.len() < SAMPLES {
-            self.samples.push(sample(task, grown, chosen[0]));
+        for (name, part) in &own {
+            *self.parts.entry(name.clone()).or_default() += part;
         }
+        let verdict = Verdict::Scored { reward: outcome, parts: own };
+        self.samples.push(sample(task, grown, chosen[0], verdict));
     }
 
     fn finish(self, questions: usize) -> Evaluation {
@@ -201,7 +202,7 @@ fn majority(leaves: &[StepId], mut answer: impl FnMut(StepId) -> Option<String>)
     best.map(|(_, leaf)| leaf).or_else(|| leaves.first().copied())
 }
 
-fn sample(task: &Task, grown: &Grown, leaf: StepId) -> Sample {
+fn sample(task: &Task, grown: &Grown, leaf: StepId, verdict: Verdict) -> Sample {
     let path = path_to(&grown.tree, leaf);
     let answer: Vec<&str> =
         path.iter().skip(1).map(|step| grown.text[step.index()].as_str()).collect();
@@ -210,7 +211,7 @@ fn sample(task: &Task, grown: &Grown, leaf: StepId) -> Sample {
         task: task.id.clone(),
         question: task.question.clone(),
         answer: answer.join(" "),
-        verdict: grown.tree.verdict[leaf.index()].clone(),
+        verdict,
     }
 }
 

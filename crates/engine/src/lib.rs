@@ -14,6 +14,7 @@ pub mod observe;
 pub mod order;
 pub mod problem;
 pub mod recipe;
+mod retention;
 pub mod rollout;
 pub mod run;
 mod session;

@@ -12,6 +12,7 @@ use crate::observe::{Event, Observer};
 use crate::order::comparison_task;
 use crate::problem::Problem;
 use crate::recipe::{Pairs, Preference, Recipe, Stage};
+use crate::retention;
 use crate::session::{Flow, Place, Session};
 use crate::stage;
 
@@ -73,6 +74,7 @@ pub fn resume(
     for note in restored.notes.into_iter().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
+    retention::retain(&folder, &record, recipe)?;
     let (folder, place, reference) = (&folder, restored.place, restored.reference);
     run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
 }

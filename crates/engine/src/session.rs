@@ -26,6 +26,9 @@ pub(crate) struct Place {
     pub sampled_tokens: u64,
 }
 
+/// Names an evaluation on the development split while a stage trains.
+pub(crate) const DEVELOPMENT: &str = "development";
+
 /// Whether a stage came to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flow {

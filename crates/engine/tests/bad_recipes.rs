@@ -99,6 +99,11 @@ fn stages() {
 }
 
 #[test]
+fn checkpoints() {
+    check(include_str!("bad_inputs/checkpoints.toml"));
+}
+
+#[test]
 fn overrides() {
     check(include_str!("bad_inputs/overrides.toml"));
 }

@@ -163,16 +163,28 @@ pub fn newest_valid(run: &RunFolder) -> Result<(Option<Checkpoint>, Vec<Skipped>
 /// Removes all checkpoints older than the `keep` newest valid ones, and returns their numbers.
 /// Those that do not verify count for nothing, so the last valid one always stays.
 pub fn keep_last(run: &RunFolder, keep: usize) -> Result<Vec<u64>> {
-    let mut valid = 0;
+    retain(run, keep, 0, &[])
+}
+
+/// As [`keep_last`], and keeps the first `best` of `ranked` that are there and valid, too.
+pub fn retain(run: &RunFolder, last: usize, best: usize, ranked: &[u64]) -> Result<Vec<u64>> {
+    let folder = |number| run.checkpoints().join(folder_name(number));
+    let valid = |number| Checkpoint::open(&folder(number), number, recipe_digest(run)).is_ok();
+    let all = numbers(run)?;
+    let (mut newest, mut window) = (Vec::new(), 0);
+    while window < all.len() && newest.len() < last.max(1) {
+        newest.extend(Some(all[window]).filter(|number| valid(*number)));
+        window += 1;
+    }
+    let older = &all[window..];
+    let whole = |number: &&u64| {
+        newest.contains(*number) || (older.contains(*number) && valid(**number))
+    };
+    let best: Vec<u64> = ranked.iter().filter(whole).take(best).copied().collect();
     let mut removed = Vec::new();
-    for number in numbers(run)? {
-        let folder = run.checkpoints().join(folder_name(number));
-        if valid < keep.max(1) {
-            valid += usize::from(Checkpoint::open(&folder, number, recipe_digest(run)).is_ok());
-            continue;
-        }
-        remove(&folder)?;
-        removed.push(number);
+    for number in older.iter().filter(|number| !best.contains(number)) {
+        remove(&folder(*number))?;
+        removed.push(*number);
     }
     Ok(removed)
 }

@@ -56,7 +56,7 @@ pub struct Evaluation<'a> {
     pub name: &'a str,
     /// Accuracy and the like.
     pub metrics: &'a Metrics,
-    /// Example answers for people.
+    /// The answer that counts of each question, in order.
     pub samples: &'a [Sample],
     /// Whole trees, where they are kept.
     pub trees: &'a [StepTree],

@@ -29,7 +29,7 @@ mod table;
 mod tensors;
 mod verify;
 
-pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid};
+pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid, retain};
 pub use commit::{
     CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
     Sample, Updated,

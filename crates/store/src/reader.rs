@@ -161,7 +161,7 @@ impl RunReader {
         rows.iter().map(lineage).collect()
     }
 
-    /// Example answers of an evaluation.
+    /// Answers of an evaluation, in the order of its questions.
     pub fn samples(&self, commit: u64) -> Result<Vec<Sample>> {
         rows_of(&self.connection, &SAMPLE, commit)?.iter().map(decode::sample).collect()
     }

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use stepwell_store::{
     Checkpoint, Content, Head, Novelty, RunFolder, Skipped, StoreError, keep_last, newest_valid,
+    retain,
 };
 use support::*;
 
@@ -242,6 +243,29 @@ fn p11_keep_last_counts_valid_checkpoints_only() {
     assert_eq!(keep_last(&folder, 2).unwrap(), [2, 1]); // 5 and 3 are valid, 4 is kept to look at
     assert_eq!(keep_last(&folder, 0).unwrap(), [4, 3]); // the last valid one stays
     assert_eq!(newest_valid(&folder).unwrap().0.unwrap().number(), 5);
+}
+
+#[test]
+fn p11_the_best_stay_beside_the_newest() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, record) = small_run(&place.path().join("run"), 1);
+    for number in 1..=6 {
+        checkpoint(&folder, number, record.head());
+    }
+    fs::remove_file(folder.checkpoints().join("000003/state.json")).unwrap();
+    // 9 is gone, 3 is damaged and 6 is among the newest anyway: all but the damaged one count.
+    assert_eq!(retain(&folder, 2, 2, &[9, 3, 2, 6, 1]).unwrap(), [4, 3, 1]);
+    let names = || {
+        let entries = fs::read_dir(folder.checkpoints()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["000002", "000005", "000006"]);
+    // Whatever is asked, the newest whole one stays, also where a newer one is damaged.
+    fs::remove_file(folder.checkpoints().join("000006/state.json")).unwrap();
+    assert_eq!(retain(&folder, 0, 0, &[2]).unwrap(), [2]);
+    assert_eq!(names(), ["000005", "000006"]);
 }
 
 #[test]

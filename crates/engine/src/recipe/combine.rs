@@ -8,7 +8,7 @@ use super::model::{Lora, Model, Scratch};
 use super::nearest::list;
 use super::section::Notes;
 use super::stage::Stage;
-use super::{Draft, combine_stage, combine_world};
+use super::{Draft, checkpoints, combine_stage, combine_world};
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
 /// their defaults stand in for what the author meant.
@@ -23,6 +23,9 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
     }
     if checker.sound("environment") {
         combine_world::check(&draft.environment, &draft.model, &checker);
+        if checker.sound("checkpoints") {
+            checkpoints::check(&draft.checkpoints, &draft.environment, &draft.stage, &checker);
+        }
     }
     for (index, stage) in draft.stage.iter().enumerate() {
         let path = format!("stage[{index}]");

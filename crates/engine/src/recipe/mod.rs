@@ -8,6 +8,7 @@
 //! What a key means, defaults to and may be stands in one place, its declaration ([`macros`]).
 
 mod calculator;
+mod checkpoints;
 mod combine;
 mod combine_stage;
 mod combine_world;
@@ -41,6 +42,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use calculator::{Calculator, CalculatorMix, CalculatorWorld};
+pub use checkpoints::{Best, Checkpoints};
 pub use compute::{Compute, Device, Precision};
 pub use environment::{Environment, Files, Source};
 pub use error::RecipeError;
@@ -70,6 +72,8 @@ pub struct Recipe {
     pub lora: Option<Lora>,
     /// How the model is computed (`model.compute`).
     pub compute: Compute,
+    /// Which checkpoints stay.
+    pub checkpoints: Checkpoints,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -129,6 +133,7 @@ impl Recipe {
                 model: recipe.model,
                 lora: recipe.lora,
                 compute: recipe.compute,
+                checkpoints: recipe.checkpoints,
                 environment: recipe.environment,
                 stage,
             })
@@ -150,6 +155,7 @@ struct Draft {
     model: Model,
     lora: Option<Lora>,
     compute: Compute,
+    checkpoints: Checkpoints,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -162,6 +168,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
         model: Model::read(&top, Model::default()),
         lora: Lora::read_from(&top),
         compute: Compute::read_from(&top),
+        checkpoints: Checkpoints::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };

@@ -4,6 +4,7 @@ use serde::Serialize;
 use stepwell_model::Config;
 use toml::de::DeValue;
 
+use super::checkpoints::Rhythm;
 use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
@@ -70,6 +71,17 @@ impl Stage {
             Stage::Preference(preference) => preference.loss.reads_reference(),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
+    }
+
+    /// At which steps it is evaluated and written; `None` where it trains nothing.
+    pub(super) fn rhythm(&self) -> Option<Rhythm> {
+        let (steps, evaluate_every, checkpoint_every) = match self {
+            Stage::Sft(sft) => (sft.steps, sft.evaluate_every, sft.checkpoint_every),
+            Stage::Rl(rl) => (rl.steps, rl.evaluate_every, rl.checkpoint_every),
+            Stage::Preference(own) => (own.steps, own.evaluate_every, own.checkpoint_every),
+            Stage::Evaluate(_) => return None,
+        };
+        Some(Rhythm { steps, evaluate_every, checkpoint_every })
     }
 
     pub(super) fn write(&self, index: usize, out: &mut Vec<Entry>) {

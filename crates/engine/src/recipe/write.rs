@@ -39,6 +39,7 @@ impl Recipe {
             lora.write("model.lora", &mut out);
         }
         self.compute.write("model.compute", &mut out);
+        self.checkpoints.write("checkpoints", &mut out);
         self.environment.write("", &mut out);
         for (index, stage) in self.stage.iter().enumerate() {
             stage.write(index, &mut out);

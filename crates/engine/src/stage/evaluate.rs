@@ -12,7 +12,7 @@ use crate::evaluation::{Choice, Evaluation, Question, evaluate as ask};
 use crate::observe::{Event, Observer};
 use crate::problem::Problem;
 use crate::recipe::{Decoding, Evaluate};
-use crate::session::{Flow, Session};
+use crate::session::{DEVELOPMENT, Flow, Session};
 
 /// Runs the stage: one evaluation, committed.
 pub(crate) fn evaluate(session: &mut Session<'_>, config: &Evaluate) -> Result<Flow, EngineError> {
@@ -81,7 +81,7 @@ pub(crate) fn development(
         observer.event(Event::Sampling { live });
     });
     drop(policy);
-    session.commit_evaluation("development", &evaluation, begun.elapsed().as_secs_f64())
+    session.commit_evaluation(DEVELOPMENT, &evaluation, begun.elapsed().as_secs_f64())
 }
 
 /// Where candidates come from and how one is chosen.
