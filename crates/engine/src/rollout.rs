@@ -214,7 +214,7 @@ impl Rollout<'_> {
         });
         self.texts[live.tree].push(text);
         let mut path = live.path;
-        path.push(Decision { child_index: live.child_index, tokens: done.token.len() as u32 });
+        path.push(Decision::new(live.child_index, &done.logprob));
         Some(Boundary {
             tree: live.tree,
             step: observation,

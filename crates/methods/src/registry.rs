@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, Key, StepTree};
 
-use crate::grow::{branch, independent};
+use crate::grow::{branch, fork_at_entropy, independent};
 use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo};
 use crate::{Aggregation, Batch, GrowView, Loss};
 
@@ -190,18 +190,20 @@ impl Objective {
 }
 
 /// Where to sample next.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Grow {
     /// Attempts that share the prompt only.
     Independent(independent::Config),
     /// Forks at observations until a budget is used.
     Branch(branch::Config),
+    /// Forks where the policy has become unsure.
+    ForkAtEntropy(fork_at_entropy::Config),
 }
 
 impl Grow {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] = &["independent", "branch"];
+    pub const NAMES: &'static [&'static str] = &["independent", "branch", "fork_at_entropy"];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -211,6 +213,7 @@ impl Grow {
         Ok(Some(match name {
             "independent" => Grow::Independent(independent::Config::deserialize(table)?),
             "branch" => Grow::Branch(branch::Config::deserialize(table)?),
+            "fork_at_entropy" => Grow::ForkAtEntropy(fork_at_entropy::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -220,6 +223,7 @@ impl Grow {
         match self {
             Grow::Independent(_) => "independent",
             Grow::Branch(_) => "branch",
+            Grow::ForkAtEntropy(_) => "fork_at_entropy",
         }
     }
 
@@ -229,6 +233,8 @@ impl Grow {
             Grow::Independent(config) => config.attempts,
             Grow::Branch(config) if config.branches == 1 => config.attempts,
             Grow::Branch(config) => config.leaves,
+            Grow::ForkAtEntropy(config) if config.branches == 1 => config.attempts,
+            Grow::ForkAtEntropy(config) => config.leaves,
         }
     }
 
@@ -237,6 +243,7 @@ impl Grow {
         match self {
             Grow::Independent(config) => config.problem(),
             Grow::Branch(config) => config.problem(),
+            Grow::ForkAtEntropy(config) => config.problem(),
         }
     }
 
@@ -245,6 +252,7 @@ impl Grow {
         match self {
             Grow::Independent(config) => independent::opening(config),
             Grow::Branch(config) => branch::opening(config),
+            Grow::ForkAtEntropy(config) => fork_at_entropy::opening(config),
         }
     }
 
@@ -253,6 +261,7 @@ impl Grow {
         match self {
             Grow::Independent(_) => 1,
             Grow::Branch(config) => branch::after_observation(view, config, key),
+            Grow::ForkAtEntropy(config) => fork_at_entropy::after_observation(view, config, key),
         }
     }
 }

@@ -180,7 +180,7 @@ fn run(grow: &Grow, seed: u64, order: u64) -> StepTree {
         }
         let (parent, child_index) = open.swap_remove(pick.with(turn).below(open.len()));
         let mut path = decisions(&tree, parent);
-        path.push(stepwell_methods::Decision { child_index, tokens: 0 });
+        path.push(stepwell_methods::Decision { child_index, tokens: 0, surprisal: 0.0 });
         let token = vec![7; 1 + draw(&path, 0).below(5)];
         let step = tree.push(NewStep {
             parent,

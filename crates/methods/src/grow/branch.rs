@@ -69,12 +69,23 @@ pub fn opening(config: &Config) -> u32 {
 /// Steps to open below an observation. The key is not read: nothing here is drawn.
 pub fn after_observation(view: &GrowView<'_>, config: &Config, _key: Key) -> u32 {
     assert!(!view.path.is_empty(), "an observation follows a step");
-    let mut children = opening(config);
+    assert!(config.problem().is_none(), "{:?}", config.problem());
+    shared_out(view, config, |_| true)
+}
+
+/// Steps to open below an observation where a fork needs a reason, too: `forks(i)` tells whether the
+/// observation after the path's step i may fork. One that may not takes nothing off the budget.
+pub(super) fn shared_out(
+    view: &GrowView<'_>,
+    config: &Config,
+    forks: impl Fn(usize) -> bool,
+) -> u32 {
+    let mut children = config.attempts;
     let mut share = Share { leaves: config.leaves, tokens: config.tokens };
-    for decision in view.path {
+    for (i, decision) in view.path.iter().enumerate() {
         assert!(decision.child_index < children, "{decision:?} is not one of {children} children");
         share = share.of_child(children, decision.child_index, decision.tokens);
-        children = share.children(config);
+        children = if forks(i) { share.children(config) } else { 1 };
     }
     children
 }
@@ -110,8 +121,8 @@ mod tests {
     use stepwell_tree::Purpose;
 
     fn at(config: &Config, path: &[(u32, u32)]) -> u32 {
-        let path: Vec<Decision> =
-            path.iter().map(|&(child_index, tokens)| Decision { child_index, tokens }).collect();
+        let decision = |&(child_index, tokens)| Decision { child_index, tokens, surprisal: 1.0 };
+        let path: Vec<Decision> = path.iter().map(decision).collect();
         after_observation(&GrowView { path: &path }, config, Key::new(0, Purpose::Grow))
     }
 
