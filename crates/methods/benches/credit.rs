@@ -44,11 +44,25 @@ fn grow(key: Key) -> StepTree {
     tree
 }
 
+/// The tree with every column that a method may declare.
+fn filled(mut tree: StepTree) -> StepTree {
+    let number = |i: usize| (i % 7) as f32 / 7.0 - 0.5;
+    for name in ["value", "reference_logprob", "teacher_logprob"] {
+        let column = (0..tree.token.len()).map(number).collect();
+        tree.token_column.insert(name.to_owned(), column);
+    }
+    for name in ["score", "contribution", "grounded"] {
+        let column = (0..tree.len()).map(|i| number(i) + 0.5).collect();
+        tree.step_column.insert(name.to_owned(), column);
+    }
+    tree
+}
+
 fn forest() -> Vec<StepTree> {
     let mut forest = Vec::new();
     let mut steps = 0;
     while steps < STEPS {
-        forest.push(grow(Key::new(forest.len() as u64, Purpose::Sample)));
+        forest.push(filled(grow(Key::new(forest.len() as u64, Purpose::Sample))));
         steps += forest[forest.len() - 1].len();
     }
     forest

@@ -5,7 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, Key, StepTree};
 
 use crate::grow::{branch, fork_at_entropy, independent};
-use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo};
+use crate::objective::{
+    Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo, policy_gradient, surrogate,
+};
 use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
@@ -52,12 +54,24 @@ pub enum Objective {
     Gmpo(gmpo::Config),
     /// An upper clip that follows the entropy (EAG-RL).
     AdaptiveClip(adaptive_clip::Config),
+    /// No ratio and no clip (REINFORCE, A2C).
+    PolicyGradient(policy_gradient::Config),
+    /// Ratios, unclipped (TRPO's).
+    Surrogate(surrogate::Config),
 }
 
 impl Objective {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] =
-        &["cross_entropy", "clipped", "gspo", "cispo", "gmpo", "adaptive_clip"];
+    pub const NAMES: &'static [&'static str] = &[
+        "cross_entropy",
+        "clipped",
+        "gspo",
+        "cispo",
+        "gmpo",
+        "adaptive_clip",
+        "policy_gradient",
+        "surrogate",
+    ];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -71,6 +85,10 @@ impl Objective {
             "cispo" => Objective::Cispo(cispo::Config::deserialize(table)?),
             "gmpo" => Objective::Gmpo(gmpo::Config::deserialize(table)?),
             "adaptive_clip" => Objective::AdaptiveClip(adaptive_clip::Config::deserialize(table)?),
+            "policy_gradient" => {
+                Objective::PolicyGradient(policy_gradient::Config::deserialize(table)?)
+            }
+            "surrogate" => Objective::Surrogate(surrogate::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -84,6 +102,8 @@ impl Objective {
             Objective::Cispo(_) => "cispo",
             Objective::Gmpo(_) => "gmpo",
             Objective::AdaptiveClip(_) => "adaptive_clip",
+            Objective::PolicyGradient(_) => "policy_gradient",
+            Objective::Surrogate(_) => "surrogate",
         }
     }
 
@@ -96,6 +116,8 @@ impl Objective {
             Objective::Cispo(config) => Some(config.kl),
             Objective::Gmpo(config) => Some(config.kl),
             Objective::AdaptiveClip(config) => Some(config.kl),
+            Objective::PolicyGradient(config) => Some(config.kl),
+            Objective::Surrogate(config) => Some(config.kl),
         }
     }
 
@@ -120,6 +142,8 @@ impl Objective {
             Objective::Cispo(config) => config.entropy_bonus,
             Objective::Gmpo(config) => config.entropy_bonus,
             Objective::AdaptiveClip(config) => config.entropy_bonus,
+            Objective::PolicyGradient(config) => config.entropy_bonus,
+            Objective::Surrogate(config) => config.entropy_bonus,
         };
         bonus != 0.0
     }
@@ -133,6 +157,8 @@ impl Objective {
             Objective::Cispo(config) => config.aggregation,
             Objective::Gmpo(config) => config.aggregation,
             Objective::AdaptiveClip(config) => config.aggregation,
+            Objective::PolicyGradient(config) => config.aggregation,
+            Objective::Surrogate(config) => config.aggregation,
         }
     }
 
@@ -145,6 +171,8 @@ impl Objective {
             Objective::Cispo(config) => config.problem(),
             Objective::Gmpo(config) => config.problem(),
             Objective::AdaptiveClip(config) => config.problem(),
+            Objective::PolicyGradient(config) => config.problem(),
+            Objective::Surrogate(config) => config.problem(),
         }
     }
 
@@ -185,6 +213,8 @@ impl Objective {
             Objective::Cispo(config) => cispo::objective(batch, config),
             Objective::Gmpo(config) => gmpo::objective(batch, config),
             Objective::AdaptiveClip(config) => adaptive_clip::objective(batch, config),
+            Objective::PolicyGradient(config) => policy_gradient::objective(batch, config),
+            Objective::Surrogate(config) => surrogate::objective(batch, config),
         }
     }
 }

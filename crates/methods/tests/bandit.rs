@@ -3,15 +3,20 @@
 //! pi* ∝ pi_ref·exp(r/β). What reaches it does so here; what provably does not is held to its own
 //! fixed point (DECISIONS 18).
 
-use stepwell_methods::credit::{group_mean, leave_one_out};
+use stepwell_methods::credit::{gae, group_mean, leave_one_out, n_step, reinforce};
+use stepwell_methods::objective::value_loss::{self, Values, value_loss};
 use stepwell_methods::objective::{
-    Estimator, Kl, Part, RowSequence, adaptive_clip, cispo, clipped, gmpo, gspo,
+    Estimator, Kl, Part, RowSequence, adaptive_clip, cispo, clipped, gmpo, gspo, policy_gradient,
+    surrogate,
 };
 use stepwell_methods::preference::{
     Answer, Pair, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
 };
-use stepwell_methods::{Batch, CreditConfig, Objective, PreferenceLoss, RewardConfig, Streams};
-use stepwell_tree::parse;
+use stepwell_methods::reward::kl_penalty;
+use stepwell_methods::{
+    Batch, CreditConfig, Objective, PreferenceLoss, RewardConfig, Rewards, Streams,
+};
+use stepwell_tree::{StepTree, parse};
 
 const REFERENCE: [f64; 6] = [0.3, 0.05, 0.2, 0.15, 0.1, 0.2];
 const REWARD: [f64; 6] = [0.0, 1.0, 0.25, 0.75, 0.5, 0.125];
@@ -68,6 +73,11 @@ fn at_reference() -> Vec<f64> {
 /// Trains with a policy-gradient objective, four steps for every time that it samples. `credit` is
 /// what an answer is worth under the policy that sampled.
 fn improve(objective: &Objective, credit: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
+    improve_by(objective, |p| (0..6).map(|y| credit(p, y)).collect())
+}
+
+/// The same with the credits of all answers at once, from a source that may learn.
+fn improve_by(objective: &Objective, mut credit: impl FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
     let sequence: Vec<RowSequence> =
         (0..6).map(|i| vec![Part { of: i..i + 1, share: 1.0 }]).collect();
     let narrow = |x: Vec<f64>| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
@@ -75,7 +85,7 @@ fn improve(objective: &Objective, credit: impl Fn(&[f64], usize) -> f64) -> Vec<
     let mut theta = at_reference();
     for _ in 0..4000 {
         let sampled = softmax(&theta);
-        let own = narrow((0..6).map(|y| credit(&sampled, y)).collect());
+        let own = narrow(credit(&sampled));
         for _ in 0..4 {
             let loss = objective.objective(&Batch {
                 logprob: &log(&softmax(&theta)),
@@ -107,6 +117,12 @@ fn objectives(kl: Kl) -> Vec<Objective> {
         Objective::Gmpo(gmpo::Config { kl, ..Default::default() }),
         Objective::Cispo(cispo::Config { kl, ..Default::default() }),
         Objective::AdaptiveClip(adaptive_clip::Config { kl, ..Default::default() }),
+        Objective::PolicyGradient(policy_gradient::Config {
+            kl,
+            entropy_bonus: 0.0,
+            ..Default::default()
+        }),
+        Objective::Surrogate(surrogate::Config { kl, ..Default::default() }),
     ]
 }
 
@@ -126,6 +142,82 @@ fn every_objective_reaches_the_best_policy_with_kl_in_the_reward() {
         let miss = kl(&p, &star(&REWARD, BETA));
         assert!(miss < 1e-6, "{}: {miss} {p:?}", objective.name());
     }
+}
+
+/// The tree in which every answer was given once, with the columns of the policy that gave them.
+fn answers(p: &[f64], value: f64) -> [StepTree; 1] {
+    let line = |y: usize| format!("{} 0 policy a r={}\n", y + 1, REWARD[y]);
+    let mut tree = parse(&("0 - prompt q\n".to_owned() + &(0..6).map(line).collect::<String>()));
+    let mut reference = vec![0.0];
+    for (y, p) in p.iter().enumerate() {
+        tree.logprob[y + 1] = p.ln() as f32;
+        reference.push(REFERENCE[y].ln() as f32);
+    }
+    tree.token_column.insert("reference_logprob".to_owned(), reference);
+    tree.token_column.insert("value".to_owned(), vec![value as f32; 7]);
+    [tree]
+}
+
+#[test]
+fn a_critic_and_kl_in_the_reward_of_every_token_reach_the_best_policy() {
+    let gae = gae::Config { kl: BETA, whiten: false, ..Default::default() };
+    let n_step = n_step::Config { kl: BETA, ..Default::default() };
+    for method in [CreditConfig::Gae(gae), CreditConfig::NStep(n_step)] {
+        for objective in objectives(Kl::default()) {
+            let mut value = 0.0;
+            let p = improve_by(&objective, |p| {
+                let forest = answers(p, value);
+                let rewards = RewardConfig::Outcome.reward(&forest);
+                let target = method.value_targets(&forest, &rewards).unwrap().remove(0);
+                let target: Vec<f32> = target[1..].iter().map(|x| *x as f32).collect();
+                let values =
+                    Values { value: &[value as f32; 6], behaviour: &[0.0; 6], target: &target };
+                let loss = value_loss(&values, p, &value_loss::Config::default());
+                value -= 0.2 * loss.d_value.iter().map(|d| f64::from(*d)).sum::<f64>();
+                method.credit(&forest, &rewards)[0].token.as_ref().unwrap()[1..].to_vec()
+            });
+            let miss = kl(&p, &star(&REWARD, BETA));
+            assert!(miss < 1e-6, "{} {}: {miss} {p:?}", method.name(), objective.name());
+            // The best policy's value: β·log Z.
+            let z = REFERENCE.iter().zip(&REWARD).map(|(p, r)| p * (r / BETA).exp()).sum::<f64>();
+            assert!((value - BETA * z.ln()).abs() < 1e-3, "{value}");
+        }
+    }
+}
+
+#[test]
+fn kl_in_the_reward_of_an_attempt_reaches_the_best_policy_without_a_critic() {
+    let penalised =
+        kl_penalty::Config { coefficient: BETA, of: Box::new(RewardConfig::Outcome) };
+    let reward = RewardConfig::KlPenalty(penalised);
+    let objective = Objective::PolicyGradient(policy_gradient::Config {
+        entropy_bonus: 0.0,
+        ..Default::default()
+    });
+    // An answer less the mean of others drawn from the same policy is, in the mean over them, the
+    // answer less the policy's mean.
+    let p = improve_by(&objective, |p| {
+        let forest = answers(p, 0.0);
+        let rewards = reward.reward(&forest);
+        let own = CreditConfig::Reinforce(reinforce::Config::default()).credit(&forest, &rewards);
+        own[0].step[1..].iter().map(|c| c.unwrap()).collect()
+    });
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-6, "reinforce: {p:?}");
+    let p = improve_by(&objective, |p| {
+        let forest = answers(p, 0.0);
+        let leaf = &reward.reward(&forest).leaf[0];
+        // Each pair of answers as a tree of two attempts.
+        let credit = |y: usize, other: usize| {
+            let forest = [parse("0 - prompt q\n1 0 policy a r=0\n2 0 policy b r=0")];
+            let rewards = Rewards::of_leaves(vec![vec![None, leaf[y + 1], leaf[other + 1]]]);
+            CreditConfig::LeaveOneOut(leave_one_out::Config::default())
+                .credit(&forest, &rewards)[0]
+                .step[1]
+                .unwrap()
+        };
+        (0..6).map(|y| (0..6).map(|other| p[other] * credit(y, other)).sum()).collect()
+    });
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-6, "leave_one_out: {p:?}");
 }
 
 #[test]

@@ -6,7 +6,8 @@
 
 use stepwell_methods::objective::clipped::{Config, Estimator, Kl};
 use stepwell_methods::objective::{
-    Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo,
+    Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo, policy_gradient,
+    surrogate,
 };
 use stepwell_methods::{Aggregation, Batch, Loss, Objective, Streams};
 
@@ -95,6 +96,17 @@ fn objectives() -> Vec<Objective> {
             entropy_bonus: 0.2,
             ..Default::default()
         }),
+        Objective::PolicyGradient(policy_gradient::Config::default()),
+        Objective::PolicyGradient(policy_gradient::Config {
+            kl: kl(Estimator::K2, 0.5),
+            ..Default::default()
+        }),
+        Objective::Surrogate(surrogate::Config {
+            kl: kl(Estimator::K3, 0.5),
+            entropy_bonus: 0.2,
+            ..Default::default()
+        }),
+        Objective::Surrogate(surrogate::Config { log_ratio_max: 0.75, ..Default::default() }),
     ]
 }
 
@@ -240,6 +252,8 @@ fn on_the_policy_that_sampled_it_is_the_policy_gradient() {
         Objective::Gmpo(gmpo::Config::default()),
         Objective::Cispo(cispo::Config::default()),
         Objective::AdaptiveClip(adaptive_clip::Config::default()),
+        Objective::PolicyGradient(policy_gradient::Config::default()),
+        Objective::Surrogate(surrogate::Config::default()),
     ] {
         let loss = columns.all(&objective);
         for i in 0..columns.logprob.len() {
@@ -310,6 +324,19 @@ fn cispo_is_the_gradient_of_log_probs_under_fixed_weights() {
         let silent = columns.credit[i] == 0.0 || columns.weight[i] == 0.0;
         assert_eq!(loss.d_logprob[i] == 0.0, silent, "row {i}");
     }
+}
+
+#[test]
+fn a_bound_too_wide_to_bind_is_the_surrogate() {
+    let columns = Columns::example();
+    let wide = Config { clip_low: 1.0, clip_high: 1e6, ..Config::default() };
+    let surrogate = columns.all(&Objective::Surrogate(surrogate::Config::default()));
+    assert_eq!(surrogate, columns.all(&Objective::Clipped(wide)));
+    // The policy gradient does not ask by which weights a token was sampled.
+    let objective = Objective::PolicyGradient(policy_gradient::Config::default());
+    let mut other = Columns::example();
+    other.behaviour.iter_mut().for_each(|lp| *lp -= 0.5);
+    assert_eq!(columns.all(&objective).d_logprob, other.all(&objective).d_logprob);
 }
 
 /// Value and gradient of the KL term alone.

@@ -12,9 +12,11 @@
 
 use std::collections::BTreeMap;
 
-use stepwell_methods::objective::clipped;
+use stepwell_methods::credit::gae::{self, Mode};
+use stepwell_methods::objective::value_loss::{self, Values};
+use stepwell_methods::objective::{clipped, surrogate};
 use stepwell_methods::reward::outcome;
-use stepwell_methods::{Batch, Loss, Needs, Rewards, Row, RowLoss, Streams};
+use stepwell_methods::{Batch, CreditConfig, Loss, Needs, Rewards, Row, RowLoss, Streams};
 use stepwell_tree::{Credit, StepTree, parse};
 
 type CreditVerb<Config> = fn(&[StepTree], &Rewards, &Config) -> Vec<Credit>;
@@ -22,7 +24,7 @@ type ObjectiveVerb<Config> = fn(&Batch<'_>, &Config) -> Loss;
 type RowVerb<Config> = fn(&Row<'_>, &Config) -> RowLoss;
 
 /// Every stub has the verb of its kind.
-const GAE: CreditVerb<Gae> = token_gae;
+const GAE: CreditVerb<gae::Config> = gae::credit;
 const REINFORCE_PLUS_PLUS: CreditVerb<PlusPlus> = reinforce_plus_plus;
 const BELLMAN: CreditVerb<f64> = bellman_target;
 const PPO: ObjectiveVerb<Ppo> = ppo_with_value_head;
@@ -37,72 +39,7 @@ fn column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
     tree.token_column.get(name).expect("the engine fills what `Needs` declares")
 }
 
-/// What a step hands to its parent: the mean over its scored children of two numbers.
-struct Carry {
-    sum: Vec<(f64, f64)>,
-    count: Vec<u32>,
-}
-
-impl Carry {
-    fn new(steps: usize) -> Carry {
-        Carry { sum: vec![(0.0, 0.0); steps], count: vec![0; steps] }
-    }
-
-    fn give(&mut self, parent: usize, pair: (f64, f64)) {
-        self.sum[parent] = (self.sum[parent].0 + pair.0, self.sum[parent].1 + pair.1);
-        self.count[parent] += 1;
-    }
-
-    fn take(&self, step: usize) -> Option<(f64, f64)> {
-        let count = f64::from(self.count[step]);
-        (count > 0.0).then(|| (self.sum[step].0 / count, self.sum[step].1 / count))
-    }
-}
-
 // ---------------------------------------------------------------- token GAE
-
-struct Gae {
-    gamma: f64,
-    lambda: f64,
-    /// TRL's quirk: the recursion also runs over observation tokens, with value 0 there.
-    through_observations: bool,
-}
-
-/// δₜ = rₜ + γ·V̄ₜ₊₁ − Vₜ; Aₜ = δₜ + γλ·Āₜ₊₁; a bar is the mean over what follows.
-fn token_gae(forest: &[StepTree], rewards: &Rewards, config: &Gae) -> Vec<Credit> {
-    let of = |(tree, leaf): (&StepTree, &Vec<Option<f64>>)| {
-        let value = column(tree, "value");
-        let mut carry = Carry::new(tree.len());
-        let mut credit = Credit::none(tree.len());
-        let mut token = vec![0.0; tree.token.len()];
-        for i in (1..tree.len()).rev() {
-            // A scored leaf ends with its reward; nothing follows it.
-            let (mut reward, (mut next_value, mut next)) = match (leaf[i], carry.take(i)) {
-                (Some(reward), _) => (reward, (0.0, 0.0)),
-                (None, Some(pair)) => (0.0, pair),
-                (None, None) => continue,
-            };
-            let sampled = tree.origin[i].is_policy();
-            for t in tree.span[i].range().rev() {
-                if !sampled && !config.through_observations {
-                    break;
-                }
-                let own = if sampled { f64::from(value[t]) } else { 0.0 };
-                let delta = reward + config.gamma * next_value - own;
-                next = delta + config.gamma * config.lambda * next;
-                (next_value, reward) = (own, 0.0);
-                token[t] = if sampled { next } else { 0.0 };
-            }
-            if sampled && !tree.span[i].is_empty() {
-                let own = &token[tree.span[i].range()];
-                credit.step[i] = Some(own.iter().sum::<f64>() / own.len() as f64);
-            }
-            carry.give(tree.parent[i].index(), (next_value, next));
-        }
-        Credit { token: Some(token), ..credit }
-    };
-    forest.iter().zip(&rewards.leaf).map(of).collect()
-}
 
 /// Turns of `turn` tokens apart by observations of `gap`.
 fn turns(turn: usize, gap: usize) -> StepTree {
@@ -126,46 +63,28 @@ fn token_gae_fits() {
     // DECISIONS 16 and primitives.md, section 4.
     let forest = [turns(5, 60)];
     let rewards = outcome::reward(&forest);
-    for (through_observations, expected) in
-        [(false, [0.5415, 0.7359, 1.0]), (true, [0.0003, 0.0185, 1.0])]
-    {
-        let config = Gae { gamma: 0.99, lambda: 0.95, through_observations };
-        let credit = GAE(&forest, &rewards, &config).remove(0);
-        let token = credit.token.as_deref().expect("a refinement per token");
+    let plain = gae::Config { gamma: 0.99, whiten: false, ..gae::Config::default() };
+    for (mode, expected) in [
+        (Mode::TokenCompact, [0.5415, 0.7359, 1.0]),
+        (Mode::TokenTrl, [0.0003, 0.0185, 1.0]),
+        (Mode::Turn, [0.8845, 0.9405, 1.0]),
+    ] {
+        let credit = GAE(&forest, &rewards, &gae::Config { mode, ..plain }).remove(0);
         for (step, expected) in [1, 3, 5].into_iter().zip(expected) {
             let last = forest[0].span[step].end as usize - 1;
-            assert!((token[last] - expected).abs() < 5e-5, "{step}: {}", token[last]);
+            let token = credit.token.as_ref().map(|token| token[last]);
+            let got = token.or(credit.step[step]).expect("a scored step");
+            assert!((got - expected).abs() < 5e-5, "{mode:?} {step}: {got}");
         }
     }
+    let one = gae::Config { mode: Mode::Turn, gamma: 1.0, lambda: 1.0, ..plain };
+    let credit = GAE(&forest, &rewards, &one).remove(0);
+    assert_eq!([1, 3, 5].map(|i| credit.step[i]), [Some(1.0); 3]);
     // One value per turn is the same recursion over turns of one token.
-    let forest = [turns(1, 60)];
-    let config = Gae { gamma: 0.99, lambda: 0.95, through_observations: false };
-    let credit = GAE(&forest, &outcome::reward(&forest), &config).remove(0);
-    for (step, expected) in [(1, 0.8845), (3, 0.9405), (5, 1.0)] {
-        assert!((credit.step[step].unwrap() - expected).abs() < 5e-5);
-    }
-    assert_eq!(NEEDS_VALUE.token_columns, ["value"]);
-}
-
-#[test]
-fn on_a_fork_lambda_one_is_return_less_value() {
-    let mut tree = parse(
-        "0 - prompt q
-         1 0 policy a a
-         2 1 environment o
-         3 2 policy b      r=1
-         4 2 policy c      r=0
-         5 2 policy d      unscored=interrupted",
-    );
-    let value = (0..tree.token.len()).map(|t| 0.125 * t as f32).collect();
-    tree.token_column.insert("value".to_owned(), value);
-    let forest = [tree];
-    let config = Gae { gamma: 1.0, lambda: 1.0, through_observations: false };
-    let credit = GAE(&forest, &outcome::reward(&forest), &config).remove(0);
-    // Tokens q a a o b c d: return of a is the mean 1/2 of what followed it.
-    let expected = [0.0, 0.5 - 0.125, 0.5 - 0.25, 0.0, 1.0 - 0.5, -0.625, 0.0];
-    assert_eq!(credit.token, Some(expected.to_vec()));
-    assert_eq!(credit.step[5], None);
+    let short = [turns(1, 60)];
+    let of = |mode| GAE(&short, &rewards, &gae::Config { mode, ..plain }).remove(0).step;
+    assert_eq!(of(Mode::Turn), of(Mode::TokenCompact));
+    assert_eq!(CreditConfig::Gae(plain).needs().token_columns, ["value"]);
 }
 
 // ---------------------------------------------------------------- REINFORCE++
@@ -179,11 +98,12 @@ fn reinforce_plus_plus(forest: &[StepTree], rewards: &Rewards, config: &PlusPlus
     let mut credits: Vec<Credit> = Vec::new();
     for (tree, leaf) in forest.iter().zip(&rewards.leaf) {
         let reference = column(tree, "reference_logprob");
-        let mut carry = Carry::new(tree.len());
+        let (mut sum, mut count) = (vec![0.0; tree.len()], vec![0u32; tree.len()]);
         let mut credit = Credit::none(tree.len());
         let mut token = vec![0.0; tree.token.len()];
         for i in (1..tree.len()).rev() {
-            let Some(mut to_go) = leaf[i].or(carry.take(i).map(|pair| pair.0)) else { continue };
+            let below = (count[i] > 0).then(|| sum[i] / f64::from(count[i]));
+            let Some(mut to_go) = leaf[i].or(below) else { continue };
             if tree.origin[i].is_policy() {
                 for t in tree.span[i].range().rev() {
                     to_go -= config.kl * f64::from(tree.logprob[t] - reference[t]);
@@ -191,7 +111,8 @@ fn reinforce_plus_plus(forest: &[StepTree], rewards: &Rewards, config: &PlusPlus
                 }
                 credit.step[i] = Some(to_go);
             }
-            carry.give(tree.parent[i].index(), (to_go, 0.0));
+            sum[tree.parent[i].index()] += to_go;
+            count[tree.parent[i].index()] += 1;
         }
         credits.push(Credit { token: Some(token), ..credit });
     }
@@ -240,26 +161,18 @@ fn reinforce_plus_plus_fits() {
 
 struct Ppo {
     policy: clipped::Config,
-    value_coefficient: f64,
-    value_clip: f64,
+    value: value_loss::Config,
 }
 
-/// The surrogate, and ½·max((V−R)², (clip(V, V_old ± ε)−R)²) on the stream `value`.
+/// The surrogate, and the value loss on the stream `value`.
 fn ppo_with_value_head(batch: &Batch<'_>, config: &Ppo) -> Loss {
     let mut loss = clipped::objective(batch, &config.policy);
-    let [value, old, target] =
+    let [value, behaviour, target] =
         ["value", "value_behaviour", "value_target"].map(|name| batch.streams.get(name));
-    let mut d_value = vec![0.0; batch.len()];
-    for i in 0..batch.len() {
-        let [v, old, target] = [value[i], old[i], target[i]].map(f64::from);
-        let cut = v.clamp(old - config.value_clip, old + config.value_clip);
-        let (free, bound) = ((v - target).powi(2), (cut - target).powi(2));
-        let weight = batch.weight[i] * config.value_coefficient;
-        loss.value += 0.5 * weight * free.max(bound);
-        let slope = if free >= bound { v - target } else { 0.0 };
-        d_value[i] = (weight * slope) as f32;
-    }
-    loss.d_streams.insert("value", d_value);
+    let values = Values { value, behaviour, target };
+    let own = value_loss::value_loss(&values, batch.weight, &config.value);
+    loss.value += own.value;
+    loss.d_streams.insert("value", own.d_value);
     loss
 }
 
@@ -289,8 +202,8 @@ fn ppo_with_a_value_head_fits() {
         ("value_behaviour", vec![0.5, 0.25, 0.0]),
         ("value_target", vec![1.0, 0.0, 1.0]),
     ]);
-    let config =
-        Ppo { policy: clipped::Config::default(), value_coefficient: 0.5, value_clip: 0.2 };
+    let value = value_loss::Config { coefficient: 0.5, clip: Some(0.2) };
+    let config = Ppo { policy: clipped::Config::default(), value };
     let run = |streams: &BTreeMap<&'static str, Vec<f32>>| {
         let batch = Batch {
             logprob: &[-1.0; 3],
@@ -356,11 +269,11 @@ fn trpo_fits_as_an_optimizer_over_the_unclipped_surrogate() {
     let logit = [0.5f32, -0.25, 0.0, 0.75];
     let credit = [1.0f32, -0.5, 0.25, -0.75];
     let p = softmax(&logit);
-    let config = clipped::Config { clip_low: 1.0, clip_high: 1e6, ..clipped::Config::default() };
+    let config = surrogate::Config::default();
     let logprob: Vec<f32> = p.iter().map(|p| p.ln() as f32).collect();
     let loss_at = |new: &[f64]| {
         let now: Vec<f32> = new.iter().map(|p| p.ln() as f32).collect();
-        clipped::objective(
+        surrogate::objective(
             &Batch {
                 logprob: &now,
                 behaviour: &logprob,
@@ -399,8 +312,9 @@ struct Ilql {
 /// `value` is V where the token is chosen; s' is where the next token is chosen.
 fn bellman_target(forest: &[StepTree], rewards: &Rewards, gamma: &f64) -> Vec<Credit> {
     // δ + V = r + γ·V̄(s'): λ = 0 and the value added back.
-    let config = Gae { gamma: *gamma, lambda: 0.0, through_observations: false };
-    let mut credits = token_gae(forest, rewards, &config);
+    let config =
+        gae::Config { gamma: *gamma, lambda: 0.0, whiten: false, ..gae::Config::default() };
+    let mut credits = gae::credit(forest, rewards, &config);
     for (tree, credit) in forest.iter().zip(&mut credits) {
         for i in (0..tree.len()).filter(|&i| credit.step[i].is_some()) {
             for t in tree.span[i].range() {

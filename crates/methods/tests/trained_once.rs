@@ -6,7 +6,9 @@ mod grown;
 
 use grown::{relabel, trees};
 use proptest::prelude::*;
-use stepwell_methods::credit::{group_mean, leave_one_out, permuted, reinforce, sibling, uniform};
+use stepwell_methods::credit::{
+    gae, group_mean, leave_one_out, n_step, permuted, reinforce, sibling, uniform,
+};
 use stepwell_methods::grow::branch;
 use stepwell_methods::reward::outcome;
 use stepwell_methods::{Aggregation, CreditConfig, Grow, GrowView, decisions, token_weights};
@@ -28,6 +30,8 @@ fn all_credits() -> Vec<CreditConfig> {
         CreditConfig::LeaveOneOut(leave_one_out::Config::default()),
         CreditConfig::Sibling(sibling::Config::default()),
         CreditConfig::Uniform(uniform::Config::default()),
+        CreditConfig::Gae(gae::Config::default()),
+        CreditConfig::NStep(n_step::Config::default()),
         CreditConfig::Permuted(permuted::Config::default()),
     ]
 }

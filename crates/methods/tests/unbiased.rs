@@ -5,7 +5,9 @@
 //! decision can produce are listed with their probabilities; what a credit method and an
 //! aggregation make of each is added up and compared with the derivative of the expected reward.
 
-use stepwell_methods::credit::{backup, group_mean, leave_one_out, reinforce, sibling};
+use stepwell_methods::credit::{
+    backup, gae, group_mean, leave_one_out, n_step, reinforce, sibling,
+};
 use stepwell_methods::grow::{branch, independent};
 use stepwell_methods::reward::outcome;
 use stepwell_methods::{Aggregation, CreditConfig, Grow, GrowView, decisions, token_weights};
@@ -225,7 +227,9 @@ fn expected(trees: &[Partial], credit: &CreditConfig, aggregation: Aggregation) 
         let weight = token_weights(forest, &credit, aggregation, 1).remove(0);
         for (i, number) in credit[0].step.iter().enumerate() {
             for t in one.tree.span[i].range() {
-                let factor = one.probability * weight[t] * number.unwrap_or(0.0);
+                let own = credit[0].token.as_ref().filter(|_| number.is_some());
+                let number = own.map_or(number.unwrap_or(0.0), |token| token[t]);
+                let factor = one.probability * weight[t] * number;
                 for (sum, score) in sum.iter_mut().zip(&one.score[t]) {
                     *sum += factor * score;
                 }
@@ -321,6 +325,59 @@ fn reinforce_is_unbiased_with_any_constant_baseline() {
         for baseline in [reinforce::Baseline::None, reinforce::Baseline::Constant(0.4)] {
             let got = expected(&trees, &reinforce(baseline), BY_SHARE);
             assert!(distance(&got, &truth) < 1e-8, "{name}, {baseline:?}: {got:?}");
+        }
+    }
+}
+
+/// Trees with a critic in their column `value`: what it says of a state where the next token is
+/// drawn from the block of logits that begins at the index.
+fn with_critic(trees: Vec<Partial>, critic: &[f64; LOGITS]) -> Vec<Partial> {
+    let mut trees = trees;
+    for one in &mut trees {
+        let block = |token: &u32| match token {
+            0..3 => 0,
+            3..5 => 3,
+            5..7 => 5,
+            _ => 7,
+        };
+        let value = one.tree.token.iter().map(|t| critic[block(t)] as f32).collect();
+        one.tree.token_column.insert("value".to_owned(), value);
+    }
+    trees
+}
+
+#[test]
+fn a_critic_is_a_baseline_and_a_right_one_may_also_be_believed() {
+    let truth = policy_gradient();
+    // What the policy can expect where it stands; the second token of a step knows the first.
+    let after = |first: usize, rewards: [f64; 2]| -> f64 {
+        (0..2).map(|k| probability(&THETA, (first, 2, k)) * rewards[k]).sum()
+    };
+    let two = value(&THETA, State::AfterTwo);
+    let mut right = [0.0; LOGITS];
+    (right[0], right[3]) = (value(&THETA, State::Prompt), after(3, [0.2, two]));
+    (right[5], right[7]) = (value(&THETA, State::AfterOne), two);
+    let wrong = [0.9, 0.0, 0.0, -0.7, 0.0, 0.3, 0.0, 2.0, 0.0];
+    let gae = |mode, lambda| {
+        CreditConfig::Gae(gae::Config { mode, lambda, whiten: false, ..Default::default() })
+    };
+    let n_step = |n| CreditConfig::NStep(n_step::Config { n, gamma: 1.0, ..Default::default() });
+    let returns = [gae(gae::Mode::TokenCompact, 1.0), gae(gae::Mode::Turn, 1.0), n_step(9)];
+    let believing = [gae(gae::Mode::TokenCompact, 0.0), n_step(2), gae(gae::Mode::Turn, 0.5)];
+    for (name, grow) in shapes() {
+        let trees = with_critic(all_trees(&grow, Loss::None), &wrong);
+        for method in &returns {
+            let got = expected(&trees, method, BY_SHARE);
+            assert!(distance(&got, &truth) < 1e-7, "{name} {method:?}: {got:?}");
+        }
+        for method in &believing {
+            let got = expected(&trees, method, BY_SHARE);
+            assert!(distance(&got, &truth) > 1e-2, "{name} {method:?}: no power");
+        }
+        let trees = with_critic(trees, &right);
+        for method in returns.iter().chain(&believing) {
+            let got = expected(&trees, method, BY_SHARE);
+            assert!(distance(&got, &truth) < 1e-7, "{name} {method:?}: {got:?}");
         }
     }
 }

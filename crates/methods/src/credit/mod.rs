@@ -75,7 +75,7 @@ fn assert_fits(forest: &[StepTree], rewards: &Rewards) {
 }
 
 /// `[T]` a column over tokens.
-fn token_column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
+pub(crate) fn token_column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
     let column = tree.token_column.get(name);
     let column = column.unwrap_or_else(|| panic!("the column `{name}` was not filled"));
     assert_eq!(column.len(), tree.token.len(), "tokens in the tree and in `{name}`");

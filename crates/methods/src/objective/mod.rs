@@ -15,8 +15,11 @@ mod diagnostics;
 pub mod gmpo;
 pub mod gspo;
 mod kl;
+pub mod policy_gradient;
 mod sequence;
 mod streams;
+pub mod surrogate;
+pub mod value_loss;
 
 pub use aggregation::{Aggregation, token_weights};
 pub use diagnostics::Diagnostics;

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::StepTree;
 
-use super::Nothing;
+use super::{Needs, Nothing, ONE_ATTEMPT};
 use crate::Rewards;
-use crate::reward::{composite, expert_mix, gated, hierarchical, outcome, overlong};
+use crate::reward::{
+    composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong,
+};
 
 /// How verdicts become training rewards.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -24,12 +26,21 @@ pub enum RewardConfig {
     ExpertMix(expert_mix::Config),
     /// DAPO: another reward less a penalty for length.
     Overlong(overlong::Config),
+    /// Another reward less what leaving the reference costs.
+    KlPenalty(kl_penalty::Config),
 }
 
 impl RewardConfig {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] =
-        &["outcome", "composite", "gated", "hierarchical", "expert_mix", "overlong"];
+    pub const NAMES: &'static [&'static str] = &[
+        "outcome",
+        "composite",
+        "gated",
+        "hierarchical",
+        "expert_mix",
+        "overlong",
+        "kl_penalty",
+    ];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -46,6 +57,7 @@ impl RewardConfig {
             "hierarchical" => RewardConfig::Hierarchical(hierarchical::Config::deserialize(table)?),
             "expert_mix" => RewardConfig::ExpertMix(expert_mix::Config::deserialize(table)?),
             "overlong" => RewardConfig::Overlong(overlong::Config::deserialize(table)?),
+            "kl_penalty" => RewardConfig::KlPenalty(kl_penalty::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -59,6 +71,7 @@ impl RewardConfig {
             RewardConfig::Hierarchical(_) => "hierarchical",
             RewardConfig::ExpertMix(_) => "expert_mix",
             RewardConfig::Overlong(_) => "overlong",
+            RewardConfig::KlPenalty(_) => "kl_penalty",
         }
     }
 
@@ -71,6 +84,19 @@ impl RewardConfig {
             RewardConfig::Hierarchical(config) => config.parts(),
             RewardConfig::ExpertMix(config) => vec![config.agreement.clone()],
             RewardConfig::Overlong(config) => config.of.parts(),
+            RewardConfig::KlPenalty(config) => config.of.parts(),
+        }
+    }
+
+    /// What the engine must provide.
+    pub fn needs(&self) -> Needs {
+        match self {
+            RewardConfig::KlPenalty(config) if config.coefficient > 0.0 => {
+                Needs { token_columns: &["reference_logprob"], ..config.of.needs() }
+            }
+            RewardConfig::KlPenalty(config) => config.of.needs(),
+            RewardConfig::Overlong(config) => config.of.needs(),
+            _ => ONE_ATTEMPT,
         }
     }
 
@@ -88,6 +114,7 @@ impl RewardConfig {
             RewardConfig::Hierarchical(config) => config.problem(),
             RewardConfig::ExpertMix(config) => config.problem(),
             RewardConfig::Overlong(config) => config.problem(),
+            RewardConfig::KlPenalty(config) => config.problem(),
         }
     }
 
@@ -100,6 +127,7 @@ impl RewardConfig {
             RewardConfig::Hierarchical(config) => hierarchical::reward(forest, config),
             RewardConfig::ExpertMix(config) => expert_mix::reward(forest, config),
             RewardConfig::Overlong(config) => overlong::reward(forest, config),
+            RewardConfig::KlPenalty(config) => kl_penalty::reward(forest, config),
         }
     }
 }

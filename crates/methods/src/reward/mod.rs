@@ -5,5 +5,6 @@ pub mod composite;
 pub mod expert_mix;
 pub mod gated;
 pub mod hierarchical;
+pub mod kl_penalty;
 pub mod outcome;
 pub mod overlong;
