@@ -99,6 +99,7 @@ fn shape(vocabulary: usize) -> Config {
 fn settings(objective: &Objective, learning_rate: f64, on_policy: bool) -> Settings {
     Settings {
         objective: objective.clone(),
+        value: None,
         max_tokens: MAX_TOKENS,
         temperature: 1.0,
         adamw: AdamWSettings {

@@ -13,6 +13,7 @@ use stepwell_store::{
 use stepwell_train::{Codec, Learner, LearnerState, Reference};
 use stepwell_tree::PolicyVersion;
 
+use crate::companion::{self, CompanionNote, Companions, HeadNote, POLICY_HEADS};
 use crate::error::EngineError;
 use crate::recipe::{self, Recipe, Stage};
 use crate::retention::retain;
@@ -33,6 +34,12 @@ struct State {
     /// What an adapter sits on; absent where the checkpoint holds all weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    /// Heads on the policy's trunk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heads: Vec<HeadNote>,
+    /// Learners beside the policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    companions: Vec<CompanionNote>,
 }
 
 /// Weights that a checkpoint does not hold.
@@ -47,6 +54,7 @@ struct Base {
 pub(crate) struct Restored {
     pub(crate) place: Place,
     pub(crate) reference: Option<Reference>,
+    pub(crate) companions: Companions,
     /// Checkpoints that were passed over, and why.
     pub(crate) notes: Vec<String>,
 }
@@ -74,6 +82,10 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
     if let Some(reference) = &session.reference {
         files.push((REFERENCE.to_owned(), tensors_to_bytes(&tensors(reference))?));
     }
+    let (heads, bytes) = companion::heads(&state.heads)?;
+    files.extend(bytes.map(|bytes| (POLICY_HEADS.to_owned(), bytes)));
+    let (companions, own) = companion::files(&session.companions)?;
+    files.extend(own);
     let weights = files.iter().find(|(name, _)| [WEIGHTS, ADAPTER].contains(&name.as_str()));
     let weights = weights.map(|(_, bytes)| bytes.as_slice());
     if why == Occasion::Planned {
@@ -94,6 +106,8 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
             path: base_path(session.recipe),
             checksum: shown(learner.model().base_checksum()),
         }),
+        heads,
+        companions,
     };
     let described = serde_json::to_value(&described).expect("numbers and texts serialise");
     let mut contents: Vec<(&str, Content<'_>)> =
@@ -113,7 +127,8 @@ pub(crate) fn restore(
     let (checkpoint, skipped) = newest_valid(folder)?;
     let notes = skipped.iter().map(|s| format!("skipped {}: {}", s.name, s.reason)).collect();
     let Some(checkpoint) = checkpoint else {
-        return Ok(Restored { place: Place::default(), reference: None, notes });
+        let (place, companions) = (Place::default(), Companions::new());
+        return Ok(Restored { place, reference: None, companions, notes });
     };
     record.read().require(&checkpoint.name(), checkpoint.last_commit())?;
     let state = load(&checkpoint, learner)?;
@@ -121,7 +136,8 @@ pub(crate) fn restore(
         true => Some(reference(&checkpoint, learner)?),
         false => None,
     };
-    Ok(Restored { place: state.place, reference, notes })
+    let companions = companion::read(&checkpoint, &state.companions, learner)?;
+    Ok(Restored { place: state.place, reference, companions, notes })
 }
 
 /// Loads weights, optimizer and version.
@@ -131,7 +147,10 @@ fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineE
         serde_json::from_value(checkpoint.state()?).map_err(|e| wrong(e.to_string()))?;
     let optimizer = tensors_from_bytes(&checkpoint.read(OPTIMIZER)?)?;
     let (optimizer_step, version) = (state.optimizer_step, PolicyVersion(state.version));
-    let held = LearnerState { optimizer, optimizer_step, version };
+    let heads = checkpoint.file_names().any(|name| name == POLICY_HEADS);
+    let heads = heads.then(|| checkpoint.read(POLICY_HEADS)).transpose()?;
+    let heads = companion::read_heads(&state.heads, heads)?;
+    let held = LearnerState { optimizer, optimizer_step, version, heads };
     match &state.base {
         None => learner.restore(loaded(checkpoint)?.model, held),
         Some(base) => {
@@ -210,7 +229,8 @@ pub fn policy(
 fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {
     let own = [OPTIMIZER, REFERENCE, "state.json", "manifest.json"];
     let mut files = Vec::new();
-    for name in checkpoint.file_names().filter(|name| !own.contains(name)) {
+    let policy = |name: &&str| !own.contains(name) && !companion::owns(name);
+    for name in checkpoint.file_names().filter(policy) {
         files.push((name.to_owned(), checkpoint.read(name)?));
     }
     io::from_bytes(&files).map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))

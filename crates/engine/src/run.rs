@@ -7,6 +7,7 @@ use stepwell_store::{Closing, Record, RunFolder};
 use stepwell_train::{Device, Reference};
 
 use crate::checkpoint::{self, Occasion};
+use crate::companion::{CRITIC, Companions};
 use crate::error::EngineError;
 use crate::observe::{Event, Observer};
 use crate::order::comparison_task;
@@ -48,8 +49,18 @@ pub fn start(
     commit_data(&mut record, recipe, &problem)?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
-    let reference = None;
-    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+    let (reference, companions) = (None, Companions::new());
+    run_stages(Session {
+        recipe,
+        problem,
+        folder,
+        record,
+        learner,
+        reference,
+        companions,
+        place,
+        observer,
+    })
 }
 
 /// Goes on with a run that was stopped, from its newest whole checkpoint; from the start where it
@@ -71,12 +82,23 @@ pub fn resume(
     commit_data(&mut record, recipe, problem)?;
     let mut learner = problem.learner(recipe, threads)?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
-    for note in restored.notes.into_iter().chain(device_note(recipe)) {
+    for note in restored.notes.iter().cloned().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
     retention::retain(&folder, &record, recipe)?;
-    let (folder, place, reference) = (&folder, restored.place, restored.reference);
-    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+    let checkpoint::Restored { place, reference, companions, .. } = restored;
+    let folder = &folder;
+    run_stages(Session {
+        recipe,
+        problem,
+        folder,
+        record,
+        learner,
+        reference,
+        companions,
+        place,
+        observer,
+    })
 }
 
 /// Commits what the run is about to use, so that a resumed run notices other data.
@@ -104,7 +126,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
     let stages = &session.recipe.stage;
     while session.place.stage < stages.len() {
         let stage = &stages[session.place.stage];
-        begin(&mut session, stage);
+        begin(&mut session, stage)?;
         let flow = match stage {
             Stage::Sft(config) => stage::sft(&mut session, config)?,
             Stage::Rl(config) => stage::rl(&mut session, config)?,
@@ -117,6 +139,8 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
         if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
+            session.companions.remove(CRITIC);
+            session.learner.detach_heads();
             session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
         }
@@ -126,7 +150,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
 }
 
 /// Announces a stage and, at its very start, freezes the reference that its objective needs.
-fn begin(session: &mut Session<'_>, stage: &Stage) {
+fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     let (kind, steps) = match stage {
         Stage::Sft(config) => ("sft", config.steps),
         Stage::Rl(config) => ("rl", config.steps),
@@ -135,6 +159,9 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
     };
     if stage.reads_reference() && session.reference.is_none() {
         session.reference = Some(Reference::of(session.learner.model()));
+    }
+    if let Stage::Rl(config) = stage {
+        stage::prepare_critic(session, config)?;
     }
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
@@ -147,6 +174,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) {
     }
     let (stage, done) = (session.place.stage, session.place.done);
     session.observer.event(Event::StageStarted { stage, kind, done, steps });
+    Ok(())
 }
 
 fn end(session: Session<'_>, outcome: Outcome) -> Result<Outcome, EngineError> {

@@ -8,6 +8,7 @@ use stepwell_train::{Learner, Reference};
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
 use crate::checkpoint::{self, Occasion};
+use crate::companion::Companions;
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::observe::{Event, Metrics, Observer};
@@ -45,6 +46,8 @@ pub(crate) struct Session<'a> {
     pub(crate) learner: Learner,
     /// The weights as the stage found them, where its objective compares with them.
     pub(crate) reference: Option<Reference>,
+    /// Learners beside the policy.
+    pub(crate) companions: Companions,
     pub(crate) place: Place,
     pub(crate) observer: &'a mut dyn Observer,
 }

@@ -39,6 +39,7 @@ fn settings() -> Settings {
     let aggregation = Aggregation::SequenceMeanTokenSumNorm { length_constant: None };
     Settings {
         objective: Objective::Clipped(clipped::Config { aggregation, ..Default::default() }),
+        value: None,
         max_tokens: 1,
         temperature: 1.0,
         adamw: AdamWSettings {

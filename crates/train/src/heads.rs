@@ -4,11 +4,11 @@
 //! state before it; [`SCORE`] at the end of a step, which is the state after it.
 
 use stepwell_model::{AdamWSettings, Head, HeadShape, Scored, StateSeeds};
-use stepwell_tree::{Credit, StepId, StepTree};
+use stepwell_tree::{StepId, StepTree};
 
 use crate::batch::unscored_batches;
 use crate::machine::Seeds;
-use crate::{DeviceError, Learner, MicroBatch, TrainError, micro_batches};
+use crate::{DeviceError, Learner, MicroBatch, TrainError};
 
 /// A scalar per token: the value of the state before it.
 pub const VALUE: &str = "value";
@@ -98,37 +98,6 @@ impl Learner {
         self.heads.contains_key(name)
     }
 
-    /// Fills the column [`VALUE`]: before every token that the policy wrote, what the head of that
-    /// name says of the state; 0 elsewhere.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    ///
-    /// # Panics
-    /// Where there is no such head.
-    pub fn fill_values(
-        &mut self,
-        forest: &mut [StepTree],
-        tokens_max: usize,
-    ) -> Result<(), DeviceError> {
-        for tree in forest {
-            let mut sampled = Credit::none(tree.len());
-            for (credit, origin) in sampled.step.iter_mut().zip(&tree.origin) {
-                *credit = origin.is_policy().then_some(0.0);
-            }
-            let mut value = vec![0.0; tree.token.len()];
-            let (one, weight) = (std::slice::from_ref(&*tree), [vec![0.0; tree.token.len()]]);
-            for batch in micro_batches(one, &[sampled], &weight, tokens_max) {
-                let said = self.ask(VALUE, &batch, &batch.row)?;
-                for (&(_, arena), said) in batch.place.iter().zip(said) {
-                    value[arena] = said;
-                }
-            }
-            tree.token_column.insert(VALUE.to_owned(), value);
-        }
-        Ok(())
-    }
-
     /// What the head called [`SCORE`] says at the end of every step: per tree `[N]`, 0 where a
     /// path has no token yet.
     ///
@@ -190,7 +159,7 @@ impl Learner {
     }
 
     /// Forward, and what a head says at some rows.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         head: &str,
         batch: &MicroBatch,
@@ -213,7 +182,7 @@ impl Learner {
     }
 
     /// Forward, the loss of what a head says at some rows, and its backward.
-    fn state_loss(
+    pub(crate) fn state_loss(
         &mut self,
         head: &str,
         batch: &MicroBatch,
@@ -295,7 +264,7 @@ fn by_tree(
 }
 
 /// Names the first number that is not finite, and where it stands.
-fn finite_at(
+pub(crate) fn finite_at(
     what: &str,
     numbers: &[f32],
     batch: &MicroBatch,

@@ -1,6 +1,7 @@
 //! Weights, optimizer and codec: all that training changes, and what a checkpoint holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stepwell_methods::objective::adaptive_clip::ENTROPY;
 use stepwell_model::{Adapter, Head, Model, Packed, Scored, TokenScores};
@@ -15,8 +16,9 @@ pub struct Learner {
     pub(crate) machine: Box<dyn Machine>,
     /// Heads on the trunk, by name.
     pub(crate) heads: BTreeMap<String, Head>,
-    codec: Codec,
+    codec: Arc<Codec>,
     device: Device,
+    threads: usize,
     version: PolicyVersion,
 }
 
@@ -36,7 +38,7 @@ impl Learner {
     /// A learner on the CPU, at version 0 with an empty optimizer.
     pub fn new(model: Model, codec: Codec, threads: usize) -> Self {
         let machine = Box::new(Cpu::new(model, threads.max(1)));
-        Self::of(machine, codec, Device::Cpu)
+        Self::of(machine, Arc::new(codec), Device::Cpu, threads)
     }
 
     /// A learner on a device, at version 0 with an empty optimizer; `threads` are the CPU's.
@@ -50,16 +52,31 @@ impl Learner {
         threads: usize,
     ) -> Result<Self, DeviceError> {
         let machine = machine::open(device, model, threads.max(1))?;
-        Ok(Self::of(machine, codec, device))
+        Ok(Self::of(machine, Arc::new(codec), device, threads))
     }
 
-    fn of(machine: Box<dyn Machine>, codec: Codec, device: Device) -> Self {
-        Learner { machine, heads: BTreeMap::new(), codec, device, version: PolicyVersion(0) }
+    /// A second learner with the same weights, a fresh optimizer and no heads.
+    ///
+    /// # Errors
+    /// Where the device has no room for it.
+    pub fn twin(&self) -> Result<Learner, DeviceError> {
+        let machine = machine::open(self.device, self.model().clone(), self.threads.max(1))?;
+        Ok(Self::of(machine, Arc::clone(&self.codec), self.device, self.threads))
+    }
+
+    fn of(machine: Box<dyn Machine>, codec: Arc<Codec>, device: Device, threads: usize) -> Self {
+        let version = PolicyVersion(0);
+        Learner { machine, heads: BTreeMap::new(), codec, device, threads, version }
     }
 
     /// Where the model is computed.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// Threads of the CPU's side.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Bytes that activations may take from a forward to its backward; `None` keeps all. Changes

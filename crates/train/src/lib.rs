@@ -16,6 +16,7 @@ mod prefer;
 mod reference;
 mod schedule;
 mod update;
+mod values;
 
 pub use batch::{MicroBatch, micro_batches};
 pub use codec::Codec;
@@ -27,3 +28,4 @@ pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};
 pub use update::{Settings, TrainError, UpdateReport};
+pub use values::{CriticReport, CriticSettings, VALUE_TARGET};

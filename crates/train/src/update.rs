@@ -1,11 +1,13 @@
 //! One update: forward, objective, backward, checks, clip, optimizer. Transactional (P8).
 
+use stepwell_methods::objective::value_loss::{self, ValueDiagnostics};
 use stepwell_methods::objective::{RowSequence, Sequence, sequences};
 use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
-use stepwell_model::AdamWSettings;
+use stepwell_model::{AdamWSettings, StateSeeds};
 use stepwell_tree::{Credit, Key, StepId, StepTree};
 
 use crate::machine::{Machine, Seeds};
+use crate::values::OldValues;
 use crate::{DeviceError, Learner, MicroBatch, micro_batches};
 
 /// What one update needs beside the forest.
@@ -13,6 +15,9 @@ use crate::{DeviceError, Learner, MicroBatch, micro_batches};
 pub struct Settings {
     /// The loss.
     pub objective: Objective,
+    /// The loss of the head [`VALUE`](crate::VALUE) on the policy's own trunk, where there is one;
+    /// the columns [`VALUE`](crate::VALUE) and [`VALUE_TARGET`](crate::VALUE_TARGET) are filled.
+    pub value: Option<value_loss::Config>,
     /// The recipe's token budget per step, the default constant of Dr. GRPO's divisor.
     pub max_tokens: usize,
     /// The temperature that tokens were sampled at; log-probs are of that distribution.
@@ -69,8 +74,12 @@ pub enum TrainError {
 pub struct UpdateReport {
     /// The aggregated loss, mean over optimizer steps.
     pub loss: f64,
+    /// The loss of values on the same trunk, mean over optimizer steps.
+    pub value_loss: f64,
     /// Norm of the gradient before clipping, mean over optimizer steps.
     pub gradient_norm: f64,
+    /// Of values on the same trunk, over all tokens of all passes.
+    pub value: ValueDiagnostics,
     /// Of the objective, over all tokens of all passes.
     pub diagnostics: Diagnostics,
     /// Mean |log-prob now - log-prob sampled| on the first pass's first step.
@@ -97,24 +106,13 @@ impl Learner {
         key: Key,
     ) -> Result<UpdateReport, TrainError> {
         let mut report = UpdateReport::default();
-        let trained: Vec<usize> =
-            (0..forest.len()).filter(|&t| credit[t].trained_steps() > 0).collect();
-        for epoch in 0..settings.epochs {
-            let order = key.with(epoch as u64).permutation(trained.len());
-            let parts = settings.minibatches.min(trained.len());
-            for part in 0..parts {
-                // A tree outside the minibatch has no credit in it, and so is not computed.
-                let mut own: Vec<Credit> =
-                    forest.iter().map(|tree| Credit::none(tree.len())).collect();
-                for at in (part..order.len()).step_by(parts) {
-                    own[trained[order[at]]] = credit[trained[order[at]]].clone();
-                }
-                let first = epoch == 0 && part == 0;
-                self.optimizer_step(forest, &own, settings, first, &mut report)?;
-            }
+        let dealt = dealt(credit, settings.epochs, settings.minibatches, key);
+        for (step, own) in dealt.into_iter().enumerate() {
+            self.optimizer_step(forest, &own, settings, step == 0, &mut report)?;
         }
         let steps = report.optimizer_steps.max(1) as f64;
         report.loss /= steps;
+        report.value_loss /= steps;
         report.gradient_norm /= steps;
         Ok(report)
     }
@@ -133,7 +131,7 @@ impl Learner {
         let unit = settings.objective.sequence();
         let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
         let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
-        let fed = |batch| Fed::new(batch, forest, own.as_ref(), &settings.objective);
+        let fed = |batch| Fed::new(batch, forest, own.as_ref(), settings);
         self.clear_gradients()?;
         let check_gap = first && settings.on_policy;
         let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
@@ -152,17 +150,17 @@ impl Learner {
         check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let machine = &mut *self.machine;
         let mut seen = Diagnostics::default();
-        for Fed { batch, sequence, streams } in batches {
+        for Fed { batch, sequence, streams, values } in batches {
             // What was handed in, before anything is computed from it.
             finite("behaviour log-prob", &batch.behaviour, batch)?;
             finite("credit", &batch.credit, batch)?;
             finite("reference log-prob", batch.reference.as_deref().unwrap_or_default(), batch)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
-            let scores = machine.forward(&packed, &scored)?;
+            let scores = self.machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
+            let d_state = self.value_gradient(batch, values.as_ref(), report)?;
             let loss = settings.objective.objective(&Batch {
                 logprob: &scores.logprob,
                 entropy: &scores.entropy,
@@ -180,15 +178,17 @@ impl Learner {
             report.loss += loss.value;
             seen.merge(&loss.diagnostics);
             let (d_logprob, d_entropy) = (&loss.d_logprob[..], &loss.d_entropy[..]);
-            let seeds = Seeds { d_logprob, d_entropy, ..Seeds::default() };
-            machine.backward(&packed, &scored, seeds)?;
+            let row = if d_state.is_empty() { &[] } else { &batch.row[..] };
+            let states = StateSeeds { row, d_state: &d_state };
+            let seeds = Seeds { d_logprob, d_entropy, states };
+            self.machine.backward(&packed, &scored, seeds)?;
         }
         report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
         report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();
         report.diagnostics.merge(&seen);
         if check_gap {
             report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
-            gap_within(report.gap, machine)?;
+            gap_within(report.gap, &*self.machine)?;
         }
         Ok(())
     }
@@ -221,6 +221,32 @@ impl Learner {
     }
 }
 
+/// The credit of every optimizer step of an update, trees dealt out to minibatches by `key`: a tree
+/// outside a minibatch has no credit in it, and so is not computed.
+pub(crate) fn dealt(
+    credit: &[Credit],
+    epochs: usize,
+    minibatches: usize,
+    key: Key,
+) -> Vec<Vec<Credit>> {
+    let trained: Vec<usize> =
+        (0..credit.len()).filter(|&t| credit[t].trained_steps() > 0).collect();
+    let none = || credit.iter().map(|own| Credit::none(own.step.len())).collect::<Vec<_>>();
+    let parts = minibatches.min(trained.len());
+    let mut steps = Vec::with_capacity(epochs * parts);
+    for epoch in 0..epochs {
+        let order = key.with(epoch as u64).permutation(trained.len());
+        for part in 0..parts {
+            let mut own = none();
+            for at in (part..order.len()).step_by(parts) {
+                own[trained[order[at]]] = credit[trained[order[at]]].clone();
+            }
+            steps.push(own);
+        }
+    }
+    steps
+}
+
 /// Refuses a mean gap between sampler and trainer beyond what the device allows.
 pub(crate) fn gap_within(mean: f64, machine: &dyn Machine) -> Result<(), TrainError> {
     let most = machine.gap_max();
@@ -232,6 +258,7 @@ struct Fed {
     batch: MicroBatch,
     sequence: Vec<RowSequence>,
     streams: Vec<(&'static str, Vec<f32>)>,
+    values: Option<OldValues>,
 }
 
 impl Fed {
@@ -240,12 +267,13 @@ impl Fed {
         batch: MicroBatch,
         forest: &[StepTree],
         own: Option<&Vec<Vec<Sequence<StepId>>>>,
-        objective: &Objective,
+        settings: &Settings,
     ) -> Fed {
         let sequence = own.map_or_else(Vec::new, |own| batch.sequences(own));
         let column = |name: &&'static str| (*name, batch.column(forest, name));
-        let streams = objective.streams().iter().map(column).collect();
-        Fed { batch, sequence, streams }
+        let streams = settings.objective.streams().iter().map(column).collect();
+        let values = settings.value.map(|config| OldValues::of(&batch, forest, config));
+        Fed { batch, sequence, streams, values }
     }
 }
 

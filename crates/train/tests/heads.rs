@@ -4,9 +4,10 @@
 mod common;
 
 use common::{codec, learner, settings, shape, state_bits};
+use stepwell_methods::objective::value_loss;
 use stepwell_model::{Adapter, LoraSettings, Model};
-use stepwell_train::{HeadSettings, Learner, SCORE, VALUE};
-use stepwell_tree::{StepTree, parse};
+use stepwell_train::{CriticSettings, HeadSettings, Learner, SCORE, Settings, VALUE, VALUE_TARGET};
+use stepwell_tree::{Credit, Key, Purpose, StepTree, parse};
 
 /// Questions whose second word decides what their steps are worth.
 fn forest() -> Vec<StepTree> {
@@ -67,6 +68,76 @@ fn a_head_learns_what_the_state_shows_and_a_frozen_trunk_stays() {
         learner.reset_optimizer().unwrap();
         assert_eq!(before.0 == state_bits(&learner).0, frozen, "who moves");
     }
+}
+
+/// Columns and credit for a critic: steps are worth 1 below one word and -0.5 below the other.
+fn valued(learner: &mut Learner, forest: &mut [StepTree]) -> Vec<Credit> {
+    learner.fill_values(forest, 1000).unwrap();
+    let worth = |tree: &StepTree| if tree.token[1] == 10 { 1.0 } else { -0.5 };
+    for tree in forest.iter_mut() {
+        let target = vec![worth(tree); tree.token.len()];
+        tree.token_column.insert(VALUE_TARGET.to_owned(), target);
+    }
+    let credit = |tree: &StepTree| Credit {
+        step: tree.origin.iter().map(|o| o.is_policy().then_some(0.0)).collect(),
+        token: None,
+    };
+    forest.iter().map(credit).collect()
+}
+
+/// Root of the mean squared distance of the values from what they should be.
+fn off(forest: &[StepTree]) -> f64 {
+    let squares = forest.iter().flat_map(|tree| {
+        let pairs = tree.token_column[VALUE].iter().zip(&tree.token_column[VALUE_TARGET]);
+        let sampled = |t: &usize| ![0, 1, 4].contains(t);
+        pairs
+            .enumerate()
+            .filter(move |(t, _)| sampled(t))
+            .map(|(_, (v, t))| f64::from(v - t).powi(2))
+    });
+    let squares: Vec<f64> = squares.collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
+#[test]
+fn a_critic_learns_on_the_policy_s_trunk_and_on_its_own() {
+    let mut forest = forest();
+    // Beside a policy loss that asks for nothing, and alone.
+    let mut shared = learner(1, 2);
+    shared.attach_head(VALUE, None, 1, 7);
+    let mut own = shared.twin().unwrap();
+    own.attach_head(VALUE, None, 1, 7);
+    let key = Key::new(1, Purpose::TaskOrder);
+    let policy = Settings {
+        value: Some(value_loss::Config::default()),
+        on_policy: false,
+        ..settings(0.01, 1.0)
+    };
+    let critic = CriticSettings {
+        loss: value_loss::Config::default(),
+        aggregation: policy.objective.aggregation(),
+        max_tokens: policy.max_tokens,
+        head: head_settings(false),
+        epochs: 1,
+        minibatches: 2,
+    };
+    let credits = valued(&mut own, &mut forest);
+    let first = off(&forest);
+    for _ in 0..80 {
+        let credits = valued(&mut shared, &mut forest);
+        let report = shared.update(&forest, &credits, &policy, key).unwrap();
+        assert!(report.value_loss > 0.0 && report.value.rows > 0);
+        own.learn_values(&forest, &credits, &critic, key).unwrap();
+    }
+    for learner in [&mut shared, &mut own] {
+        valued(learner, &mut forest);
+        assert!(off(&forest) < first / 4.0, "{} {first}", off(&forest));
+    }
+    // Nothing to learn where nothing has credit.
+    let none: Vec<Credit> = credits.iter().map(|c| Credit::none(c.step.len())).collect();
+    let before = state_bits(&own);
+    assert_eq!(own.learn_values(&forest, &none, &critic, key).unwrap().optimizer_steps, 0);
+    assert_eq!(state_bits(&own), before);
 }
 
 #[test]

@@ -88,6 +88,7 @@ pub(crate) fn settings(objective: Objective, learning_rate: f64, on_policy: bool
         AdamWSettings { learning_rate, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.0 };
     Settings {
         objective,
+        value: None,
         max_tokens: 64,
         temperature: 1.0,
         adamw,

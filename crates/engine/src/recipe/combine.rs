@@ -8,7 +8,7 @@ use super::model::{Lora, Model, Scratch};
 use super::nearest::list;
 use super::section::Notes;
 use super::stage::Stage;
-use super::{Draft, checkpoints, combine_stage, combine_world};
+use super::{Draft, checkpoints, combine_stage, combine_world, critic};
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
 /// their defaults stand in for what the author meant.
@@ -37,6 +37,9 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
         };
         let world = checker.sound("environment").then_some(&draft.environment);
         combine_stage::check(stage, &place, context, world);
+        if let Stage::Rl(rl) = stage {
+            critic::check(rl, draft.compute.device, &place);
+        }
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
         let before = &draft.stage[..index];
         let trained = before.iter().any(|s| !matches!(s, Some(Stage::Evaluate(_))));

@@ -168,7 +168,8 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
         );
         place.say("tasks", message);
     }
-    for column in needs.step_columns.iter().chain(needs.token_columns) {
+    let filled = |column: &&&str| !["value", "reference_logprob"].contains(column);
+    for column in needs.step_columns.iter().chain(needs.token_columns).filter(filled) {
         let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
         place.say("credit", message);
     }

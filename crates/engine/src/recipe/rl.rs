@@ -2,6 +2,7 @@
 
 use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
 
+use super::critic::Critic;
 use super::macros::settings;
 use super::methods::{default_credit, default_grow, default_objective};
 use super::optimizer::Optimizer;
@@ -52,6 +53,10 @@ settings! {
             credit: CreditConfig = default_credit();
             /// The loss.
             objective: Objective = default_objective();
+        }
+        tables {
+            /// What learns the values that `credit` reads.
+            critic: Critic = Critic::default();
         }
     }
 }

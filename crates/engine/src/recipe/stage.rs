@@ -67,7 +67,9 @@ impl Stage {
     /// True where it compares with the weights as it found them.
     pub fn reads_reference(&self) -> bool {
         match self {
-            Stage::Rl(rl) => rl.objective.needs().token_columns.contains(&"reference_logprob"),
+            Stage::Rl(rl) => [rl.objective.needs(), rl.credit.needs()]
+                .iter()
+                .any(|needs| needs.token_columns.contains(&"reference_logprob")),
             Stage::Preference(preference) => preference.loss.reads_reference(),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }

@@ -1,11 +1,13 @@
 //! One file per kind of stage.
 
+mod critic;
 mod evaluate;
 mod forest;
 mod preference;
 mod rl;
 mod sft;
 
+pub(crate) use critic::prepare as prepare_critic;
 pub(crate) use evaluate::{answers, evaluate};
 pub(crate) use preference::preference;
 pub(crate) use rl::rl;

@@ -1,10 +1,11 @@
 //! Grow trees, judge, credit, train.
 
 use stepwell_methods::objective::adaptive_clip::ENTROPY;
-use stepwell_train::{Settings, UpdateReport};
+use stepwell_train::{Settings, UpdateReport, VALUE};
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
+use super::critic;
 use super::evaluate::development;
 use super::forest::{Growing, forest, growth, rate};
 use crate::error::EngineError;
@@ -27,12 +28,12 @@ pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineE
             path_tokens: config.path_tokens,
             unscored_max: config.unscored_max,
         };
-        let mut forest = forest(session, &growing)?;
+        let forest = forest(session, &growing)?;
         let seconds = watch.lap("sample");
-        let credits = credit(config, &forest);
+        let (trees, credits) = credited(session, config, &forest)?;
         let mut metrics = growth(&forest, &credits);
         session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
-        let report = train(session, config, &mut forest, &credits)?;
+        let report = train(session, config, trees, &credits, &mut metrics)?;
         watch.lap("train");
         session.place.sampled_tokens += metrics["sampled_tokens"] as u64;
         session.place.done += 1;
@@ -56,26 +57,41 @@ fn spent(session: &Session<'_>, config: &Rl) -> bool {
     config.token_budget.is_some_and(|budget| session.place.sampled_tokens >= budget)
 }
 
-/// Rewards, then one number per step.
-fn credit(config: &Rl, forest: &[Grown]) -> Vec<Credit> {
-    let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+/// The trees with the columns that credit and loss read, and one number per step.
+fn credited(
+    session: &mut Session<'_>,
+    config: &Rl,
+    forest: &[Grown],
+) -> Result<(Vec<StepTree>, Vec<Credit>), EngineError> {
+    let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+    fill_reference(session, config, &mut trees)?;
+    critic::fill(session, config, &mut trees)?;
     let rewards = config.reward.reward(&trees);
-    config.credit.credit(&trees, &rewards)
+    let credits = config.credit.credit(&trees, &rewards);
+    critic::targets(config, &mut trees, &rewards);
+    Ok((trees, credits))
+}
+
+fn fill_reference(
+    session: &mut Session<'_>,
+    config: &Rl,
+    trees: &mut [StepTree],
+) -> Result<(), EngineError> {
+    let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
+    let Session { learner, reference: Some(reference), .. } = session else { return Ok(()) };
+    Ok(learner.fill_reference(trees, reference, config.temperature as f32, tokens_max)?)
 }
 
 fn train(
     session: &mut Session<'_>,
     config: &Rl,
-    forest: &mut [Grown],
+    mut trees: Vec<StepTree>,
     credits: &[Credit],
+    metrics: &mut Metrics,
 ) -> Result<UpdateReport, EngineError> {
     let (stage, update) = (session.place.stage, session.place.done);
-    let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
     let temperature = config.temperature as f32;
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
-    if let Some(reference) = &session.reference {
-        session.learner.fill_reference(&mut trees, reference, temperature, tokens_max)?;
-    }
     if config.objective.needs().token_columns.contains(&ENTROPY) {
         session.learner.fill_entropy(&mut trees, temperature, tokens_max)?;
     }
@@ -85,6 +101,7 @@ fn train(
         .all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
     let settings = Settings {
         objective: config.objective.clone(),
+        value: session.learner.has_head(VALUE).then(|| config.critic.loss()),
         max_tokens: config.max_tokens,
         temperature,
         adamw: adamw(&config.optimizer, config.steps, update),
@@ -95,11 +112,10 @@ fn train(
         on_policy,
     };
     let key = session.key(Purpose::TaskOrder).with(update as u64);
-    session.learner.update(&trees, credits, &settings, key).map_err(|source| EngineError::Train {
-        stage,
-        update,
-        source,
-    })
+    let failed = |source| EngineError::Train { stage, update, source };
+    let report = session.learner.update(&trees, credits, &settings, key).map_err(failed)?;
+    critic::learn(session, config, (&trees, credits), key, metrics).map_err(failed)?;
+    Ok(report)
 }
 
 fn training(report: &UpdateReport, metrics: &mut Metrics) {
@@ -111,6 +127,7 @@ fn training(report: &UpdateReport, metrics: &mut Metrics) {
         ("computed_tokens", report.computed_tokens as f64),
     ];
     metrics.extend(named.map(|(name, value)| (name.to_owned(), value)));
+    critic::tell(report.value_loss, &report.value, metrics);
     let own = report.diagnostics.metrics().into_iter().filter(|(name, _)| *name != "tokens");
     metrics.extend(own.map(|(name, value)| (name.to_owned(), value)));
 }

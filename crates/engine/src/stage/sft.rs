@@ -74,6 +74,7 @@ fn update(
     let (stage, update) = (session.place.stage, session.place.done);
     let settings = Settings {
         objective: Objective::CrossEntropy(cross_entropy::Config::default()),
+        value: None,
         max_tokens: 1,
         temperature: 1.0,
         adamw: adamw(&config.optimizer, config.steps, update),

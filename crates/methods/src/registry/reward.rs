@@ -5,9 +5,7 @@ use stepwell_tree::StepTree;
 
 use super::{Needs, Nothing, ONE_ATTEMPT};
 use crate::Rewards;
-use crate::reward::{
-    composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong,
-};
+use crate::reward::{composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong};
 
 /// How verdicts become training rewards.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -32,15 +30,8 @@ pub enum RewardConfig {
 
 impl RewardConfig {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] = &[
-        "outcome",
-        "composite",
-        "gated",
-        "hierarchical",
-        "expert_mix",
-        "overlong",
-        "kl_penalty",
-    ];
+    pub const NAMES: &'static [&'static str] =
+        &["outcome", "composite", "gated", "hierarchical", "expert_mix", "overlong", "kl_penalty"];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(

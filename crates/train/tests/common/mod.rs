@@ -59,6 +59,7 @@ pub(crate) fn settings(learning_rate: f64, temperature: f32) -> Settings {
             aggregation: Aggregation::SequenceMeanTokenSumNorm { length_constant: None },
             ..clipped::Config::default()
         }),
+        value: None,
         max_tokens: 6,
         temperature,
         adamw: AdamWSettings {
