@@ -14,6 +14,7 @@ use stepwell_train::{Codec, Learner, LearnerState, Reference};
 use stepwell_tree::PolicyVersion;
 
 use crate::error::EngineError;
+use crate::memory::Memory;
 use crate::recipe::{self, Recipe, Stage};
 use crate::session::{Place, Session};
 
@@ -35,6 +36,9 @@ struct State {
     /// What an adapter sits on; absent where the checkpoint holds all weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    /// What the stage keeps from update to update; absent where it keeps nothing.
+    #[serde(default, skip_serializing_if = "Memory::is_empty")]
+    memory: Memory,
 }
 
 /// Weights that a checkpoint does not hold.
@@ -49,6 +53,7 @@ struct Base {
 pub(crate) struct Restored {
     pub(crate) place: Place,
     pub(crate) reference: Option<Reference>,
+    pub(crate) memory: Memory,
     /// Checkpoints that were passed over, and why.
     pub(crate) notes: Vec<String>,
 }
@@ -96,6 +101,7 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
             path: base_path(session.recipe),
             checksum: shown(learner.model().base_checksum()),
         }),
+        memory: session.memory.clone(),
     };
     let described = serde_json::to_value(&described).expect("numbers and texts serialise");
     let mut contents: Vec<(&str, Content<'_>)> =
@@ -115,7 +121,8 @@ pub(crate) fn restore(
     let (checkpoint, skipped) = newest_valid(folder)?;
     let notes = skipped.iter().map(|s| format!("skipped {}: {}", s.name, s.reason)).collect();
     let Some(checkpoint) = checkpoint else {
-        return Ok(Restored { place: Place::default(), reference: None, notes });
+        let (place, memory) = (Place::default(), Memory::default());
+        return Ok(Restored { place, reference: None, memory, notes });
     };
     record.read().require(&checkpoint.name(), checkpoint.last_commit())?;
     let state = load(&checkpoint, learner)?;
@@ -123,7 +130,7 @@ pub(crate) fn restore(
         true => Some(reference(&checkpoint, learner)?),
         false => None,
     };
-    Ok(Restored { place: state.place, reference, notes })
+    Ok(Restored { place: state.place, reference, memory: state.memory, notes })
 }
 
 /// Loads weights, optimizer and version.
@@ -270,6 +277,7 @@ fn number(recipe: &Recipe, place: Place) -> u64 {
         Stage::Sft(sft) => sft.steps + 1,
         Stage::Rl(rl) => rl.steps + 1,
         Stage::Preference(preference) => preference.steps + 1,
+        Stage::Rejection(rejection) => rejection.rounds * rejection.steps + 1,
         Stage::Evaluate(_) => 2,
     });
     (before.sum::<usize>() + place.done) as u64

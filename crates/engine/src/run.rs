@@ -8,6 +8,7 @@ use stepwell_train::{Device, Reference};
 
 use crate::checkpoint::{self, Occasion};
 use crate::error::EngineError;
+use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::order::comparison_task;
 use crate::problem::Problem;
@@ -47,8 +48,18 @@ pub fn start(
     commit_data(&mut record, recipe, &problem)?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
-    let reference = None;
-    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+    let (reference, memory) = (None, Memory::default());
+    run_stages(Session {
+        recipe,
+        problem,
+        folder,
+        record,
+        learner,
+        reference,
+        place,
+        memory,
+        observer,
+    })
 }
 
 /// Goes on with a run that was stopped, from its newest whole checkpoint; from the start where it
@@ -70,11 +81,22 @@ pub fn resume(
     commit_data(&mut record, recipe, problem)?;
     let mut learner = problem.learner(recipe, threads)?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
-    for note in restored.notes.into_iter().chain(device_note(recipe)) {
+    for note in restored.notes.iter().cloned().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
-    let (folder, place, reference) = (&folder, restored.place, restored.reference);
-    run_stages(Session { recipe, problem, folder, record, learner, reference, place, observer })
+    let checkpoint::Restored { place, reference, memory, .. } = restored;
+    let folder = &folder;
+    run_stages(Session {
+        recipe,
+        problem,
+        folder,
+        record,
+        learner,
+        reference,
+        place,
+        memory,
+        observer,
+    })
 }
 
 /// Commits what the run is about to use, so that a resumed run notices other data.
@@ -107,6 +129,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             Stage::Sft(config) => stage::sft(&mut session, config)?,
             Stage::Rl(config) => stage::rl(&mut session, config)?,
             Stage::Preference(config) => stage::preference(&mut session, config)?,
+            Stage::Rejection(config) => stage::rejection(&mut session, config)?,
             Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
         };
         if flow == Flow::Stopped {
@@ -115,6 +138,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
         if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
+            session.memory = Memory::default();
             session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
         }
@@ -123,12 +147,13 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
     end(session, Outcome::Finished)
 }
 
-/// Announces a stage and, at its very start, freezes the reference that its objective needs.
+/// Announces a stage and, at its very start, freezes the reference that it needs.
 fn begin(session: &mut Session<'_>, stage: &Stage) {
     let (kind, steps) = match stage {
         Stage::Sft(config) => ("sft", config.steps),
         Stage::Rl(config) => ("rl", config.steps),
         Stage::Preference(config) => ("preference", config.steps),
+        Stage::Rejection(config) => ("rejection", config.rounds * config.steps),
         Stage::Evaluate(_) => ("evaluate", 1),
     };
     if stage.reads_reference() && session.reference.is_none() {

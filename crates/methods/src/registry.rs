@@ -5,16 +5,22 @@ use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, Key, StepTree};
 
 use crate::grow::{branch, independent};
-use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo};
+use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo, una};
 use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
+mod curriculum;
+mod filter;
 mod preference;
 mod reward;
+mod schedule;
 
 pub use credit::CreditConfig;
+pub use curriculum::Curriculum;
+pub use filter::Filter;
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
+pub use schedule::Schedule;
 
 /// What a method must be given beyond the forest or the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,12 +57,14 @@ pub enum Objective {
     Gmpo(gmpo::Config),
     /// An upper clip that follows the entropy (EAG-RL).
     AdaptiveClip(adaptive_clip::Config),
+    /// The implicit reward, regressed on the score.
+    Una(una::Config),
 }
 
 impl Objective {
     /// What `type` may say.
     pub const NAMES: &'static [&'static str] =
-        &["cross_entropy", "clipped", "gspo", "cispo", "gmpo", "adaptive_clip"];
+        &["cross_entropy", "clipped", "gspo", "cispo", "gmpo", "adaptive_clip", "una"];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -70,6 +78,7 @@ impl Objective {
             "cispo" => Objective::Cispo(cispo::Config::deserialize(table)?),
             "gmpo" => Objective::Gmpo(gmpo::Config::deserialize(table)?),
             "adaptive_clip" => Objective::AdaptiveClip(adaptive_clip::Config::deserialize(table)?),
+            "una" => Objective::Una(una::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -83,13 +92,14 @@ impl Objective {
             Objective::Cispo(_) => "cispo",
             Objective::Gmpo(_) => "gmpo",
             Objective::AdaptiveClip(_) => "adaptive_clip",
+            Objective::Una(_) => "una",
         }
     }
 
     /// The penalty for leaving the reference, where the objective has one.
     fn kl(&self) -> Option<Kl> {
         match self {
-            Objective::CrossEntropy(_) => None,
+            Objective::CrossEntropy(_) | Objective::Una(_) => None,
             Objective::Clipped(config) => Some(config.kl),
             Objective::Gspo(config) => Some(config.kl),
             Objective::Cispo(config) => Some(config.kl),
@@ -98,9 +108,30 @@ impl Objective {
         }
     }
 
+    /// What a nat of leaving the reference costs; 0 where the objective has no such penalty.
+    pub fn kl_coefficient(&self) -> f64 {
+        self.kl().map_or(0.0, |kl| kl.coefficient)
+    }
+
+    /// The same objective with another coefficient of its KL, where it has one.
+    #[must_use]
+    pub fn with_kl_coefficient(&self, coefficient: f64) -> Self {
+        let mut own = self.clone();
+        match &mut own {
+            Objective::CrossEntropy(_) | Objective::Una(_) => {}
+            Objective::Clipped(config) => config.kl.coefficient = coefficient,
+            Objective::Gspo(config) => config.kl.coefficient = coefficient,
+            Objective::Cispo(config) => config.kl.coefficient = coefficient,
+            Objective::Gmpo(config) => config.kl.coefficient = coefficient,
+            Objective::AdaptiveClip(config) => config.kl.coefficient = coefficient,
+        }
+        own
+    }
+
     /// What the engine must provide.
     pub fn needs(&self) -> Needs {
-        let referenced = self.kl().is_some_and(|kl| kl.coefficient > 0.0);
+        let una = matches!(self, Objective::Una(_));
+        let referenced = una || self.kl().is_some_and(|kl| kl.coefficient > 0.0);
         let token_columns: &[&str] = match (self, referenced) {
             (Objective::AdaptiveClip(_), true) => &[adaptive_clip::ENTROPY, "reference_logprob"],
             (Objective::AdaptiveClip(_), false) => &[adaptive_clip::ENTROPY],
@@ -113,7 +144,7 @@ impl Objective {
     /// True where the objective differentiates the entropy, so that the trainer must give it.
     pub fn reads_entropy(&self) -> bool {
         let bonus = match self {
-            Objective::CrossEntropy(_) => 0.0,
+            Objective::CrossEntropy(_) | Objective::Una(_) => 0.0,
             Objective::Clipped(config) => config.entropy_bonus,
             Objective::Gspo(config) => config.entropy_bonus,
             Objective::Cispo(config) => config.entropy_bonus,
@@ -132,6 +163,7 @@ impl Objective {
             Objective::Cispo(config) => config.aggregation,
             Objective::Gmpo(config) => config.aggregation,
             Objective::AdaptiveClip(config) => config.aggregation,
+            Objective::Una(config) => config.aggregation,
         }
     }
 
@@ -144,6 +176,7 @@ impl Objective {
             Objective::Cispo(config) => config.problem(),
             Objective::Gmpo(config) => config.problem(),
             Objective::AdaptiveClip(config) => config.problem(),
+            Objective::Una(config) => config.problem(),
         }
     }
 
@@ -152,6 +185,7 @@ impl Objective {
         match self {
             Objective::Gspo(config) => Some(config.sequence),
             Objective::Gmpo(config) => Some(config.sequence),
+            Objective::Una(_) => Some(Unit::Path),
             _ => None,
         }
     }
@@ -184,6 +218,7 @@ impl Objective {
             Objective::Cispo(config) => cispo::objective(batch, config),
             Objective::Gmpo(config) => gmpo::objective(batch, config),
             Objective::AdaptiveClip(config) => adaptive_clip::objective(batch, config),
+            Objective::Una(config) => una::objective(batch, config),
         }
     }
 }

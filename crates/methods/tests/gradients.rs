@@ -6,7 +6,7 @@
 
 use stepwell_methods::objective::clipped::{Config, Estimator, Kl};
 use stepwell_methods::objective::{
-    Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo,
+    Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo, una,
 };
 use stepwell_methods::{Aggregation, Batch, Loss, Objective, Streams};
 
@@ -95,6 +95,7 @@ fn objectives() -> Vec<Objective> {
             entropy_bonus: 0.2,
             ..Default::default()
         }),
+        Objective::Una(una::Config { beta: 0.5, ..Default::default() }),
     ]
 }
 

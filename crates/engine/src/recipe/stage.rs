@@ -8,6 +8,7 @@ use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
 use super::preference::{Pairs, Preference};
+use super::rejection::Rejection;
 use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
@@ -24,13 +25,15 @@ pub enum Stage {
     Rl(Rl),
     /// Preference optimisation on pairs of answers.
     Preference(Preference),
+    /// Cross-entropy on the stage's own attempts that were right.
+    Rejection(Rejection),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 4] = ["sft", "rl", "preference", "evaluate"];
+const KNOWN: [&str; 5] = ["sft", "rl", "preference", "rejection", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -39,6 +42,7 @@ impl Stage {
             Stage::Sft(_) => "sft",
             Stage::Rl(_) => "rl",
             Stage::Preference(_) => "preference",
+            Stage::Rejection(_) => "rejection",
             Stage::Evaluate(_) => "evaluate",
         }
     }
@@ -50,6 +54,7 @@ impl Stage {
             Stage::Sft(sft) => Some(microbatch(sft.microbatch_tokens, model)),
             Stage::Rl(rl) => Some(microbatch(rl.microbatch_tokens, model)),
             Stage::Preference(own) => Some(microbatch(own.microbatch_tokens, model)),
+            Stage::Rejection(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
         }
     }
@@ -57,17 +62,18 @@ impl Stage {
     /// True where it trains on what the policy itself writes.
     pub fn samples(&self) -> bool {
         match self {
-            Stage::Rl(_) => true,
+            Stage::Rl(_) | Stage::Rejection(_) => true,
             Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
 
-    /// True where it compares with the weights as it found them.
+    /// True where it compares with the weights as it found them, or returns to them.
     pub fn reads_reference(&self) -> bool {
         match self {
             Stage::Rl(rl) => rl.objective.needs().token_columns.contains(&"reference_logprob"),
             Stage::Preference(preference) => preference.loss.reads_reference(),
+            Stage::Rejection(rejection) => rejection.restart,
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
@@ -78,6 +84,7 @@ impl Stage {
             Stage::Sft(sft) => sft.write(&section, out),
             Stage::Rl(rl) => rl.write(&section, out),
             Stage::Preference(preference) => preference.write(&section, out),
+            Stage::Rejection(rejection) => rejection.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -106,6 +113,7 @@ impl Stage {
             "sft" => Stage::Sft(Sft::read(&table, Sft::default())),
             "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
             "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
+            "rejection" => Stage::Rejection(Rejection::read(&table, Rejection::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -121,7 +129,8 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             top.offset,
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
-            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.evaluate]`",
+            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.rejection]`, \
+            `[stage.evaluate]`",
         );
         return Vec::new();
     };

@@ -1,13 +1,21 @@
 //! One file per kind of stage.
 
+mod attempts;
 mod evaluate;
 mod forest;
+mod mixture;
 mod preference;
+mod refill;
+mod rejection;
 mod rl;
 mod sft;
+mod sift;
+mod supervision;
 
+pub(crate) use attempts::hinted;
 pub(crate) use evaluate::{answers, evaluate};
 pub(crate) use preference::preference;
+pub(crate) use rejection::rejection;
 pub(crate) use rl::rl;
 pub(crate) use sft::sft;
 

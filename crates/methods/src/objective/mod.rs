@@ -17,6 +17,7 @@ pub mod gspo;
 mod kl;
 mod sequence;
 mod streams;
+pub mod una;
 
 pub use aggregation::{Aggregation, token_weights};
 pub use diagnostics::Diagnostics;
