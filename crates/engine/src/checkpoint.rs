@@ -15,6 +15,7 @@ use stepwell_tree::PolicyVersion;
 
 use crate::companion::{self, CompanionNote, Companions, HeadNote, POLICY_HEADS};
 use crate::error::EngineError;
+use crate::memory::Memory;
 use crate::recipe::{self, Recipe, Stage};
 use crate::retention::retain;
 use crate::session::{Place, Session};
@@ -40,6 +41,9 @@ struct State {
     /// Learners beside the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     companions: Vec<CompanionNote>,
+    /// What the stage keeps from update to update; absent where it keeps nothing.
+    #[serde(default, skip_serializing_if = "Memory::is_empty")]
+    memory: Memory,
 }
 
 /// Weights that a checkpoint does not hold.
@@ -55,6 +59,7 @@ pub(crate) struct Restored {
     pub(crate) place: Place,
     pub(crate) reference: Option<Reference>,
     pub(crate) companions: Companions,
+    pub(crate) memory: Memory,
     /// Checkpoints that were passed over, and why.
     pub(crate) notes: Vec<String>,
 }
@@ -108,6 +113,7 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
         }),
         heads,
         companions,
+        memory: session.memory.clone(),
     };
     let described = serde_json::to_value(&described).expect("numbers and texts serialise");
     let mut contents: Vec<(&str, Content<'_>)> =
@@ -127,8 +133,8 @@ pub(crate) fn restore(
     let (checkpoint, skipped) = newest_valid(folder)?;
     let notes = skipped.iter().map(|s| format!("skipped {}: {}", s.name, s.reason)).collect();
     let Some(checkpoint) = checkpoint else {
-        let (place, companions) = (Place::default(), Companions::new());
-        return Ok(Restored { place, reference: None, companions, notes });
+        let (place, companions, memory) = (Place::default(), Companions::new(), Memory::default());
+        return Ok(Restored { place, reference: None, companions, memory, notes });
     };
     record.read().require(&checkpoint.name(), checkpoint.last_commit())?;
     let state = load(&checkpoint, learner)?;
@@ -137,7 +143,8 @@ pub(crate) fn restore(
         false => None,
     };
     let companions = companion::read(&checkpoint, &state.companions, learner)?;
-    Ok(Restored { place: state.place, reference, companions, notes })
+    let State { place, memory, .. } = state;
+    Ok(Restored { place, reference, companions, memory, notes })
 }
 
 /// Loads weights, optimizer and version.
@@ -288,6 +295,7 @@ pub(crate) fn number(recipe: &Recipe, place: Place) -> u64 {
         Stage::Sft(sft) => sft.steps + 1,
         Stage::Rl(rl) => rl.steps + 1,
         Stage::Preference(preference) => preference.steps + 1,
+        Stage::Rejection(rejection) => rejection.rounds * rejection.steps + 1,
         Stage::Evaluate(_) => 2,
     });
     (before.sum::<usize>() + place.done) as u64

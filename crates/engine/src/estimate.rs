@@ -74,7 +74,8 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
             Stage::Rl(rl) => {
                 let room = rl.path_tokens.unwrap_or(config.context);
                 let attempt = attempt(rl.max_tokens, room, recipe, prompt);
-                let grown = Growing { steps: rl.steps, tasks: rl.tasks, grow: &rl.grow, attempt };
+                let tasks = rl.tasks + rl.refill;
+                let grown = Growing { steps: rl.steps, tasks, grow: &rl.grow, attempt };
                 grown.work(rl.token_budget, rl.epochs, prompt)
             }
             Stage::Preference(p) if stage.samples() => {
@@ -82,6 +83,20 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 let attempt = attempt(p.max_tokens, room, recipe, prompt);
                 let grown = Growing { steps: p.steps, tasks: p.tasks, grow: &p.grow, attempt };
                 grown.work(None, p.epochs, prompt)
+            }
+            Stage::Rejection(r) => {
+                let room = r.path_tokens.unwrap_or(config.context);
+                let attempt = attempt(r.max_tokens, room, recipe, prompt);
+                let tasks = r.tasks.unwrap_or(problem.train.len()).min(problem.train.len());
+                let (leaves, rounds) = (f64::from(r.grow.leaves_max()), r.rounds as f64);
+                let sampled = rounds * tasks as f64 * leaves * attempt;
+                let at_once = r.tasks_at_once.min(tasks) as f64;
+                Work {
+                    trained: rounds * (r.steps * r.batch) as f64 * (prompt + attempt),
+                    sampled: if r.hints { 2.0 * sampled } else { sampled },
+                    recorded: sampled,
+                    cached: at_once * (prompt + leaves * attempt),
+                }
             }
             Stage::Preference(p) => {
                 let pair = (3.0 * prompt).min(2.0 * config.context as f64);

@@ -10,6 +10,7 @@ pub mod error;
 pub mod estimate;
 pub mod evaluation;
 pub mod judge;
+mod memory;
 mod microbatch;
 pub mod observe;
 pub mod order;

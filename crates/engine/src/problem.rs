@@ -23,6 +23,7 @@ use files::Tasks;
 use crate::error::EngineError;
 use crate::order::comparison_tree;
 use crate::recipe::{self, Demonstrations, Pairs, Preference, Recipe, Split, Stage};
+use crate::stage::hinted;
 
 /// Everything a recipe's stages ask, answer and judge with.
 pub struct Problem {
@@ -93,7 +94,11 @@ impl Problem {
         let blind = wanted(|stage| matches!(stage, Stage::Evaluate(e) if e.shuffled_results));
         let gold = wanted(|stage| {
             let gold = Some(Demonstrations::GoldSteps);
-            matches!(stage, Stage::Sft(sft) if sft.demonstrations == gold)
+            match stage {
+                Stage::Sft(sft) => sft.demonstrations == gold,
+                Stage::Rl(rl) => rl.supervision.demonstrations == gold,
+                _ => false,
+            }
         });
         let mut problem = match &recipe.environment {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
@@ -108,6 +113,13 @@ impl Problem {
             let loaded = pairs::load(Path::new(&file.path)).map_err(input)?;
             problem.watched.push((PathBuf::from(&file.path), loaded.digest));
             problem.pairs.insert(file.path.clone(), loaded);
+        }
+        if wanted(|stage| matches!(stage, Stage::Rejection(r) if r.hints)) {
+            let hints = problem.train.iter().filter_map(|task| problem.environment.hint(task));
+            let known: Vec<String> = hints.flat_map(|hint| words_of(&hint)).collect();
+            problem.speech.extend(known);
+            problem.speech.sort();
+            problem.speech.dedup();
         }
         Ok(problem)
     }
@@ -239,10 +251,17 @@ impl Problem {
                     ("preference", Split::Train, limit(p.path_tokens), p.max_tokens)
                 }
                 Stage::Rl(rl) => ("rl", Split::Train, limit(rl.path_tokens), rl.max_tokens),
+                Stage::Rejection(r) => {
+                    ("rejection", Split::Train, limit(r.path_tokens), r.max_tokens)
+                }
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };
-            let length =
-                |task: &Task| learner.codec().encode_opening(&self.environment.opening(task)).len();
+            let hints = matches!(stage, Stage::Rejection(r) if r.hints);
+            let length = |task: &Task| {
+                let asked = hints.then(|| hinted(self.environment.as_ref(), task)).flatten();
+                let opening = asked.unwrap_or_else(|| self.environment.opening(task));
+                learner.codec().encode_opening(&opening).len()
+            };
             let lengths = self.tasks(split).iter().map(|task| (length(task), task));
             let long: Vec<(usize, &Task)> = lengths.filter(|(n, _)| n + step > most).collect();
             if let Some((tokens, task)) = long.first() {

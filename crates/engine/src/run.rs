@@ -9,6 +9,7 @@ use stepwell_train::{Device, Reference};
 use crate::checkpoint::{self, Occasion};
 use crate::companion::{CRITIC, Companions};
 use crate::error::EngineError;
+use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::order::comparison_task;
 use crate::problem::Problem;
@@ -49,7 +50,7 @@ pub fn start(
     commit_data(&mut record, recipe, &problem)?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
-    let (reference, companions) = (None, Companions::new());
+    let (reference, companions, memory) = (None, Companions::new(), Memory::default());
     run_stages(Session {
         recipe,
         problem,
@@ -59,6 +60,7 @@ pub fn start(
         reference,
         companions,
         place,
+        memory,
         observer,
     })
 }
@@ -86,7 +88,7 @@ pub fn resume(
         observer.event(Event::Note(note));
     }
     retention::retain(&folder, &record, recipe)?;
-    let checkpoint::Restored { place, reference, companions, .. } = restored;
+    let checkpoint::Restored { place, reference, companions, memory, .. } = restored;
     let folder = &folder;
     run_stages(Session {
         recipe,
@@ -97,6 +99,7 @@ pub fn resume(
         reference,
         companions,
         place,
+        memory,
         observer,
     })
 }
@@ -131,6 +134,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             Stage::Sft(config) => stage::sft(&mut session, config)?,
             Stage::Rl(config) => stage::rl(&mut session, config)?,
             Stage::Preference(config) => stage::preference(&mut session, config)?,
+            Stage::Rejection(config) => stage::rejection(&mut session, config)?,
             Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
         };
         if flow == Flow::Stopped {
@@ -141,6 +145,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             session.reference = None;
             session.companions.remove(CRITIC);
             session.learner.detach_heads();
+            session.memory = Memory::default();
             session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
         }
@@ -149,12 +154,13 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
     end(session, Outcome::Finished)
 }
 
-/// Announces a stage and, at its very start, freezes the reference that its objective needs.
+/// Announces a stage and, at its very start, freezes the reference that it needs.
 fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     let (kind, steps) = match stage {
         Stage::Sft(config) => ("sft", config.steps),
         Stage::Rl(config) => ("rl", config.steps),
         Stage::Preference(config) => ("preference", config.steps),
+        Stage::Rejection(config) => ("rejection", config.rounds * config.steps),
         Stage::Evaluate(_) => ("evaluate", 1),
     };
     if stage.reads_reference() && session.reference.is_none() {

@@ -11,6 +11,7 @@ use crate::checkpoint::{self, Occasion};
 use crate::companion::Companions;
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::memory::Memory;
 use crate::observe::{Event, Metrics, Observer};
 use crate::problem::Problem;
 use crate::recipe::Recipe;
@@ -49,6 +50,8 @@ pub(crate) struct Session<'a> {
     /// Learners beside the policy.
     pub(crate) companions: Companions,
     pub(crate) place: Place,
+    /// What the stage keeps from update to update.
+    pub(crate) memory: Memory,
     pub(crate) observer: &'a mut dyn Observer,
 }
 
@@ -107,7 +110,12 @@ impl Session<'_> {
 
     /// The trees of this update where a run that was stopped had grown and committed them.
     pub(crate) fn recorded_forest(&self) -> Result<Option<Vec<Grown>>, EngineError> {
-        let (stage, update) = (self.place.stage as u32, self.place.done as u64);
+        self.recorded(self.place.done)
+    }
+
+    /// The trees that an update of this stage committed; `None` where it grew none, or has not yet.
+    pub(crate) fn recorded(&self, update: usize) -> Result<Option<Vec<Grown>>, EngineError> {
+        let (stage, update) = (self.place.stage as u32, update as u64);
         let Some(stored) = self.record.read().grown(stage, update)? else { return Ok(None) };
         let grown = stored.into_iter().map(|stored| Grown {
             tree: stored.tree,

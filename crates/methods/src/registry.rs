@@ -7,17 +7,24 @@ use stepwell_tree::{Credit, Key, StepTree};
 use crate::grow::{branch, fork_at_entropy, independent};
 use crate::objective::{
     Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo, policy_gradient, surrogate,
+    una,
 };
 use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
 mod critic;
+mod curriculum;
+mod filter;
 mod preference;
 mod reward;
+mod schedule;
 
 pub use credit::CreditConfig;
+pub use curriculum::Curriculum;
+pub use filter::Filter;
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
+pub use schedule::Schedule;
 
 /// What a method must be given beyond the forest or the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,6 +65,8 @@ pub enum Objective {
     PolicyGradient(policy_gradient::Config),
     /// Ratios, unclipped (TRPO's).
     Surrogate(surrogate::Config),
+    /// The implicit reward, regressed on the score.
+    Una(una::Config),
 }
 
 impl Objective {
@@ -71,6 +80,7 @@ impl Objective {
         "adaptive_clip",
         "policy_gradient",
         "surrogate",
+        "una",
     ];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
@@ -89,6 +99,7 @@ impl Objective {
                 Objective::PolicyGradient(policy_gradient::Config::deserialize(table)?)
             }
             "surrogate" => Objective::Surrogate(surrogate::Config::deserialize(table)?),
+            "una" => Objective::Una(una::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -104,13 +115,14 @@ impl Objective {
             Objective::AdaptiveClip(_) => "adaptive_clip",
             Objective::PolicyGradient(_) => "policy_gradient",
             Objective::Surrogate(_) => "surrogate",
+            Objective::Una(_) => "una",
         }
     }
 
     /// The penalty for leaving the reference, where the objective has one.
     fn kl(&self) -> Option<Kl> {
         match self {
-            Objective::CrossEntropy(_) => None,
+            Objective::CrossEntropy(_) | Objective::Una(_) => None,
             Objective::Clipped(config) => Some(config.kl),
             Objective::Gspo(config) => Some(config.kl),
             Objective::Cispo(config) => Some(config.kl),
@@ -121,9 +133,32 @@ impl Objective {
         }
     }
 
+    /// What a nat of leaving the reference costs; 0 where the objective has no such penalty.
+    pub fn kl_coefficient(&self) -> f64 {
+        self.kl().map_or(0.0, |kl| kl.coefficient)
+    }
+
+    /// The same objective with another coefficient of its KL, where it has one.
+    #[must_use]
+    pub fn with_kl_coefficient(&self, coefficient: f64) -> Self {
+        let mut own = self.clone();
+        match &mut own {
+            Objective::CrossEntropy(_) | Objective::Una(_) => {}
+            Objective::Clipped(config) => config.kl.coefficient = coefficient,
+            Objective::Gspo(config) => config.kl.coefficient = coefficient,
+            Objective::Cispo(config) => config.kl.coefficient = coefficient,
+            Objective::Gmpo(config) => config.kl.coefficient = coefficient,
+            Objective::AdaptiveClip(config) => config.kl.coefficient = coefficient,
+            Objective::PolicyGradient(config) => config.kl.coefficient = coefficient,
+            Objective::Surrogate(config) => config.kl.coefficient = coefficient,
+        }
+        own
+    }
+
     /// What the engine must provide.
     pub fn needs(&self) -> Needs {
-        let referenced = self.kl().is_some_and(|kl| kl.coefficient > 0.0);
+        let una = matches!(self, Objective::Una(_));
+        let referenced = una || self.kl().is_some_and(|kl| kl.coefficient > 0.0);
         let token_columns: &[&str] = match (self, referenced) {
             (Objective::AdaptiveClip(_), true) => &[adaptive_clip::ENTROPY, "reference_logprob"],
             (Objective::AdaptiveClip(_), false) => &[adaptive_clip::ENTROPY],
@@ -136,7 +171,7 @@ impl Objective {
     /// True where the objective differentiates the entropy, so that the trainer must give it.
     pub fn reads_entropy(&self) -> bool {
         let bonus = match self {
-            Objective::CrossEntropy(_) => 0.0,
+            Objective::CrossEntropy(_) | Objective::Una(_) => 0.0,
             Objective::Clipped(config) => config.entropy_bonus,
             Objective::Gspo(config) => config.entropy_bonus,
             Objective::Cispo(config) => config.entropy_bonus,
@@ -159,6 +194,7 @@ impl Objective {
             Objective::AdaptiveClip(config) => config.aggregation,
             Objective::PolicyGradient(config) => config.aggregation,
             Objective::Surrogate(config) => config.aggregation,
+            Objective::Una(config) => config.aggregation,
         }
     }
 
@@ -173,6 +209,7 @@ impl Objective {
             Objective::AdaptiveClip(config) => config.problem(),
             Objective::PolicyGradient(config) => config.problem(),
             Objective::Surrogate(config) => config.problem(),
+            Objective::Una(config) => config.problem(),
         }
     }
 
@@ -181,6 +218,7 @@ impl Objective {
         match self {
             Objective::Gspo(config) => Some(config.sequence),
             Objective::Gmpo(config) => Some(config.sequence),
+            Objective::Una(_) => Some(Unit::Path),
             _ => None,
         }
     }
@@ -215,6 +253,7 @@ impl Objective {
             Objective::AdaptiveClip(config) => adaptive_clip::objective(batch, config),
             Objective::PolicyGradient(config) => policy_gradient::objective(batch, config),
             Objective::Surrogate(config) => surrogate::objective(batch, config),
+            Objective::Una(config) => una::objective(batch, config),
         }
     }
 }

@@ -7,7 +7,7 @@ use stepwell_methods::credit::{gae, group_mean, leave_one_out, n_step, reinforce
 use stepwell_methods::objective::value_loss::{self, Values, value_loss};
 use stepwell_methods::objective::{
     Estimator, Kl, Part, RowSequence, adaptive_clip, cispo, clipped, gmpo, gspo, policy_gradient,
-    surrogate,
+    surrogate, una,
 };
 use stepwell_methods::preference::{
     Answer, Pair, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
@@ -243,6 +243,68 @@ fn k1_in_the_loss_does_not_hold_the_policy_and_k3_has_its_own_fixed_point() {
         // The best answer has 5 % under the reference and 24 % under pi*.
         assert!(p[1] > 0.6, "{}: {p:?}", objective.name());
     }
+}
+
+#[test]
+fn una_reaches_the_best_policy_on_its_own_attempts_though_it_leaves_log_z_out() {
+    let mse = Objective::Una(una::Config { beta: BETA, ..Default::default() });
+    // The raw score: what is missing is the same for all answers, a baseline of the policy's own
+    // draws.
+    let p = improve(&mse, |_, y| REWARD[y]);
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-6, "{p:?}");
+}
+
+#[test]
+fn una_on_attempts_of_another_policy_needs_the_score_less_log_z() {
+    let mse = Objective::Una(una::Config { beta: BETA, ..Default::default() });
+    let weight = [1.0 / 6.0; 6];
+    let sequence: Vec<RowSequence> =
+        (0..6).map(|i| vec![Part { of: i..i + 1, share: 1.0 }]).collect();
+    let regress = |score: [f64; 6]| {
+        let mut theta = at_reference();
+        for _ in 0..20_000 {
+            let log = |p: &[f64]| p.iter().map(|p| p.ln() as f32).collect::<Vec<f32>>();
+            let (now, reference) = (log(&softmax(&theta)), log(&REFERENCE));
+            let loss = mse.objective(&Batch {
+                logprob: &now,
+                behaviour: &now,
+                reference: Some(&reference),
+                credit: &score.map(|s| s as f32),
+                weight: &weight,
+                sequence: &sequence,
+                ..Batch::default()
+            });
+            let gradient: Vec<f64> = loss.d_logprob.iter().map(|d| f64::from(*d)).collect();
+            step(&mut theta, &gradient, 0.5);
+        }
+        softmax(&theta)
+    };
+    let z: f64 = REFERENCE.iter().zip(&REWARD).map(|(p, r)| p * (r / BETA).exp()).sum();
+    let p = regress(REWARD.map(|r| r - BETA * z.ln()));
+    assert!(kl(&p, &star(&REWARD, BETA)) < 1e-9, "{p:?}");
+    // The raw score ends elsewhere: where w·(u − z) is the same multiple of pi for every answer.
+    let p = regress(REWARD);
+    assert!(kl(&p, &star(&REWARD, BETA)) > 1e-3, "{p:?}");
+    let multiple = |y: usize| (BETA * (p[y] / REFERENCE[y]).ln() - REWARD[y]) / (6.0 * p[y]);
+    for y in 1..6 {
+        assert!((multiple(y) - multiple(0)).abs() < 1e-4, "{y}: {} {}", multiple(y), multiple(0));
+    }
+}
+
+#[test]
+fn una_with_bce_has_its_own_fixed_point() {
+    // σ(β·log π/π_ref) − z is one number c for all answers: π = ref·((z + c)/(1 − z − c))^(1/β).
+    let chance = REWARD.map(|r| 0.2 + 0.5 * r);
+    let at = |c: f64| {
+        let odds = move |z: f64| ((z + c) / (1.0 - z - c)).powf(1.0 / BETA);
+        REFERENCE.iter().zip(chance).map(move |(p, z)| p * odds(z))
+    };
+    let c = root(|c| at(c).sum::<f64>() - 1.0, -0.2 + 1e-9, 0.3 - 1e-9);
+    let expected: Vec<f64> = at(c).collect();
+    let config = una::Config { beta: BETA, distance: una::Distance::Bce, ..Default::default() };
+    let p = improve(&Objective::Una(config), |_, y| chance[y]);
+    assert!(kl(&p, &expected) < 1e-6, "{p:?} {expected:?}");
+    assert!(kl(&p, &star(&chance, BETA)) > 1e-3, "the test has no power");
 }
 
 /// The mean credit of each answer where two are drawn, by a credit method's own numbers.

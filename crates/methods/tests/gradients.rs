@@ -7,7 +7,7 @@
 use stepwell_methods::objective::clipped::{Config, Estimator, Kl};
 use stepwell_methods::objective::{
     Level, Part, RowSequence, adaptive_clip, cispo, cross_entropy, gmpo, gspo, policy_gradient,
-    surrogate,
+    surrogate, una,
 };
 use stepwell_methods::{Aggregation, Batch, Loss, Objective, Streams};
 
@@ -107,6 +107,7 @@ fn objectives() -> Vec<Objective> {
             ..Default::default()
         }),
         Objective::Surrogate(surrogate::Config { log_ratio_max: 0.75, ..Default::default() }),
+        Objective::Una(una::Config { beta: 0.5, ..Default::default() }),
     ]
 }
 

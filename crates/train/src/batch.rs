@@ -38,7 +38,7 @@ pub struct MicroBatch {
 }
 
 /// The column that holds a frozen reference's log-probabilities.
-pub(crate) const REFERENCE: &str = "reference_logprob";
+pub const REFERENCE: &str = "reference_logprob";
 
 /// Packs trees into micro-batches of at most `tokens_max` tokens (a larger tree is alone in its
 /// own). `credit` and `weight` are per tree, the latter over the arena. Trees without trained

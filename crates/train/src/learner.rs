@@ -195,6 +195,24 @@ impl Learner {
         self.restore_weights(Restored::Model(Box::new(model)), &state)
     }
 
+    /// Puts the weights back to what they were when `reference` was taken, with an optimizer that
+    /// has seen nothing and no heads. They are a new version: no log-probability of an old one is theirs.
+    ///
+    /// # Errors
+    /// A message where the device fails.
+    pub fn return_to(&mut self, reference: &Reference) -> Result<(), String> {
+        self.machine.reset_optimizer().map_err(|e| e.to_string())?;
+        let (optimizer_step, optimizer) = self.machine.optimizer();
+        let version = PolicyVersion(self.version.0 + 1);
+        let weights = match reference {
+            Reference::Weights(model) => Restored::Model(model.clone()),
+            Reference::Adapter(adapter) => Restored::Adapter(adapter.clone()),
+        };
+        let heads = Vec::new();
+        let state = LearnerState { optimizer, optimizer_step, version, heads };
+        self.restore_weights(weights, &state)
+    }
+
     fn restore_weights(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
         let inputs = self.machine.config().hidden;
         let heads = state.heads.iter().map(|own| Ok((own.name.clone(), own.restored(inputs)?)));

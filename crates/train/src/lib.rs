@@ -4,13 +4,15 @@
 //! [`LocalPolicy`] that samples; keys and values live inside that loan, so none can outlive the
 //! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
 //! transactional optimizer step: whatever is not finite is named, and nothing moves.
-//! [`Learner::prefer`] does so for pairs of answers.
+//! [`Learner::update_beside`] adds a second loss to every step; [`Learner::prefer`] trains on pairs of
+//! answers.
 
 mod batch;
 mod codec;
 mod heads;
 mod learner;
 mod machine;
+mod mix;
 mod policy;
 mod prefer;
 mod reference;
@@ -18,11 +20,12 @@ mod schedule;
 mod update;
 mod values;
 
-pub use batch::{MicroBatch, micro_batches};
+pub use batch::{MicroBatch, REFERENCE, micro_batches};
 pub use codec::Codec;
 pub use heads::{HeadReport, HeadSettings, HeadState, SCORE, VALUE};
 pub use learner::{Learner, LearnerState};
 pub use machine::{Device, DeviceError};
+pub use mix::{Beside, Measured};
 pub use policy::LocalPolicy;
 pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;

@@ -8,7 +8,7 @@ use stepwell_tree::{Credit, Key, StepId, StepTree};
 
 use crate::machine::{Machine, Seeds};
 use crate::values::OldValues;
-use crate::{DeviceError, Learner, MicroBatch, micro_batches};
+use crate::{Beside, DeviceError, Learner, Measured, MicroBatch, micro_batches};
 
 /// What one update needs beside the forest.
 #[derive(Clone, Debug)]
@@ -90,6 +90,8 @@ pub struct UpdateReport {
     pub computed_tokens: usize,
     /// Optimizer steps taken: 0 where nothing had credit.
     pub optimizer_steps: usize,
+    /// Of the loss beside, where there was one; means over optimizer steps.
+    pub beside: Option<Measured>,
 }
 
 impl Learner {
@@ -105,15 +107,35 @@ impl Learner {
         settings: &Settings,
         key: Key,
     ) -> Result<UpdateReport, TrainError> {
+        self.update_beside(forest, credit, settings, key, None)
+    }
+
+    /// [`Learner::update`] with a second loss in every optimizer step, each by its weight; where
+    /// nothing has credit, one step on the second alone.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_beside(
+        &mut self,
+        forest: &[StepTree],
+        credit: &[Credit],
+        settings: &Settings,
+        key: Key,
+        beside: Option<&Beside<'_>>,
+    ) -> Result<UpdateReport, TrainError> {
         let mut report = UpdateReport::default();
-        let dealt = dealt(credit, settings.epochs, settings.minibatches, key);
+        let least = usize::from(beside.is_some());
+        let dealt = dealt(credit, settings.epochs, (settings.minibatches, least), key);
         for (step, own) in dealt.into_iter().enumerate() {
-            self.optimizer_step(forest, &own, settings, step == 0, &mut report)?;
+            self.optimizer_step(forest, &own, settings, (step == 0, beside), &mut report)?;
         }
         let steps = report.optimizer_steps.max(1) as f64;
         report.loss /= steps;
         report.value_loss /= steps;
         report.gradient_norm /= steps;
+        if let Some(beside) = &mut report.beside {
+            beside.over(steps);
+        }
         Ok(report)
     }
 
@@ -122,19 +144,18 @@ impl Learner {
         forest: &[StepTree],
         credit: &[Credit],
         settings: &Settings,
-        first: bool,
+        (first, beside): (bool, Option<&Beside<'_>>),
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let aggregation = settings.objective.aggregation();
-        let weight = token_weights(forest, credit, aggregation, settings.max_tokens);
-        let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
-        let unit = settings.objective.sequence();
-        let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
-        let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
-        let fed = |batch| Fed::new(batch, forest, own.as_ref(), settings);
         self.clear_gradients()?;
+        let mut share = 1.0;
+        if let Some(beside) = beside {
+            let measured = self.accumulate_beside(beside)?;
+            report.beside.get_or_insert_default().add(&measured);
+            share = beside.share;
+        }
+        let batches = batches(forest, credit, settings, share);
         let check_gap = first && settings.on_policy;
-        let batches: Vec<Fed> = batches.into_iter().map(fed).collect();
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradient_norm()?;
         self.apply(norm, &settings.adamw, settings.gradient_clip)?;
@@ -143,7 +164,7 @@ impl Learner {
         Ok(())
     }
 
-    fn accumulate(
+    pub(crate) fn accumulate(
         &mut self,
         batches: &[Fed],
         settings: &Settings,
@@ -222,17 +243,17 @@ impl Learner {
 }
 
 /// The credit of every optimizer step of an update, trees dealt out to minibatches by `key`: a tree
-/// outside a minibatch has no credit in it, and so is not computed.
+/// outside a minibatch has no credit in it, and so is not computed. At least `least` steps a pass.
 pub(crate) fn dealt(
     credit: &[Credit],
     epochs: usize,
-    minibatches: usize,
+    (minibatches, least): (usize, usize),
     key: Key,
 ) -> Vec<Vec<Credit>> {
     let trained: Vec<usize> =
         (0..credit.len()).filter(|&t| credit[t].trained_steps() > 0).collect();
     let none = || credit.iter().map(|own| Credit::none(own.step.len())).collect::<Vec<_>>();
-    let parts = minibatches.min(trained.len());
+    let parts = minibatches.min(trained.len()).max(least);
     let mut steps = Vec::with_capacity(epochs * parts);
     for epoch in 0..epochs {
         let order = key.with(epoch as u64).permutation(trained.len());
@@ -253,8 +274,28 @@ pub(crate) fn gap_within(mean: f64, machine: &dyn Machine) -> Result<(), TrainEr
     if mean > most { Err(TrainError::Gap { mean, most }) } else { Ok(()) }
 }
 
+/// The micro-batches of one optimizer step; the loss counts by its share.
+pub(crate) fn batches(
+    forest: &[StepTree],
+    credit: &[Credit],
+    settings: &Settings,
+    share: f64,
+) -> Vec<Fed> {
+    let aggregation = settings.objective.aggregation();
+    let mut weight = token_weights(forest, credit, aggregation, settings.max_tokens);
+    if share != 1.0 {
+        weight.iter_mut().flatten().for_each(|weight| *weight *= share);
+    }
+    let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
+    let unit = settings.objective.sequence();
+    let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
+    let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
+    let fed = |batch| Fed::new(batch, forest, own.as_ref(), settings);
+    batches.into_iter().map(fed).collect()
+}
+
 /// A micro-batch with what its objective reads beside tokens.
-struct Fed {
+pub(crate) struct Fed {
     batch: MicroBatch,
     sequence: Vec<RowSequence>,
     streams: Vec<(&'static str, Vec<f32>)>,

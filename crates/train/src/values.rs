@@ -108,7 +108,7 @@ impl Learner {
         key: Key,
     ) -> Result<CriticReport, TrainError> {
         let mut report = CriticReport::default();
-        for own in crate::update::dealt(credit, settings.epochs, settings.minibatches, key) {
+        for own in crate::update::dealt(credit, settings.epochs, (settings.minibatches, 0), key) {
             self.value_step(forest, &own, settings, &mut report)?;
         }
         let steps = report.optimizer_steps.max(1) as f64;

@@ -63,6 +63,13 @@ pub trait Environment: Send + Sync {
     /// looking at the reference: for SQL, the result of the final query. Votes count these.
     /// `None` where the attempt holds no answer. `text` is the last policy step.
     fn answer(&self, task: &Task, text: &str) -> Option<String>;
+
+    /// A sentence that gives the answer away, for a policy that would else never find it (STaR);
+    /// `None` where there is none to give. It stands behind the question while attempts are sampled
+    /// and in nothing that trains.
+    fn hint(&self, _task: &Task) -> Option<String> {
+        None
+    }
 }
 
 /// A piece of a demonstration, in order.

@@ -29,6 +29,8 @@ pub enum Purpose {
     Control = 8,
     /// A bootstrap resample.
     Bootstrap = 9,
+    /// What an update is made of.
+    Schedule = 10,
 }
 
 impl Key {

@@ -38,12 +38,15 @@ fn recorded_recipe(run: &Path) -> anyhow::Result<Recipe> {
     Ok(checked.recipe)
 }
 
-/// Refuses conversations that an `sft` stage could not read, before a run's folder is made.
+/// Refuses conversations that a stage could not read, before a run's folder is made.
 fn require_conversations(recipe: &Recipe) -> anyhow::Result<()> {
     for stage in &recipe.stage {
-        if let Stage::Sft(sft) = stage
-            && let Some(path) = &sft.data
-        {
+        let data = match stage {
+            Stage::Sft(sft) => &sft.data,
+            Stage::Rl(rl) => &rl.supervision.data,
+            _ => &None,
+        };
+        if let Some(path) = data {
             stepwell_env::demonstrations::load(Path::new(path))?;
         }
     }

@@ -9,9 +9,11 @@ use super::evaluate::{Decoding, Evaluate, Split};
 use super::nearest::{list, nearest};
 use super::optimizer::Optimizer;
 use super::preference::{Pairs, Preference};
+use super::rejection::Rejection;
 use super::rl::Rl;
-use super::sft::{Demonstrations, Sft};
+use super::sft::Demonstrations;
 use super::stage::Stage;
+use super::{combine_rejection, combine_rl};
 
 /// Most attempts an update may hold.
 const ATTEMPTS_MAX: u64 = 1 << 20;
@@ -24,7 +26,7 @@ pub(super) fn check(
 ) {
     match stage {
         Stage::Sft(sft) => {
-            check_sft(sft, place, world);
+            demonstrations(sft.demonstrations, &sft.data, place, world);
             optimizer(&sft.optimizer, sft.steps, place);
             evaluations(sft.evaluate_every, place, world);
             if sft.evaluate_every > 0 {
@@ -35,6 +37,7 @@ pub(super) fn check(
             check_sampling(rl, place);
             check_methods(rl, place, world);
             check_update(rl, place);
+            combine_rl::check(rl, place, world);
             check_penalty(rl, context, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
             tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
@@ -53,6 +56,13 @@ pub(super) fn check(
             }
             evaluations(preference.evaluate_every, place, world);
         }
+        Stage::Rejection(rejection) => {
+            combine_rejection::check(rejection, place, world);
+            optimizer(&rejection.optimizer, rejection.steps, place);
+            let Rejection { max_tokens, path_tokens, .. } = *rejection;
+            tokens("max_tokens", max_tokens, path_tokens, context, place);
+            evaluations(rejection.evaluate_every, place, world);
+        }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
@@ -63,8 +73,14 @@ pub(super) fn check(
     }
 }
 
-fn check_sft(sft: &Sft, place: &Place<'_, '_>, world: World<'_>) {
-    match (sft.demonstrations, &sft.data) {
+/// Where demonstrations come from: one source, which there is.
+pub(super) fn demonstrations(
+    demonstrations: Option<Demonstrations>,
+    data: &Option<String>,
+    place: &Place<'_, '_>,
+    world: World<'_>,
+) {
+    match (demonstrations, data) {
         (Some(_), Some(_)) => {
             place.error("data", "and `demonstrations` are both set; keep one of them");
         }
@@ -185,7 +201,7 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
 }
 
 /// Every part that a reward reads is one that the world gives.
-fn parts(reward: &RewardConfig, place: &Place<'_, '_>, world: World<'_>) {
+pub(super) fn parts(reward: &RewardConfig, place: &Place<'_, '_>, world: World<'_>) {
     let Some(world) = world else { return };
     let known = world.parts();
     for part in reward.parts() {
@@ -211,10 +227,10 @@ fn check_update(rl: &Rl, place: &Place<'_, '_>) {
         );
         place.error("minibatches", &message);
     }
-    attempts(tasks, &rl.grow, place);
+    attempts(tasks + rl.refill, &rl.grow, place);
 }
 
-fn attempts(tasks: usize, grow: &Grow, place: &Place<'_, '_>) {
+pub(super) fn attempts(tasks: usize, grow: &Grow, place: &Place<'_, '_>) {
     let attempts = tasks as u64 * u64::from(grow.leaves_max());
     if attempts > ATTEMPTS_MAX {
         let message = format!(

@@ -1,7 +1,9 @@
 //! The registry's enums as parts of a recipe, and which method a stage has when it names none.
 
-use stepwell_methods::{CreditConfig, Grow, Objective, PreferenceLoss, RewardConfig};
-use stepwell_methods::{credit, grow, objective};
+use stepwell_methods::{
+    CreditConfig, Curriculum, Filter, Grow, Objective, PreferenceLoss, RewardConfig, Schedule,
+};
+use stepwell_methods::{credit, grow, objective, schedule};
 use toml::de::ValueDeserializer;
 
 use super::macros::{Entry, Settings};
@@ -10,6 +12,13 @@ use super::preference::Pairs;
 use super::section::Section;
 
 macro_rules! part {
+    ($kind:ident, $key:literal) => {
+        part_of_the_registry!($kind, $key);
+        settings_of_a_part!($kind);
+    };
+}
+
+macro_rules! part_of_the_registry {
     ($kind:ident, $key:literal) => {
         impl Part for $kind {
             const KIND: &'static str = $key;
@@ -30,8 +39,6 @@ macro_rules! part {
                 $kind::problem(self)
             }
         }
-
-        settings_of_a_part!($kind);
     };
 }
 
@@ -54,7 +61,21 @@ part!(RewardConfig, "reward");
 part!(CreditConfig, "credit");
 part!(Objective, "objective");
 part!(PreferenceLoss, "loss");
+part_of_the_registry!(Filter, "filter");
+part!(Schedule, "plan");
+part!(Curriculum, "curriculum");
 settings_of_a_part!(Pairs);
+
+impl Settings for Vec<Filter> {
+    fn read(section: &Section<'_>, _: Self) -> Self {
+        part::read_list(section, "drop_uniform")
+    }
+
+    fn write(&self, section: &str, out: &mut Vec<Entry>) {
+        let about = "Which trees, and which attempts of a tree, may train, each in turn.";
+        part::write_list(self, section, about, out);
+    }
+}
 
 /// Trees that branch, and credit that compares what branched: what this engine is for.
 pub(super) fn default_grow() -> Grow {
@@ -63,6 +84,11 @@ pub(super) fn default_grow() -> Grow {
 
 pub(super) fn default_credit() -> CreditConfig {
     CreditConfig::Sibling(credit::sibling::Config::default())
+}
+
+/// Reinforcement alone.
+pub(super) fn default_plan() -> Schedule {
+    Schedule::Fixed(schedule::fixed::Config::default())
 }
 
 pub(super) fn default_objective() -> Objective {

@@ -10,6 +10,8 @@
 mod calculator;
 mod checkpoints;
 mod combine;
+mod combine_rejection;
+mod combine_rl;
 mod combine_stage;
 mod combine_world;
 mod compute;
@@ -29,6 +31,7 @@ mod overrides;
 mod part;
 mod part_error;
 mod preference;
+mod rejection;
 mod rl;
 mod section;
 mod setting;
@@ -36,6 +39,7 @@ mod sft;
 mod source;
 mod sql;
 mod stage;
+mod supervision;
 mod write;
 
 use std::path::Path;
@@ -54,10 +58,12 @@ pub use math_answer::{AnswerForm, MathAnswer, StepEnd};
 pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use preference::{PairFile, Pairs, Preference};
+pub use rejection::{Dedupe, Prefer, Rejection};
 pub use rl::Rl;
 pub use sft::{Demonstrations, Sft};
 pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 pub use stage::Stage;
+pub use supervision::Supervision;
 pub use write::{Difference, diff};
 
 use macros::Settings;

@@ -38,21 +38,42 @@ pub(super) trait Part: Clone + Serialize {
 /// Reads the part from its stage; the default where it is absent or wrong.
 pub(super) fn read<P: Part>(stage: &Section<'_>, default: P) -> P {
     let Some(value) = stage.take(P::KIND) else { return default };
+    let place = Reader { stage, path: stage.key(P::KIND), at: stage.offset_of(P::KIND) };
+    one(place, value, default.name()).unwrap_or(default)
+}
+
+/// Reads a list of parts, `filter = [{ type = "drop_uniform" }]`; what is wrong in it is left out.
+pub(super) fn read_list<P: Part>(stage: &Section<'_>, example: &str) -> Vec<P> {
+    let Some(value) = stage.take(P::KIND) else { return Vec::new() };
     let path = stage.key(P::KIND);
-    let at = value.span().start;
+    let DeValue::Array(items) = value.get_ref() else {
+        let got = shown(value.get_ref());
+        let message =
+            format!("`{path}` must be a list like `[{{ type = \"{example}\" }}]`, got: {got}");
+        stage.notes.error(value.span().start, &path, message);
+        return Vec::new();
+    };
+    let read = |(index, item): (usize, &Spanned<DeValue<'_>>)| {
+        let place = Reader { stage, path: format!("{path}[{index}]"), at: item.span().start };
+        one(place, item, example)
+    };
+    items.iter().enumerate().filter_map(read).collect()
+}
+
+/// Reads one part where it stands; `None` where it is wrong.
+fn one<P: Part>(reader: Reader<'_, '_>, value: &Spanned<DeValue<'_>>, example: &str) -> Option<P> {
+    let Reader { stage, path, .. } = &reader;
     let DeValue::Table(table) = value.get_ref() else {
         let got = shown(value.get_ref());
-        let message = format!(
-            "`{path}` must be a table like `{{ type = \"{}\" }}`, got: {got}",
-            default.name()
-        );
-        stage.notes.error(at, &path, message);
-        return default;
+        let message =
+            format!("`{path}` must be a table like `{{ type = \"{example}\" }}`, got: {got}");
+        stage.notes.error(value.span().start, path, message);
+        return None;
     };
     let Some(name) = table.get("type") else {
         let message = format!("missing key `{path}.type`; known: {}", list(P::NAMES));
-        stage.notes.error(stage.offset_of(P::KIND), &path, message);
-        return default;
+        stage.notes.error(reader.at, path, message);
+        return None;
     };
     let text = name.get_ref().as_str().unwrap_or_default();
     if !P::NAMES.contains(&text) {
@@ -60,12 +81,11 @@ pub(super) fn read<P: Part>(stage: &Section<'_>, default: P) -> P {
         let (got, near) = (shown(name.get_ref()), near.unwrap_or_default());
         let message = format!("unknown {} {got}; known: {}{near}", P::KIND, list(P::NAMES));
         stage.notes.error(name.span().start, format!("{path}.type"), message);
-        return default;
+        return None;
     }
     let mut rest = table.clone();
     rest.remove("type");
-    let reader = Reader { stage, path, at: stage.offset_of(P::KIND) };
-    reader.read(text, rest).unwrap_or(default)
+    reader.read(text, rest)
 }
 
 struct Reader<'s, 'd> {
@@ -162,6 +182,17 @@ pub(super) fn write<P: Part>(part: &P, section: &str, out: &mut Vec<Entry>) {
             value => push(out, section, &path, &value, String::new()),
         }
     }
+}
+
+/// Writes a list of parts on one line, each with every key of its `Config`.
+pub(super) fn write_list<P: Part>(parts: &[P], section: &str, about: &str, out: &mut Vec<Entry>) {
+    let table = |part: &P| {
+        let config = toml::Value::try_from(part);
+        config.expect("a method's settings are a TOML table")
+    };
+    let value = toml::Value::Array(parts.iter().map(table).collect());
+    let about = format!("{about} Each one of {}.", list(P::NAMES));
+    push(out, section, P::KIND, &value, about);
 }
 
 /// A key as TOML writes it: in quotes where a dot or a space would end it.

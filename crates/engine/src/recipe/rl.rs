@@ -1,12 +1,13 @@
 //! The `rl` stage: grow trees, judge, credit, train.
 
-use stepwell_methods::{CreditConfig, Grow, Objective, RewardConfig};
+use stepwell_methods::{CreditConfig, Curriculum, Filter, Grow, Objective, RewardConfig, Schedule};
 
 use super::critic::Critic;
 use super::macros::settings;
-use super::methods::{default_credit, default_grow, default_objective};
+use super::methods::{default_credit, default_grow, default_objective, default_plan};
 use super::optimizer::Optimizer;
 use super::setting::Limit;
+use super::supervision::Supervision;
 
 settings! {
     /// Reinforcement learning on trees of steps.
@@ -15,6 +16,9 @@ settings! {
         steps: usize = 100, Limit::Whole(1, 10_000_000);
         /// Tasks, and so trees, per update.
         tasks: usize = 32, Limit::Whole(1, 65_536);
+        /// Most further tasks of an update, drawn in place of those whose trees a filter dropped;
+        /// their tokens count like any other. 0 draws none.
+        refill: usize = 0, Limit::Whole(0, 65_536);
         /// Passes over an update's trees.
         epochs: usize = 1, Limit::Whole(1, 64);
         /// Optimizer steps per pass; trees are dealt out to them.
@@ -45,14 +49,22 @@ settings! {
         with {
             /// How the weights move.
             optimizer: Optimizer = Optimizer::for_rl();
+            /// Which tasks come when.
+            curriculum: Curriculum = Curriculum::Epochs;
             /// Where trees branch.
             grow: Grow = default_grow();
             /// What a verdict is worth.
             reward: RewardConfig = RewardConfig::default();
+            /// What may train.
+            filter: Vec<Filter> = Vec::new();
             /// What each step is worth.
             credit: CreditConfig = default_credit();
             /// The loss.
             objective: Objective = default_objective();
+            /// What an update is made of: which losses, by which weights.
+            plan: Schedule = default_plan();
+            /// Demonstrations, where the plan trains on some.
+            supervision: Supervision = Supervision::default();
         }
         tables {
             /// What learns the values that `credit` reads.

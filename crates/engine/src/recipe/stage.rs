@@ -9,6 +9,7 @@ use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
 use super::preference::{Pairs, Preference};
+use super::rejection::Rejection;
 use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
@@ -25,13 +26,15 @@ pub enum Stage {
     Rl(Rl),
     /// Preference optimisation on pairs of answers.
     Preference(Preference),
+    /// Cross-entropy on the stage's own attempts that were right.
+    Rejection(Rejection),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 4] = ["sft", "rl", "preference", "evaluate"];
+const KNOWN: [&str; 5] = ["sft", "rl", "preference", "rejection", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -40,6 +43,7 @@ impl Stage {
             Stage::Sft(_) => "sft",
             Stage::Rl(_) => "rl",
             Stage::Preference(_) => "preference",
+            Stage::Rejection(_) => "rejection",
             Stage::Evaluate(_) => "evaluate",
         }
     }
@@ -51,6 +55,7 @@ impl Stage {
             Stage::Sft(sft) => Some(microbatch(sft.microbatch_tokens, model)),
             Stage::Rl(rl) => Some(microbatch(rl.microbatch_tokens, model)),
             Stage::Preference(own) => Some(microbatch(own.microbatch_tokens, model)),
+            Stage::Rejection(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
         }
     }
@@ -58,19 +63,20 @@ impl Stage {
     /// True where it trains on what the policy itself writes.
     pub fn samples(&self) -> bool {
         match self {
-            Stage::Rl(_) => true,
+            Stage::Rl(_) | Stage::Rejection(_) => true,
             Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
 
-    /// True where it compares with the weights as it found them.
+    /// True where it compares with the weights as it found them, or returns to them.
     pub fn reads_reference(&self) -> bool {
         match self {
             Stage::Rl(rl) => [rl.objective.needs(), rl.credit.needs()]
                 .iter()
                 .any(|needs| needs.token_columns.contains(&"reference_logprob")),
             Stage::Preference(preference) => preference.loss.reads_reference(),
+            Stage::Rejection(rejection) => rejection.restart,
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
     }
@@ -81,6 +87,9 @@ impl Stage {
             Stage::Sft(sft) => (sft.steps, sft.evaluate_every, sft.checkpoint_every),
             Stage::Rl(rl) => (rl.steps, rl.evaluate_every, rl.checkpoint_every),
             Stage::Preference(own) => (own.steps, own.evaluate_every, own.checkpoint_every),
+            Stage::Rejection(own) => {
+                (own.rounds * own.steps, own.evaluate_every, own.checkpoint_every)
+            }
             Stage::Evaluate(_) => return None,
         };
         Some(Rhythm { steps, evaluate_every, checkpoint_every })
@@ -92,6 +101,7 @@ impl Stage {
             Stage::Sft(sft) => sft.write(&section, out),
             Stage::Rl(rl) => rl.write(&section, out),
             Stage::Preference(preference) => preference.write(&section, out),
+            Stage::Rejection(rejection) => rejection.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -120,6 +130,7 @@ impl Stage {
             "sft" => Stage::Sft(Sft::read(&table, Sft::default())),
             "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
             "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
+            "rejection" => Stage::Rejection(Rejection::read(&table, Rejection::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -135,7 +146,8 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             top.offset,
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
-            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.evaluate]`",
+            one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.rejection]`, \
+            `[stage.evaluate]`",
         );
         return Vec::new();
     };

@@ -28,17 +28,30 @@ pub(super) fn forest(
 ) -> Result<Vec<Grown>, EngineError> {
     let forest = match session.recorded_forest()? {
         Some(forest) => forest,
-        None => grow(session, growing),
+        None => {
+            let order = drawn(session, growing.tasks);
+            grow(session, growing, &order)
+        }
     };
     refuse_unscored(session, growing, &forest)?;
     Ok(forest)
 }
 
-/// Draws this update's tasks and grows a tree for each.
-fn grow(session: &mut Session<'_>, growing: &Growing<'_>) -> Vec<Grown> {
+/// This update's tasks, by their place among the training tasks: keyed epochs.
+pub(super) fn drawn(session: &Session<'_>, tasks: usize) -> Vec<usize> {
+    let key = session.key(Purpose::TaskOrder);
+    batch(key, session.problem.train.len(), tasks, session.place.done)
+}
+
+/// Grows a tree for each of these training tasks. A tree depends on its task and the update, not
+/// on what grows beside it.
+pub(super) fn grow(
+    session: &mut Session<'_>,
+    growing: &Growing<'_>,
+    order: &[usize],
+) -> Vec<Grown> {
     let update = session.place.done;
     let tasks = &session.problem.train;
-    let order = batch(session.key(Purpose::TaskOrder), tasks.len(), growing.tasks, update);
     let members: Vec<&Task> = order.iter().map(|&i| &tasks[i]).collect();
     let plan = Plan {
         grow: growing.grow,
@@ -56,7 +69,7 @@ fn grow(session: &mut Session<'_>, growing: &Growing<'_>) -> Vec<Grown> {
 }
 
 /// Stops where too many attempts have no verdict: training on the survivors would mislead.
-fn refuse_unscored(
+pub(super) fn refuse_unscored(
     session: &Session<'_>,
     growing: &Growing<'_>,
     forest: &[Grown],

@@ -1,15 +1,23 @@
 //! One file per kind of stage.
 
+mod attempts;
 mod critic;
 mod evaluate;
 mod forest;
+mod mixture;
 mod preference;
+mod refill;
+mod rejection;
 mod rl;
 mod sft;
+mod sift;
+mod supervision;
 
+pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
 pub(crate) use evaluate::{answers, evaluate};
 pub(crate) use preference::preference;
+pub(crate) use rejection::rejection;
 pub(crate) use rl::rl;
 pub(crate) use sft::sft;
 

@@ -1,45 +1,55 @@
-//! Grow trees, judge, credit, train.
+//! Grow trees, judge, credit, train; and, where the plan says so, demonstrations beside or instead.
 
-use stepwell_methods::objective::adaptive_clip::ENTROPY;
-use stepwell_train::{Settings, UpdateReport, VALUE};
+use stepwell_methods::schedule::{At, Plan, Seen};
+use stepwell_train::Reference;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
-use super::adamw;
 use super::critic;
 use super::evaluate::development;
-use super::forest::{Growing, forest, growth, rate};
+use super::forest::{Growing, growth, rate};
+use super::mixture::{Shares, train};
+use super::refill::{forest, tasks};
+use super::sift::sift;
+use super::supervision::Shown;
 use crate::error::EngineError;
-use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
 use crate::recipe::Rl;
-use crate::rollout::Grown;
 use crate::session::{Flow, Session, Stopwatch};
+
+/// An update's trees with their credit, committed, and what they look like.
+struct Ready {
+    trees: Vec<StepTree>,
+    credits: Vec<Credit>,
+    metrics: Metrics,
+    /// What the policy wrote in a second.
+    rate: Option<f64>,
+}
 
 /// Runs the stage from where the session stands.
 pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineError> {
+    let shown = Shown::of(session.problem, &config.supervision)?;
     while session.place.done < config.steps && !spent(session, config) {
         session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();
-        let growing = Growing {
-            grow: &config.grow,
-            tasks: config.tasks,
-            temperature: config.temperature,
-            max_tokens: config.max_tokens,
-            path_tokens: config.path_tokens,
-            unscored_max: config.unscored_max,
+        let (at, plan) = plan(session, config);
+        if plan.freeze && session.reference.is_some() {
+            session.reference = Some(Reference::of(session.learner.model()));
+        }
+        let Ready { trees, credits, mut metrics, rate } = match plan.reinforcement > 0.0 {
+            true => grown(session, config, &mut watch)?,
+            false => nothing(),
         };
-        let forest = forest(session, &growing)?;
-        let seconds = watch.lap("sample");
-        let (trees, credits) = credited(session, config, &forest)?;
-        let mut metrics = growth(&forest, &credits);
-        session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
-        let report = train(session, config, trees, &credits, &mut metrics)?;
+        let shares = Shares { at, plan, shown: &shown };
+        let (seen, trained) = train(session, config, trees, &credits, &shares)?;
         watch.lap("train");
-        session.place.sampled_tokens += metrics["sampled_tokens"] as u64;
+        metrics.extend(trained);
+        config.plan.observe(&at, &plan, &mut session.memory.schedule, &seen);
+        told(session, config, &plan, &seen, &mut metrics);
+        session.place.sampled_tokens +=
+            metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
         session.place.done += 1;
-        training(&report, &mut metrics);
         session.commit_updated(&metrics, watch.parts())?;
-        metrics.insert("sampled_tokens_per_second".to_owned(), rate(&metrics, seconds));
+        metrics.extend(rate.map(|rate| ("sampled_tokens_per_second".to_owned(), rate)));
         let (stage, done) = (session.place.stage, session.place.done);
         session.observer.event(Event::Step { stage, done, metrics: &metrics });
         if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
@@ -57,77 +67,71 @@ fn spent(session: &Session<'_>, config: &Rl) -> bool {
     config.token_budget.is_some_and(|budget| session.place.sampled_tokens >= budget)
 }
 
-/// The trees with the columns that credit and loss read, and one number per step.
-fn credited(
+/// What this update is made of.
+fn plan(session: &Session<'_>, config: &Rl) -> (At, Plan) {
+    let at = At { update: session.place.done as u64, updates: config.steps as u64 };
+    let key = session.key(Purpose::Schedule).with(at.update);
+    (at, config.plan.plan(&at, &session.memory.schedule, key))
+}
+
+/// An update without trees.
+fn nothing() -> Ready {
+    Ready { trees: Vec::new(), credits: Vec::new(), metrics: Metrics::new(), rate: None }
+}
+
+/// This update's trees, what may train of them and their credit, committed before anything trains.
+fn grown(
     session: &mut Session<'_>,
     config: &Rl,
-    forest: &[Grown],
-) -> Result<(Vec<StepTree>, Vec<Credit>), EngineError> {
+    watch: &mut Stopwatch,
+) -> Result<Ready, EngineError> {
+    let growing = Growing {
+        grow: &config.grow,
+        tasks: config.tasks,
+        temperature: config.temperature,
+        max_tokens: config.max_tokens,
+        path_tokens: config.path_tokens,
+        unscored_max: config.unscored_max,
+    };
+    let tasks = tasks(session, config);
+    let drawn = tasks.metrics.clone();
+    let forest = forest(session, &growing, config, tasks)?;
+    let seconds = watch.lap("sample");
     let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
-    fill_reference(session, config, &mut trees)?;
     critic::fill(session, config, &mut trees)?;
     let rewards = config.reward.reward(&trees);
-    let credits = config.credit.credit(&trees, &rewards);
+    let sifted = sift(&config.filter, &trees, &rewards);
+    let credits = sifted.credit(&config.credit, &trees, &rewards);
     critic::targets(config, &mut trees, &rewards);
-    Ok((trees, credits))
+    let mut metrics = growth(&forest, &credits);
+    metrics.extend(sifted.metrics(&config.filter, &trees, config.tasks));
+    metrics.extend(drawn);
+    session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
+    config.curriculum.observe(&trees, &mut session.memory.estimates);
+    let rate = Some(rate(&metrics, seconds));
+    Ok(Ready { trees, credits, metrics, rate })
 }
 
-fn fill_reference(
-    session: &mut Session<'_>,
-    config: &Rl,
-    trees: &mut [StepTree],
-) -> Result<(), EngineError> {
-    let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
-    let Session { learner, reference: Some(reference), .. } = session else { return Ok(()) };
-    Ok(learner.fill_reference(trees, reference, config.temperature as f32, tokens_max)?)
-}
-
-fn train(
-    session: &mut Session<'_>,
-    config: &Rl,
-    mut trees: Vec<StepTree>,
-    credits: &[Credit],
-    metrics: &mut Metrics,
-) -> Result<UpdateReport, EngineError> {
-    let (stage, update) = (session.place.stage, session.place.done);
-    let temperature = config.temperature as f32;
-    let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
-    if config.objective.needs().token_columns.contains(&ENTROPY) {
-        session.learner.fill_entropy(&mut trees, temperature, tokens_max)?;
+/// The plan and what it follows from, in the record; nothing where every update is the same.
+fn told(session: &Session<'_>, config: &Rl, plan: &Plan, seen: &Seen, metrics: &mut Metrics) {
+    if config.plan.is_plain() {
+        return;
     }
-    config.objective.prepare(&mut trees, credits);
-    let on_policy = trees
-        .iter()
-        .all(|tree| tree.policy_version().is_none_or(|v| v == session.learner.version()));
-    let settings = Settings {
-        objective: config.objective.clone(),
-        value: session.learner.has_head(VALUE).then(|| config.critic.loss()),
-        max_tokens: config.max_tokens,
-        temperature,
-        adamw: adamw(&config.optimizer, config.steps, update),
-        gradient_clip: config.optimizer.gradient_clip,
-        epochs: config.epochs,
-        minibatches: config.minibatches,
-        tokens_max,
-        on_policy,
-    };
-    let key = session.key(Purpose::TaskOrder).with(update as u64);
-    let failed = |source| EngineError::Train { stage, update, source };
-    let report = session.learner.update(&trees, credits, &settings, key).map_err(failed)?;
-    critic::learn(session, config, (&trees, credits), key, metrics).map_err(failed)?;
-    Ok(report)
-}
-
-fn training(report: &UpdateReport, metrics: &mut Metrics) {
-    let named = [
-        ("loss", report.loss),
-        ("gradient_norm", report.gradient_norm),
-        ("logprob_gap", report.gap),
-        ("trained_tokens", report.trained_tokens as f64),
-        ("computed_tokens", report.computed_tokens as f64),
-    ];
-    metrics.extend(named.map(|(name, value)| (name.to_owned(), value)));
-    critic::tell(report.value_loss, &report.value, metrics);
-    let own = report.diagnostics.metrics().into_iter().filter(|(name, _)| *name != "tokens");
-    metrics.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let state = &session.memory.schedule;
+    let mut put = |name: &str, value: f64| metrics.insert(name.to_owned(), value);
+    put("plan/demonstrations", plan.demonstrations);
+    put("plan/reinforcement", plan.reinforcement);
+    put("plan/share", plan.share);
+    put("demonstrated", state.demonstrated as f64);
+    put("since_demonstrations", state.since_demonstrations as f64);
+    if let Some(norm) = seen.norm {
+        put("demonstration_norm", norm);
+    }
+    if let Some(norm) = seen.norm_after {
+        put("demonstration_norm_after", norm);
+    }
+    if let Some(divergence) = seen.divergence {
+        put("kl_attempt", divergence);
+        put("kl_coefficient", seen.kl);
+    }
 }

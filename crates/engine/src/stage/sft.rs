@@ -1,34 +1,24 @@
 //! Cross-entropy on demonstrations.
 
-use stepwell_methods::Objective;
-use stepwell_methods::objective::cross_entropy;
-use stepwell_train::{Settings, UpdateReport};
-use stepwell_tree::{Credit, Demonstration, Purpose, StepTree};
+use stepwell_train::UpdateReport;
+use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
 use super::evaluate::development;
+use super::supervision::{Shown, cross_entropy_step};
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
-use crate::order::{batch, demonstration_tree};
-use crate::recipe::{Demonstrations, Sft};
+use crate::recipe::{Sft, Supervision};
 use crate::session::{Flow, Session, Stopwatch};
 
 /// Runs the stage from where the session stands.
 pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
-    let problem = session.problem;
-    let read = config.data.as_ref().map(|path| problem.conversations(path)).transpose()?;
-    let known = match config.demonstrations {
-        Some(Demonstrations::GoldSteps) => Some(problem.gold()),
-        _ => read.as_deref(),
-    };
+    let shown = Shown::of(session.problem, &Supervision::of(config))?;
     while session.place.done < config.steps {
         let mut watch = Stopwatch::start();
-        let demonstrations = draw(session, config, known);
-        let (trees, credits): (Vec<StepTree>, Vec<Credit>) = demonstrations
-            .iter()
-            .map(|d| demonstration_tree(session.learner.codec(), d, config.mask_observations))
-            .unzip();
+        let order = session.key(Purpose::TaskOrder);
+        let (trees, credits) = shown.trees(session, order, session.place.done);
         let report = update(session, config, &trees, &credits)?;
         watch.lap("train");
         session.place.done += 1;
@@ -46,25 +36,6 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
     Ok(Flow::Done)
 }
 
-/// This step's demonstrations: of those that are known in keyed epochs, or fresh from the script.
-fn draw(
-    session: &Session<'_>,
-    config: &Sft,
-    known: Option<&[Demonstration]>,
-) -> Vec<Demonstration> {
-    let step = session.place.done;
-    match known {
-        Some(all) => {
-            let key = session.key(Purpose::TaskOrder);
-            batch(key, all.len(), config.batch, step).iter().map(|&i| all[i].clone()).collect()
-        }
-        None => {
-            let key = session.key(Purpose::Demonstration).with(step as u64);
-            (0..config.batch as u64).map(|i| session.problem.demonstration(key.with(i))).collect()
-        }
-    }
-}
-
 fn update(
     session: &mut Session<'_>,
     config: &Sft,
@@ -72,18 +43,9 @@ fn update(
     credits: &[Credit],
 ) -> Result<UpdateReport, EngineError> {
     let (stage, update) = (session.place.stage, session.place.done);
-    let settings = Settings {
-        objective: Objective::CrossEntropy(cross_entropy::Config::default()),
-        value: None,
-        max_tokens: 1,
-        temperature: 1.0,
-        adamw: adamw(&config.optimizer, config.steps, update),
-        gradient_clip: config.optimizer.gradient_clip,
-        epochs: 1,
-        minibatches: 1,
-        tokens_max: microbatch(config.microbatch_tokens, session.learner.model().config()),
-        on_policy: false,
-    };
+    let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
+    let rate = adamw(&config.optimizer, config.steps, update);
+    let settings = cross_entropy_step(rate, config.optimizer.gradient_clip, tokens_max);
     let key = session.key(Purpose::TaskOrder).with(update as u64);
     session.learner.update(trees, credits, &settings, key).map_err(|source| EngineError::Train {
         stage,
@@ -92,7 +54,8 @@ fn update(
     })
 }
 
-fn metrics(report: &UpdateReport) -> Metrics {
+/// What an optimizer step of cross-entropy says of itself.
+pub(super) fn metrics(report: &UpdateReport) -> Metrics {
     Metrics::from([
         ("loss".to_owned(), report.loss),
         ("gradient_norm".to_owned(), report.gradient_norm),

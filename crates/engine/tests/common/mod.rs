@@ -7,4 +7,5 @@
 
 pub(crate) mod policy;
 pub(crate) mod runs;
+pub(crate) mod told;
 pub(crate) mod world;

@@ -146,4 +146,8 @@ impl Environment for CalculatorEnvironment {
             _ => None,
         }
     }
+
+    fn hint(&self, task: &Task) -> Option<String> {
+        task.field("answer").map(|answer| format!("Hint: the answer is {answer}"))
+    }
 }

@@ -98,4 +98,8 @@ impl Environment for MathAnswerEnvironment {
         let answer = read(self.config.form.find(text)?).ok()?;
         Some(answer.to_string())
     }
+
+    fn hint(&self, task: &Task) -> Option<String> {
+        task.field("answer").map(|answer| format!("Hint: the answer is {answer}"))
+    }
 }

@@ -198,4 +198,9 @@ impl Environment for SqlEnvironment {
         let answer = database.original().query(&sql);
         answer.outcome.as_ref().ok().map(equality::ballot)
     }
+
+    /// The gold query.
+    fn hint(&self, task: &Task) -> Option<String> {
+        task.field("gold").map(|gold| format!("Hint: the answer is {gold}"))
+    }
 }

@@ -19,6 +19,7 @@ pub mod policy_gradient;
 mod sequence;
 mod streams;
 pub mod surrogate;
+pub mod una;
 pub mod value_loss;
 
 pub use aggregation::{Aggregation, token_weights};

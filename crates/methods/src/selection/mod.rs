@@ -1,0 +1,3 @@
+//! Which attempts become demonstrations.
+
+pub mod rejection;
