@@ -60,13 +60,20 @@ impl Field {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schema {
     fields: Vec<Field>,
+    /// True where tasks may have any other fields too.
+    open: bool,
 }
 
 impl Schema {
     /// `id` and `question`, and these.
     pub fn new(fields: &[Field]) -> Schema {
         let own = [Field::required("id", Kind::Text), Field::required("question", Kind::Text)];
-        Schema { fields: own.into_iter().chain(fields.iter().copied()).collect() }
+        Schema { fields: own.into_iter().chain(fields.iter().copied()).collect(), open: false }
+    }
+
+    /// `id`, `question` and any other fields: texts as they are, all else as its JSON.
+    pub fn open() -> Schema {
+        Schema { open: true, ..Schema::new(&[]) }
     }
 }
 
