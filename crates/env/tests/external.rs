@@ -179,11 +179,7 @@ const MISDEEDS: &[(&str, &str, &str)] = &[
         "printf '{\"id\":1,\"\\377\\n'",
         "environment sent bytes that are not a reply: 0xff is not UTF-8",
     ),
-    (
-        "drips",
-        "while :; do printf x; sleep 0.1; done",
-        "environment did not answer `step` in 2 s",
-    ),
+    ("drips", "while :; do printf x; sleep 0.1; done", "environment did not answer `step` in 2 s"),
     (
         "leaves a child with the pipe",
         "sleep 60 & exit 0",

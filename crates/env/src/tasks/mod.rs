@@ -146,6 +146,11 @@ pub fn parse(
     Ok(loaded)
 }
 
+/// BLAKE3 of a file's bytes, for [`changed`].
+pub fn digest(path: &Path) -> Result<[u8; 32], EnvError> {
+    Ok(*blake3::hash(&read(path)?).as_bytes())
+}
+
 /// Says so where a task file is no longer the one that was read.
 pub fn changed(path: &Path, digest: &[u8; 32]) -> Result<(), EnvError> {
     let now = blake3::hash(&read(path)?);
