@@ -119,12 +119,12 @@ pub(crate) enum EnvCommand {
 #[command(after_help = "\
 Examples:
   stepwell env check python3 examples/external/safe.py
-  stepwell env check --tasks tasks.jsonl --grader python3 examples/external/length_grader.py")]
+  stepwell env check --tasks tasks.jsonl python3 examples/external/length_grader.py")]
 pub(crate) struct EnvCheck {
     /// Tasks to try it with. Default: the program's own
     #[arg(long, value_name = "FILE")]
     pub(crate) tasks: Option<PathBuf>,
-    /// It grades finished attempts and plays none
+    /// Try it as a grader, where it can also play
     #[arg(long)]
     pub(crate) grader: bool,
     /// Most steps of an attempt

@@ -71,7 +71,8 @@ impl ExternalEnvironment {
         Ok(ExternalEnvironment { shared: Arc::new(Shared { door, config, hello }) })
     }
 
-    /// Starts a program to see what it declares: the settings' parts and range become its own.
+    /// Starts a program to see what it declares: the settings' parts and range become its own, and
+    /// a program that only grades is a grader.
     ///
     /// Errors: as [`ExternalEnvironment::open`].
     pub fn discover(mut config: Config) -> Result<ExternalEnvironment, EnvError> {
@@ -80,6 +81,10 @@ impl ExternalEnvironment {
             .map_err(|why| EnvError::Data(fault(&config, &why)))?;
         config.parts.clone_from(&hello.parts);
         config.reward = hello.reward;
+        let plays = hello.offers.contains(&Offer::Episodes);
+        if !plays && hello.offers.contains(&Offer::Grade) {
+            config.mode = Mode::Grader;
+        }
         agree(&config, &hello).map_err(|why| EnvError::Data(fault(&config, &why)))?;
         Ok(ExternalEnvironment { shared: Arc::new(Shared { door, config, hello }) })
     }
