@@ -134,7 +134,8 @@ fn a_program_that_gives_other_tasks_ends_a_resume() {
     fs::write(here.join("tasks.txt"), other).unwrap();
     match finish(&stopped, 1) {
         Err(EngineError::Store(error)) => {
-            assert!(error.to_string().contains("XXTODO"), "{error}");
+            let expected = "position 1: `hash`, `question` differ";
+            assert!(error.to_string().contains(expected), "{error}");
         }
         other => panic!("{other:?}"),
     }

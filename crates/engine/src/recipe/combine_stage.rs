@@ -201,7 +201,7 @@ fn parts(reward: &RewardConfig, place: &Place<'_, '_>, world: World<'_>) {
                 "reads the part `{}`, which `{}` does not give; known: {}{}",
                 part.escape_debug(),
                 world.name(),
-                list(&known),
+                if known.is_empty() { "none".to_owned() } else { list(&known) },
                 near.unwrap_or_default()
             );
             place.error("reward", &message);
