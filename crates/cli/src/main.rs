@@ -46,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Methods(words) => command::methods::methods(&words),
         Command::Import(words) => command::import::import(&words),
         Command::Tasks(words) => command::tasks::tasks(&words),
+        Command::Env(words) => command::environment::environment(&words),
         Command::Export(words) => command::export::export(&words),
         Command::Doctor(words) => command::doctor::doctor(&words),
     }

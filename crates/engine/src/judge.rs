@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::observe::Observer;
 use crate::problem::Problem;
-use crate::recipe::{self, Evaluate, Recipe, Stage};
+use crate::recipe::{self, Decoding, Evaluate, Recipe, Stage};
 use crate::stage::answers;
 
 /// Answers a split's tasks with a checkpoint of a run, the newest whole one where no number is
@@ -31,12 +31,29 @@ pub fn judge(
     let mut recipe = own_recipe(&folder)?;
     recipe.stage = settings.iter().cloned().map(Stage::Evaluate).collect();
     let problem = Problem::build(&recipe)?;
+    settings.iter().try_for_each(|config| require_answers(&problem, config))?;
     let newest = whole(&folder, number)?;
     let base = || problem.learner(&recipe, threads);
     let learner = checkpoint::policy(&newest, &recipe, base, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
     Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
+}
+
+/// Refuses what a recipe's own `evaluate` stage is refused for: this one is written on a command
+/// line.
+fn require_answers(problem: &Problem, config: &Evaluate) -> Result<(), EngineError> {
+    let name = problem.environment.name();
+    if config.shuffled_results && problem.blindfolded.is_none() {
+        let message = format!("`{name}` shows no results that could be shuffled");
+        return Err(EngineError::Input(message));
+    }
+    if name == "external" && matches!(config.decoding, Decoding::LinearVote | Decoding::TreeVote) {
+        let message = "what an attempt answers is known to an `external` program only, so nothing \
+                       can be counted; decode with `greedy` or `sample`";
+        return Err(EngineError::Input(message.to_owned()));
+    }
+    Ok(())
 }
 
 /// Files by name.

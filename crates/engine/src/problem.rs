@@ -2,6 +2,7 @@
 //! read them.
 
 mod calculator;
+mod external;
 mod files;
 mod math_answer;
 mod sql;
@@ -104,6 +105,7 @@ impl Problem {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
             recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
             recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
+            recipe::Environment::External(settings) => external::problem(settings),
         }
         .map_err(input)?;
         for stage in &recipe.stage {

@@ -89,6 +89,11 @@ fn worlds() {
 }
 
 #[test]
+fn external() {
+    check(include_str!("bad_inputs/external.toml"));
+}
+
+#[test]
 fn calculator() {
     check(include_str!("bad_inputs/calculator.toml"));
 }

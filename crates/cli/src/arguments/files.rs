@@ -103,6 +103,43 @@ pub(crate) struct TasksCheck {
     pub(crate) strict: bool,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct EnvWords {
+    #[command(subcommand)]
+    pub(crate) what: EnvCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum EnvCommand {
+    /// Start a program and try every law of an environment on it: exit code 1 where one is broken
+    Check(EnvCheck),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  stepwell env check python3 examples/external/safe.py
+  stepwell env check --tasks tasks.jsonl python3 examples/external/length_grader.py")]
+pub(crate) struct EnvCheck {
+    /// Tasks to try it with. Default: the program's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tasks: Option<PathBuf>,
+    /// Try it as a grader, where it can also play
+    #[arg(long)]
+    pub(crate) grader: bool,
+    /// Most steps of an attempt
+    #[arg(long, value_name = "N", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) max_steps: u32,
+    /// Seconds that it may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) program: Vec<String>,
+}
+
 /// What a copy looks like.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {

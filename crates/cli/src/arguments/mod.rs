@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use eval::{DecodingWord, Eval, SplitWord};
 pub(crate) use files::{
-    DataSet, Doctor, EnvironmentName, Export, Format, Import, Methods, RecipeCommand, RecipeFile,
-    RecipeWords, TasksCheck, TasksCommand, TasksWords,
+    DataSet, Doctor, EnvCheck, EnvCommand, EnvWords, EnvironmentName, Export, Format, Import,
+    Methods, RecipeCommand, RecipeFile, RecipeWords, TasksCheck, TasksCommand, TasksWords,
 };
 
 /// Train language models on trees of steps.
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Check task files.
     Tasks(TasksWords),
+    /// Check a program of yours that is to be an environment or a grader.
+    Env(EnvWords),
     /// Copy a run's trees or its model for other tools.
     Export(Export),
     /// Tell what this machine offers and what is missing.

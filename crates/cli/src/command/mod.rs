@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod doctor;
+pub(crate) mod environment;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;

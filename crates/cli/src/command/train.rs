@@ -91,8 +91,10 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
         say(format!("curve: {}", picture.display()));
     }
     let run = run.display();
+    // What an external program would count as one answer is not known here.
+    let decoding = if recipe.environment.name() == "external" { "sample" } else { "tree_vote" };
     say(format!(
-        "next:\n  stepwell inspect {run}\n  stepwell eval {run} --decoding tree_vote\n  stepwell \
+        "next:\n  stepwell inspect {run}\n  stepwell eval {run} --decoding {decoding}\n  stepwell \
          export {run} --format huggingface MODEL"
     ));
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 use stepwell_methods::{Grow, RewardConfig};
 
 use super::combine::{Place, World};
+use super::combine_external;
 use super::combine_world::lacks;
 use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
@@ -39,6 +40,9 @@ pub(super) fn check(
             check_update(rl, place);
             combine_rl::check(rl, place, world);
             check_penalty(rl, context, place);
+            if let Some(external) = combine_external::of(world) {
+                combine_external::check_rl(rl, external, place);
+            }
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
             tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
             evaluations(rl.evaluate_every, place, world);
@@ -65,6 +69,9 @@ pub(super) fn check(
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);
+            if combine_external::of(world).is_some() {
+                combine_external::check_evaluate(evaluate, place);
+            }
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
             if let Some(why) = world.and_then(|world| lacks(world, evaluate.split)) {
                 place.error("split", &why);
@@ -90,7 +97,7 @@ pub(super) fn demonstrations(
             place.error("", message);
         }
         (Some(demonstrations), None) => {
-            let files = world.is_some_and(|world| world.files().is_some());
+            let files = world.is_some_and(|world| !world.is_scripted());
             let steps = world.is_none_or(|world| matches!(world, Environment::Calculator(_)));
             match demonstrations {
                 Demonstrations::Scripted if files => {
@@ -206,12 +213,12 @@ pub(super) fn parts(reward: &RewardConfig, place: &Place<'_, '_>, world: World<'
     let known = world.parts();
     for part in reward.parts() {
         if !known.contains(&part.as_str()) {
-            let near = nearest(&part, known).map(|near| format!("; nearest: `{near}`"));
+            let near = nearest(&part, &known).map(|near| format!("; nearest: `{near}`"));
             let message = format!(
                 "reads the part `{}`, which `{}` does not give; known: {}{}",
                 part.escape_debug(),
                 world.name(),
-                list(known),
+                if known.is_empty() { "none".to_owned() } else { list(&known) },
                 near.unwrap_or_default()
             );
             place.error("reward", &message);

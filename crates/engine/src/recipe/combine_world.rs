@@ -2,6 +2,7 @@
 
 use super::calculator::Calculator;
 use super::combine::Checker;
+use super::combine_external;
 use super::environment::{Environment, Files, Source};
 use super::evaluate::Split;
 use super::model::{Model, Tokenizer};
@@ -29,19 +30,19 @@ pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<
             check_files(files, model, known, "results of queries", checker);
         }
         Environment::Calculator(Calculator { source: Source::Files(files), .. }) => {
-            no_databases(files, environment, checker);
+            no_databases(files, environment.name(), checker);
             check_files(files, model, "prompts", "results of calculations", checker);
         }
         Environment::MathAnswer(math) => {
-            no_databases(&math.files, environment, checker);
+            no_databases(&math.files, environment.name(), checker);
             check_files(&math.files, model, "prompts and answers", "reasoning", checker);
         }
+        Environment::External(external) => combine_external::check(external, model, checker),
     }
 }
 
-fn no_databases(files: &Files, environment: &Environment, checker: &Checker<'_, '_>) {
+pub(super) fn no_databases(files: &Files, name: &str, checker: &Checker<'_, '_>) {
     if files.databases.is_some() {
-        let name = environment.name();
         let message = format!("is set, and `{name}` tasks name no databases; remove it");
         checker.error("environment.files.databases", &message);
     }
@@ -59,11 +60,22 @@ fn check_mix(shares: [(&str, f64); 3], checker: &Checker<'_, '_>) {
     }
 }
 
-fn check_files(files: &Files, model: &Model, known: &str, other: &str, checker: &Checker<'_, '_>) {
+pub(super) fn check_files(
+    files: &Files,
+    model: &Model,
+    known: &str,
+    other: &str,
+    checker: &Checker<'_, '_>,
+) {
     if files.train.is_none() && files.held_out.is_none() && files.development.is_none() {
         let message = "names no tasks; set `train`, `held_out` or `development`";
         checker.error("environment.files", message);
     }
+    words_only(model, known, other, checker);
+}
+
+/// A model that knows the words of tasks and of nothing else.
+pub(super) fn words_only(model: &Model, known: &str, other: &str, checker: &Checker<'_, '_>) {
     let words = matches!(model, Model::Scratch(s) if s.tokenizer == Tokenizer::Words);
     if words && checker.sound("model") {
         let message = format!(

@@ -1,6 +1,9 @@
 //! A recipe's tables as the crates that act on them want them.
 
+use std::time::Duration;
+
 use stepwell_env::calculator;
+use stepwell_env::external;
 use stepwell_env::math_answer;
 use stepwell_env::sql;
 use stepwell_env::sql::config as judge;
@@ -8,6 +11,7 @@ use stepwell_env::sql::world::{TraceMix, WorldConfig};
 
 use super::calculator::{Calculator, CalculatorMix, CalculatorWorld};
 use super::evaluate::Split;
+use super::external::{External, ExternalMode};
 use super::math_answer::{AnswerForm, MathAnswer, StepEnd};
 use super::model::{Family, Lora, Scratch};
 use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
@@ -61,12 +65,43 @@ impl MathAnswer {
                 AnswerForm::Tags => math_answer::Form::Tags,
             },
             instructions: self.instructions,
-            step: match self.step {
-                StepEnd::Paragraph => math_answer::StepEnd::Paragraph,
-                StepEnd::Line => math_answer::StepEnd::Line,
-                StepEnd::Answer => math_answer::StepEnd::Answer,
-            },
+            step: self.step.of_env(),
             max_steps: self.max_steps as u32,
+        }
+    }
+}
+
+impl StepEnd {
+    fn of_env(self) -> math_answer::StepEnd {
+        match self {
+            StepEnd::Paragraph => math_answer::StepEnd::Paragraph,
+            StepEnd::Line => math_answer::StepEnd::Line,
+            StepEnd::Answer => math_answer::StepEnd::Answer,
+        }
+    }
+}
+
+impl External {
+    /// The environment's settings.
+    pub fn config(&self) -> external::Config {
+        external::Config {
+            command: self.command.clone(),
+            mode: match self.mode {
+                ExternalMode::Environment => external::Mode::Environment,
+                ExternalMode::Grader => external::Mode::Grader,
+            },
+            reward: (self.reward_min, self.reward_max),
+            parts: self.parts.clone(),
+            prompt: self.prompt.0.clone(),
+            step: self.step.unwrap_or(StepEnd::Answer).of_env(),
+            max_steps: self.max_steps as u32,
+            limits: external::Limits {
+                start_timeout: Duration::from_secs_f64(self.start_timeout_seconds),
+                timeout: Duration::from_secs_f64(self.timeout_seconds),
+                restarts_max: self.restarts_max as u32,
+                line_bytes_max: self.line_bytes_max,
+                observation_bytes_max: self.observation_bytes_max,
+            },
         }
     }
 }
@@ -187,5 +222,6 @@ mod tests {
         assert_eq!(CalculatorWorld::default().config().problems(), Vec::<String>::new());
         assert_eq!(Calculator::default().config(), calculator::Config::default());
         assert_eq!(MathAnswer::default().config(), math_answer::Config::default());
+        assert_eq!(External::default().config(), external::Config::default());
     }
 }

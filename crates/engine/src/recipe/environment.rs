@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::calculator::Calculator;
 use super::evaluate::Split;
+use super::external::{External, ExternalSource};
 use super::macros::{Entry, Settings, settings};
 use super::math_answer::{MathAnswer, StepEnd};
 use super::nearest::{list, nearest};
@@ -21,9 +22,11 @@ pub enum Environment {
     Calculator(Calculator),
     /// Questions with an answer that a program can compare, answered in free text.
     MathAnswer(MathAnswer),
+    /// A program of the user's that answers and judges.
+    External(External),
 }
 
-const KNOWN: [&str; 3] = ["sql", "calculator", "math_answer"];
+const KNOWN: [&str; 4] = ["sql", "calculator", "math_answer", "external"];
 
 impl Environment {
     /// The word a recipe uses.
@@ -32,6 +35,7 @@ impl Environment {
             Environment::Sql(_) => "sql",
             Environment::Calculator(_) => "calculator",
             Environment::MathAnswer(_) => "math_answer",
+            Environment::External(_) => "external",
         }
     }
 
@@ -42,16 +46,27 @@ impl Environment {
             Environment::Calculator(calculator) => calculator.max_interactions,
             Environment::MathAnswer(math) if math.step == StepEnd::Answer => 0,
             Environment::MathAnswer(math) => math.max_steps - 1,
+            Environment::External(external) => external.max_steps - 1,
         }
     }
 
     /// Names of a verdict's parts, in the order its judge gives them.
-    pub fn parts(&self) -> &'static [&'static str] {
+    pub fn parts(&self) -> Vec<&str> {
         match self {
-            Environment::Sql(_) => &stepwell_env::sql::PARTS,
-            Environment::Calculator(_) => &stepwell_env::calculator::PARTS,
-            Environment::MathAnswer(_) => &stepwell_env::math_answer::PARTS,
+            Environment::Sql(_) => stepwell_env::sql::PARTS.to_vec(),
+            Environment::Calculator(_) => stepwell_env::calculator::PARTS.to_vec(),
+            Environment::MathAnswer(_) => stepwell_env::math_answer::PARTS.to_vec(),
+            Environment::External(external) => external.parts.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// True where a script writes demonstrations: the world is generated.
+    pub fn is_scripted(&self) -> bool {
+        matches!(
+            self,
+            Environment::Sql(Sql { source: Source::World(_), .. })
+                | Environment::Calculator(Calculator { source: Source::World(_), .. })
+        )
     }
 
     /// The user's files; `None` where tasks are generated.
@@ -62,12 +77,15 @@ impl Environment {
                 Some(files)
             }
             Environment::MathAnswer(math) => Some(&math.files),
+            Environment::External(External { source: ExternalSource::Files(files), .. }) => {
+                Some(files)
+            }
             _ => None,
         }
     }
 
-    /// How many members of a split are generated, and the key that says so; `None` where tasks
-    /// are the user's.
+    /// How many members of a split are generated, or given by a program, and the key that says so;
+    /// `None` where tasks are in the user's files.
     pub(super) fn generated(&self, split: Split) -> Option<(usize, &'static str)> {
         match self {
             Environment::Sql(Sql { source: Source::World(world), .. }) => Some(match split {
@@ -83,6 +101,9 @@ impl Environment {
                     }
                     Split::HeldOut => (world.held_out_problems, "world.held_out_problems"),
                 })
+            }
+            Environment::External(External { source: ExternalSource::Tasks(tasks), .. }) => {
+                Some(tasks.of(split))
             }
             _ => None,
         }
@@ -191,6 +212,7 @@ impl Settings for Environment {
             "math_answer" => {
                 Environment::MathAnswer(MathAnswer::read(&table, MathAnswer::default()))
             }
+            "external" => Environment::External(External::read(&table, External::default())),
             _ => Environment::Sql(Sql::read(&table, Sql::default())),
         };
         table.finish();
@@ -205,6 +227,7 @@ impl Settings for Environment {
             Environment::Sql(sql) => sql.write("environment", out),
             Environment::Calculator(calculator) => calculator.write("environment", out),
             Environment::MathAnswer(math) => math.write("environment", out),
+            Environment::External(external) => external.write("environment", out),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Default for Config {
 }
 
 impl StepEnd {
-    pub(super) fn stop(self) -> Option<&'static str> {
+    pub(crate) fn stop(self) -> Option<&'static str> {
         match self {
             StepEnd::Paragraph => Some("\n\n"),
             StepEnd::Line => Some("\n"),

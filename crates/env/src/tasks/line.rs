@@ -78,11 +78,15 @@ pub(super) fn task(
     let object = object(name, number, text)?;
     for key in object.keys() {
         let known = schema.fields.iter().any(|field| field.name == key);
-        if !known && !options.extra.contains(key) {
+        if !known && !schema.open && !options.extra.contains(key) {
             return fault(unknown(name, number, key, schema));
         }
     }
     let mut fields = BTreeMap::new();
+    let others = object.iter().filter(|(key, _)| schema.open && !options.extra.contains(key));
+    fields.extend(others.map(|(key, value)| {
+        (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }));
     for field in &schema.fields {
         let value = match object.get(field.name) {
             None | Some(Value::Null) if !field.required => continue,

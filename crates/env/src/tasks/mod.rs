@@ -60,13 +60,20 @@ impl Field {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schema {
     fields: Vec<Field>,
+    /// True where tasks may have any other fields too.
+    open: bool,
 }
 
 impl Schema {
     /// `id` and `question`, and these.
     pub fn new(fields: &[Field]) -> Schema {
         let own = [Field::required("id", Kind::Text), Field::required("question", Kind::Text)];
-        Schema { fields: own.into_iter().chain(fields.iter().copied()).collect() }
+        Schema { fields: own.into_iter().chain(fields.iter().copied()).collect(), open: false }
+    }
+
+    /// `id`, `question` and any other fields: texts as they are, all else as its JSON.
+    pub fn open() -> Schema {
+        Schema { open: true, ..Schema::new(&[]) }
     }
 }
 
@@ -137,6 +144,11 @@ pub fn parse(
         return fault(format!("{name}: holds no tasks; expected one JSON object per line"));
     }
     Ok(loaded)
+}
+
+/// BLAKE3 of a file's bytes, for [`changed`].
+pub fn digest(path: &Path) -> Result<[u8; 32], EnvError> {
+    Ok(*blake3::hash(&read(path)?).as_bytes())
 }
 
 /// Says so where a task file is no longer the one that was read.

@@ -1,0 +1,85 @@
+//! Impossible combinations of the `external` environment, and of stages with it.
+
+use super::combine::{Checker, Place};
+use super::combine_world::{check_files, no_databases, words_only};
+use super::environment::Environment;
+use super::evaluate::{Decoding, Evaluate};
+use super::external::{External, ExternalMode, ExternalSource};
+use super::model::Model;
+use super::rl::Rl;
+
+/// The environment by itself.
+pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_>) {
+    if external.command.is_empty() {
+        let message = "names no program; set it to one and its arguments, like \
+                       `[\"python3\", \"my_env.py\"]`";
+        checker.error("environment.command", message);
+    }
+    if external.reward_min >= external.reward_max {
+        let (least, most) = (external.reward_min, external.reward_max);
+        let message = format!("must be above `reward_min` ({least}), got: {most}");
+        checker.error("environment.reward_max", &message);
+    }
+    if let Some(twice) =
+        (1..external.parts.len()).find(|at| external.parts[..*at].contains(&external.parts[*at]))
+    {
+        let name = external.parts[twice].escape_debug();
+        checker.error("environment.parts", &format!("must name each once, got twice: `{name}`"));
+    }
+    if external.step.is_some() && external.mode == ExternalMode::Environment {
+        let message = "is set, and only a grader's attempts are cut into steps; the program's stop \
+                       strings end them: remove it, or set `mode = \"grader\"`";
+        checker.error("environment.step", message);
+    }
+    match &external.source {
+        ExternalSource::Files(files) => {
+            no_databases(files, "external", checker);
+            check_files(files, model, "tasks", "what the program answers", checker);
+        }
+        ExternalSource::Tasks(tasks) => {
+            if tasks.train + tasks.development + tasks.held_out == 0 {
+                let message = "asks for no tasks; set `train`, `development` or `held_out`";
+                checker.error("environment.tasks", message);
+            }
+            words_only(model, "tasks", "what the program answers", checker);
+        }
+    }
+}
+
+/// Credits that read chances of success need rewards that are some.
+pub(super) fn check_rl(rl: &Rl, external: &External, place: &Place<'_, '_>) {
+    let (least, most) = (external.reward_min, external.reward_max);
+    if rl.credit.reads_chances() && (least < 0.0 || most > 1.0) {
+        let message = format!(
+            "`{}` reads rewards as chances of success, from 0 to 1, and the program's are from \
+             {least} to {most}; use another credit, or rewards from 0 to 1",
+            rl.credit.name()
+        );
+        place.say("credit", message);
+    }
+}
+
+/// What an evaluation asks of a world that only the program knows.
+pub(super) fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
+    if evaluate.shuffled_results {
+        let message = "is true, and the results of an `external` program cannot be shuffled; \
+                       remove it";
+        place.error("shuffled_results", message);
+    }
+    if matches!(evaluate.decoding, Decoding::LinearVote | Decoding::TreeVote) {
+        let message = format!(
+            "is `{}`, and what an attempt answers is known to an `external` program only, so \
+             nothing can be counted; set it to \"greedy\" or \"sample\"",
+            evaluate.decoding.name()
+        );
+        place.error("decoding", &message);
+    }
+}
+
+/// The `external` settings of a world that is one.
+pub(super) fn of<'e>(world: super::combine::World<'e>) -> Option<&'e External> {
+    match world {
+        Some(Environment::External(external)) => Some(external),
+        _ => None,
+    }
+}

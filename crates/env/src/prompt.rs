@@ -1,0 +1,147 @@
+//! Prompts of the user's own: a text with the fields of a task in braces.
+//!
+//! `Question: {question}` has one field; `{{` and `}}` stand for braces. What a field holds is put
+//! in as it is and never read as a template, and the whole is content: no text in it can become a
+//! control token (INV-21).
+
+use std::fmt;
+
+/// A prompt that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Prompt {
+    source: String,
+    piece: Vec<Piece>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Piece {
+    Text(String),
+    Field(String),
+}
+
+impl Prompt {
+    /// Reads a template. `Err` says what is wrong with it and where, in characters from 1.
+    pub fn new(source: &str) -> Result<Prompt, String> {
+        let mut piece = Vec::new();
+        let mut text = String::new();
+        let mut letters = source.chars().enumerate().peekable();
+        while let Some((at, letter)) = letters.next() {
+            let twice = letters.next_if(|(_, next)| *next == letter && "{}".contains(letter));
+            match letter {
+                '{' | '}' if twice.is_some() => text.push(letter),
+                '}' => {
+                    return Err(format!(
+                        "has a `}}` that closes nothing, at character {}; write `}}}}` for a brace",
+                        at + 1
+                    ));
+                }
+                '{' => {
+                    let mut name = String::new();
+                    let closed = loop {
+                        match letters.next() {
+                            Some((_, '}')) => break true,
+                            Some((_, letter)) if is_of_name(letter) => name.push(letter),
+                            _ => break false,
+                        }
+                    };
+                    if !closed || name.is_empty() {
+                        return Err(format!(
+                            "has a `{{` at character {} that opens no field; write a field as \
+                             `{{question}}`, and `{{{{` for a brace",
+                            at + 1
+                        ));
+                    }
+                    if !text.is_empty() {
+                        piece.push(Piece::Text(std::mem::take(&mut text)));
+                    }
+                    piece.push(Piece::Field(name));
+                }
+                other => text.push(other),
+            }
+        }
+        if !text.is_empty() {
+            piece.push(Piece::Text(text));
+        }
+        Ok(Prompt { source: source.to_owned(), piece })
+    }
+
+    /// The template as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The fields it names, in order.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.piece.iter().filter_map(|piece| match piece {
+            Piece::Field(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The prompt with every field put in; a field that is not there stays empty.
+    pub fn fill<'t>(&self, value: impl Fn(&str) -> Option<&'t str>) -> String {
+        let text = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Field(name) => value(name).unwrap_or_default().to_owned(),
+        };
+        self.piece.iter().map(text).collect()
+    }
+}
+
+impl Default for Prompt {
+    /// The question on a line of its own.
+    fn default() -> Self {
+        let line = Piece::Text("\n".to_owned());
+        let piece = vec![Piece::Field("question".to_owned()), line];
+        Prompt { source: "{question}\n".to_owned(), piece }
+    }
+}
+
+impl fmt::Display for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || letter == '-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_put_in_and_never_read_again() {
+        let prompt = Prompt::new("Q: {question}\n{{json}} {evidence}!").unwrap();
+        assert_eq!(prompt.fields().collect::<Vec<_>>(), ["question", "evidence"]);
+        let filled = prompt.fill(|name| Some(if name == "question" { "{evidence}" } else { "e" }));
+        assert_eq!(filled, "Q: {evidence}\n{json} e!");
+        let default = Prompt::default();
+        assert_eq!(Prompt::new(default.source()), Ok(default));
+    }
+
+    #[test]
+    fn faults_name_the_place() {
+        let closes = |at| {
+            format!("has a `}}` that closes nothing, at character {at}; write `}}}}` for a brace")
+        };
+        let opens = |at| {
+            format!(
+                "has a `{{` at character {at} that opens no field; write a field as `{{question}}`, \
+                 and `{{{{` for a brace"
+            )
+        };
+        for (text, expect) in [
+            ("a }", closes(3)),
+            ("{question}}", closes(11)),
+            ("{", opens(1)),
+            ("é {}", opens(3)),
+            ("{a b}", opens(1)),
+            ("{a.b}", opens(1)),
+            ("{{{question", opens(3)),
+        ] {
+            assert_eq!(Prompt::new(text).unwrap_err(), expect, "{text}");
+        }
+    }
+}
