@@ -12,6 +12,7 @@ pub mod judge;
 mod microbatch;
 pub mod observe;
 pub mod order;
+pub mod play;
 pub mod problem;
 pub mod recipe;
 mod retention;

@@ -177,9 +177,8 @@ pub fn retain(run: &RunFolder, last: usize, best: usize, ranked: &[u64]) -> Resu
         window += 1;
     }
     let older = &all[window..];
-    let whole = |number: &&u64| {
-        newest.contains(*number) || (older.contains(*number) && valid(**number))
-    };
+    let whole =
+        |number: &&u64| newest.contains(*number) || (older.contains(*number) && valid(**number));
     let best: Vec<u64> = ranked.iter().filter(whole).take(best).copied().collect();
     let mut removed = Vec::new();
     for number in older.iter().filter(|number| !best.contains(number)) {
