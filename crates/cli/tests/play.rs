@@ -53,8 +53,8 @@ fn steps_are_sampled_taken_and_taken_back() {
         assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);
     }
     // The step that is taken is the candidate that was shown.
-    let after =
-        |mark: &str| said.out.split_once(mark).unwrap().1.lines().take(2).collect::<Vec<_>>();
+    let played = said.out.split_once("\ntask 3, ").unwrap().1;
+    let after = |mark: &str| played.split_once(mark).unwrap().1.lines().take(2).collect::<Vec<_>>();
     assert_eq!(after("\n2: "), after("\nstep 1: "));
     // The same words are answered alike, and nothing of the run is changed.
     let again = |threads| {
@@ -115,7 +115,7 @@ fn what_cannot_be_done_is_said_and_the_next_line_is_read() {
         (&["play", "gone"][..], "no run in `gone`"),
         (&["play", "r", "--task", "nobody"], "no task `nobody` among the 8"),
         (&["play", "r", "--attempts", "2"], "--task"),
-        (&["play", "r", "--temperature", "-1", "--task", "0"], "must be in [0, 100]"),
+        (&["play", "r", "--temperature=-1", "--task", "0"], "must be in [0, 100]"),
     ] {
         let said = run(here, words);
         assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);

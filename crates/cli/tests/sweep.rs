@@ -54,10 +54,6 @@ fn a_sweep_is_run_told_extended_and_kept_apart_from_others() {
 
     for (words, expected) in [
         (&["--seeds", "1"][..], "was run with `stage[1].rl.steps = "),
-        (
-            &["--seeds", "1", "--set", "stage[1].rl.steps=1", "--set", "stage[1].rl.tasks=2"],
-            "was run with `stage[1].rl.tasks = 3`, now 2; choose another folder",
-        ),
         (&["--seeds", "1", "--set", "stage[1].rl.stepz=1,2"], "did you mean `steps`?"),
         (&["--seeds", "1", "--set", "seed=1"], "seeds are named by `--seeds`"),
         (&["--seeds", "5..1"], "must count up"),
@@ -66,6 +62,13 @@ fn a_sweep_is_run_told_extended_and_kept_apart_from_others() {
         assert_eq!(said.code, Some(2), "{words:?}: {}{}", said.out, said.err);
         assert!(said.err.contains(expected), "{words:?}: {}", said.err);
     }
+    let text = support::TINY.replacen("batch = 4", "batch = 5", 1);
+    fs::write(here.join("other.toml"), text).unwrap();
+    let other = ["sweep", "other.toml", "--out", "runs", "--seeds", "4"];
+    let said = run(here, &[&other[..], &steps].concat());
+    assert_eq!(said.code, Some(2));
+    let expected = "was run with `stage[0].sft.batch = 4`, now 5; choose another folder";
+    assert!(said.err.contains(expected), "{}", said.err);
     let unknown = ["sweep", "tiny.toml", "--out", "runs", "--seeds", "1", "--metric", "fame"];
     let said = run(here, &[&unknown[..], &steps].concat());
     assert_eq!(said.code, Some(2));

@@ -45,16 +45,22 @@ pub(super) fn read(reader: &RunReader, recipe: &Recipe) -> anyhow::Result<Vec<Ju
     }
     let labels: Vec<String> = found.iter().map(|judged| judged.label.clone()).collect();
     for (i, judged) in found.iter_mut().enumerate() {
-        match labels[i + 1..].iter().filter(|label| **label == labels[i]).count() {
-            0 => {}
-            1 => judged.label += ", the one before the last",
-            n => judged.label += &format!(", {n} before the last"),
-        }
+        let later = labels[i + 1..].iter().filter(|label| **label == labels[i]).count();
+        judged.label += &before_the_last(later);
     }
     Ok(found)
 }
 
-fn label(own: &Evaluate) -> String {
+/// How many of a kind come later.
+pub(super) fn before_the_last(later: usize) -> String {
+    match later {
+        0 => String::new(),
+        1 => ", the one before the last".to_owned(),
+        more => format!(", {more} before the last"),
+    }
+}
+
+pub(super) fn label(own: &Evaluate) -> String {
     let mut label = format!("{}, {}", own.split.name(), own.decoding.name());
     if own.decoding != Decoding::Greedy {
         label += &format!(" of {} at {}", own.leaves, own.temperature);

@@ -2,8 +2,8 @@
 
 mod curves;
 mod evaluations;
+mod recipes;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,9 +12,8 @@ use stepwell_store::RunReader;
 
 use super::recorded_recipe;
 use crate::arguments::Compare;
-use crate::say::{say, width};
-use crate::table::{Align, table};
-use crate::visible::{both_ends, visible};
+use crate::say::say;
+use crate::visible::visible;
 use curves::Curve;
 use evaluations::Judged;
 
@@ -33,9 +32,8 @@ pub(crate) fn compare(words: &Compare) -> anyhow::Result<ExitCode> {
     let names = names(&words.runs);
     let sides = words.runs.iter().zip(names).map(|(run, name)| side(run, name));
     let sides = sides.collect::<anyhow::Result<Vec<Side>>>()?;
-    say(recipes(&sides));
-    say(evaluations::tell(&sides));
-    say(curves::tell(&sides));
+    let sections = [recipes::tell(&sides), evaluations::tell(&sides), curves::tell(&sides)];
+    say(sections.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,39 +53,6 @@ fn names(runs: &[PathBuf]) -> Vec<String> {
     let short: Vec<String> = runs.iter().map(last).collect();
     let twice = short.iter().enumerate().any(|(i, name)| short[..i].contains(name));
     if twice { runs.iter().map(|run| visible(&run.to_string_lossy())).collect() } else { short }
-}
-
-/// Keys that are not the same in all recipes.
-fn recipes(sides: &[Side]) -> String {
-    let values: Vec<BTreeMap<String, String>> = sides
-        .iter()
-        .map(|side| {
-            let set = side.recipe.entries().into_iter();
-            set.filter_map(|entry| Some((entry.key(), entry.value?))).collect()
-        })
-        .collect();
-    let mut keys: Vec<&String> = values.iter().flat_map(BTreeMap::keys).collect();
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| values.iter().any(|of| of.get(*key) != values[0].get(*key)));
-    if keys.is_empty() {
-        return "recipes: the same, with the same seed\n".to_owned();
-    }
-    let room = (width().saturating_sub(40) / sides.len()).max(12);
-    let rows: Vec<Vec<String>> = keys
-        .iter()
-        .map(|key| {
-            let cell = |of: &BTreeMap<String, String>| match of.get(*key) {
-                Some(value) => both_ends(value, room),
-                None => "not set".to_owned(),
-            };
-            std::iter::once((*key).clone()).chain(values.iter().map(cell)).collect()
-        })
-        .collect();
-    let head: Vec<(&str, Align)> = std::iter::once(("recipes differ in", Align::Left))
-        .chain(sides.iter().map(|side| (side.name.as_str(), Align::Left)))
-        .collect();
-    table(&head, &rows)
 }
 
 #[cfg(test)]

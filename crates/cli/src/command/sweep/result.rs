@@ -1,6 +1,6 @@
 //! What a sweep found: mean and standard error over seeds, and every run's figure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stepwell_engine::recipe::{Recipe, Stage};
 
@@ -119,8 +119,6 @@ fn settled(history: &History, stage: usize, metric: &str) -> Option<f64> {
 fn names(history: &History) -> Vec<String> {
     let judged = history.judged.iter().flat_map(|judged| judged.metrics.keys());
     let updates = history.updates.iter().flat_map(|update| update.metrics.keys());
-    let mut names: Vec<String> = judged.chain(updates).map(|name| format!("`{name}`")).collect();
-    names.sort();
-    names.dedup();
-    names
+    let names: BTreeSet<&String> = judged.chain(updates).collect();
+    names.iter().map(|name| format!("`{name}`")).collect()
 }
