@@ -6,6 +6,7 @@ mod command;
 mod failure;
 mod history;
 mod interrupt;
+mod paired;
 mod plot;
 mod progress;
 mod say;
@@ -40,6 +41,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Train(words) => command::train::train(&words),
         Command::Resume(words) => command::train::resume(&words),
         Command::Eval(words) => command::eval::eval(&words),
+        Command::Play(words) => command::play::play(&words),
+        Command::Compare(words) => command::compare::compare(&words),
+        Command::Sweep(words) => command::sweep::sweep(&words),
         Command::Inspect(words) => command::inspect::inspect(&words),
         Command::Runs(words) => command::runs::runs(&words),
         Command::Recipe(words) => command::recipe::recipe(&words),

@@ -3,32 +3,16 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use support::{TINY, run};
-
-/// Skipped only where `doctor` says why; whoever counts the tests counts this too.
-fn skipped(folder: &Path, name: &str) -> bool {
-    let said = run(folder, &["doctor", "--json"]).fine();
-    let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    if found["transformers"]["ok"] == true {
-        return false;
-    }
-    let reason = found["transformers"]["found"].as_str().unwrap();
-    if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
-        let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
-        writeln!(list, "{name}: {reason}").unwrap();
-    }
-    true
-}
+use support::{TINY, run, skipped};
 
 #[test]
 fn transformers_computes_the_log_probabilities_of_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    if skipped(here, "transformers_computes_the_log_probabilities_of_the_record") {
+    if skipped(here, "transformers", "transformers_computes_the_log_probabilities_of_the_record") {
         return;
     }
     // The trees were written by the very weights that are exported.

@@ -59,22 +59,38 @@ fn require_answers(problem: &Problem, config: &Evaluate) -> Result<(), EngineErr
 /// Files by name.
 pub type Files = Vec<(String, Vec<u8>)>;
 
-/// The newest policy of a run as the files of a Hugging Face folder, and the checkpoint's name. An
-/// adapter is merged into its base.
+/// The newest policy of a run, as [`policy_at`].
 ///
 /// # Errors
 /// As [`judge`].
 pub fn newest_policy(path: &Path) -> Result<(String, Files), EngineError> {
-    let (name, learner, _) = newest_learner(path)?;
+    policy_at(path, None)
+}
+
+/// The newest adapter of a run, as [`adapter_at`].
+///
+/// # Errors
+/// As [`adapter_at`].
+pub fn newest_adapter(path: &Path) -> Result<(String, Files), EngineError> {
+    adapter_at(path, None)
+}
+
+/// A policy of a run as the files of a Hugging Face folder, and its checkpoint's name: the newest
+/// whole one where no number is given. An adapter is merged into its base.
+///
+/// # Errors
+/// As [`judge`].
+pub fn policy_at(path: &Path, number: Option<u64>) -> Result<(String, Files), EngineError> {
+    let (name, learner, _) = saved_learner(path, number)?;
     Ok((name, checkpoint::folder_files(&learner)?))
 }
 
-/// The newest adapter of a run as the files of PEFT's folder, and the checkpoint's name.
+/// An adapter of a run as the files of PEFT's folder, and its checkpoint's name.
 ///
 /// # Errors
 /// As [`judge`], and where the run trains all weights.
-pub fn newest_adapter(path: &Path) -> Result<(String, Files), EngineError> {
-    let (name, learner, recipe) = newest_learner(path)?;
+pub fn adapter_at(path: &Path, number: Option<u64>) -> Result<(String, Files), EngineError> {
+    let (name, learner, recipe) = saved_learner(path, number)?;
     let adapter = learner.model().adapter().ok_or_else(|| {
         EngineError::Input(format!(
             "{} has no adapter: its recipe has no `[model.lora]`; export the model as \
@@ -85,25 +101,28 @@ pub fn newest_adapter(path: &Path) -> Result<(String, Files), EngineError> {
     Ok((name, checkpoint::adapter_files(adapter, &recipe)?))
 }
 
-fn newest_learner(path: &Path) -> Result<(String, Learner, Recipe), EngineError> {
+fn saved_learner(
+    path: &Path,
+    number: Option<u64>,
+) -> Result<(String, Learner, Recipe), EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
     let mut recipe = own_recipe(&folder)?;
     // Files are written on the host: a machine without the run's device can export, too.
     recipe.compute.device = recipe::Device::Cpu;
     let recipe = recipe;
-    let newest = whole(&folder, None)?;
+    let saved = whole(&folder, number)?;
     let base = || Problem::build(&recipe)?.learner(&recipe, 1);
-    let learner = checkpoint::policy(&newest, &recipe, base, 1)?;
-    Ok((newest.name(), learner, recipe))
+    let learner = checkpoint::policy(&saved, &recipe, base, 1)?;
+    Ok((saved.name(), learner, recipe))
 }
 
-fn own_recipe(folder: &RunFolder) -> Result<Recipe, EngineError> {
+pub(crate) fn own_recipe(folder: &RunFolder) -> Result<Recipe, EngineError> {
     let name = folder.path().join("recipe.toml").display().to_string();
     Ok(Recipe::parse(folder.recipe(), &name).map_err(EngineError::Recipe)?.recipe)
 }
 
 /// The checkpoint of this number, or the newest that verifies.
-fn whole(folder: &RunFolder, number: Option<u64>) -> Result<Checkpoint, EngineError> {
+pub(crate) fn whole(folder: &RunFolder, number: Option<u64>) -> Result<Checkpoint, EngineError> {
     if let Some(number) = number {
         return Ok(Checkpoint::of(folder, number)?);
     }

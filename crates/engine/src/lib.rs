@@ -14,6 +14,7 @@ mod memory;
 mod microbatch;
 pub mod observe;
 pub mod order;
+pub mod play;
 pub mod problem;
 pub mod recipe;
 mod retention;

@@ -15,7 +15,8 @@ use stepwell_tree::{
     StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
 };
 
-use episode::{Attempt, judgement};
+use episode::Attempt;
+pub(crate) use episode::judgement;
 
 /// How trees are grown.
 #[derive(Clone, Debug)]

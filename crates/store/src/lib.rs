@@ -37,11 +37,13 @@ pub use commit::{
 pub use decode::StoredTree;
 pub use digest::Digest;
 pub use error::{Result, StoreError};
-pub use export::{Lines, export_jsonl, export_parquet};
+pub use export::{
+    EventFile, Lines, MetricCursor, MetricRow, Shape, export_csv, export_jsonl, export_parquet,
+};
 pub use folder::RunFolder;
 pub use reader::{LineageRow, MetricPoint, RunReader};
 pub use record::{Closing, Record};
-pub use runs::{RunState, RunSummary, list_runs};
+pub use runs::{RunState, RunSummary, is_running, list_runs};
 pub use tensors::{Tensor, tensors_from_bytes, tensors_to_bytes};
 pub use verify::Verified;
 

@@ -52,6 +52,11 @@ pub fn list_runs(parent: &Path) -> Result<Vec<RunSummary>> {
     Ok(folders.iter().filter(|path| record_path(path).is_ok()).map(|path| summary(path)).collect())
 }
 
+/// True while a process writes the run.
+pub fn is_running(run: &Path) -> bool {
+    lock::is_held(&lock_path(run))
+}
+
 fn summary(path: &Path) -> RunSummary {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut summary = RunSummary {
@@ -81,7 +86,7 @@ fn fill(summary: &mut RunSummary) -> Result<()> {
             summary.metrics.insert(name, point.value);
         }
     }
-    summary.state = match lock::is_held(&lock_path(&summary.path)) {
+    summary.state = match is_running(&summary.path) {
         true => RunState::Running,
         false if reader.newest(Kind::Finished)?.is_some() => RunState::Finished,
         false => RunState::Stopped,

@@ -3,7 +3,9 @@
 mod support;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use stepwell_store::{Lines, RunReader, export_jsonl, export_parquet};
+use stepwell_store::{
+    Lines, MetricCursor, RunReader, Shape, export_csv, export_jsonl, export_parquet,
+};
 use support::*;
 
 #[test]
@@ -58,4 +60,44 @@ fn parquet_holds_one_row_per_step() {
     assert!(rows[4].ends_with("reward: 0E0, unscored: null, credit: NaN}"), "{}", rows[4]);
     assert!(rows[5].contains(r#"reward: null, unscored: "environment_failed""#), "{}", rows[5]);
     assert!(rows[2].contains("text: null, tokens: [111], logprobs: [0E0]"), "{}", rows[2]);
+}
+
+#[test]
+fn metrics_are_a_table_wide_or_long() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, _record) = small_run(&place.path().join("run"), 2);
+    let reader = RunReader::open(folder.path()).unwrap();
+    let table = |shape, rows| {
+        let mut out = Vec::new();
+        assert_eq!(export_csv(&reader, shape, &mut out).unwrap(), rows);
+        String::from_utf8(out).unwrap()
+    };
+    let wide = "commit,kind,stage,update,name,step,seconds,accuracy,loss,ratio\n\
+                3,updated,0,0,,0,0.0,,1.0,-0.0\n\
+                5,updated,0,1,,1,0.0,,0.5,NaN\n\
+                6,evaluated,0,2,held_out,2,0.0,0.75,,\n";
+    assert_eq!(table(Shape::Wide, 3), wide);
+    let long = "commit,kind,stage,update,name,step,seconds,metric,value\n\
+                3,updated,0,0,,0,0.0,loss,1.0\n\
+                3,updated,0,0,,0,0.0,ratio,-0.0\n\
+                5,updated,0,1,,1,0.0,loss,0.5\n\
+                5,updated,0,1,,1,0.0,ratio,NaN\n\
+                6,evaluated,0,2,held_out,2,0.0,accuracy,0.75\n";
+    assert_eq!(table(Shape::Long, 5), long);
+}
+
+#[test]
+fn a_cursor_reads_what_came_since() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, mut record) = small_run(&place.path().join("run"), 2);
+    let reader = RunReader::open(folder.path()).unwrap();
+    let mut cursor = MetricCursor::default();
+    assert_eq!(cursor.read(&reader).unwrap().len(), 3);
+    grow(&mut record, 2).unwrap();
+    assert_eq!(cursor.read(&reader).unwrap(), []);
+    update(&mut record, 2).unwrap();
+    let rows = cursor.read(&reader).unwrap();
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), [2]);
+    let mut whole = MetricCursor::default().read(&reader).unwrap();
+    assert_eq!(whole.pop(), rows.into_iter().next());
 }

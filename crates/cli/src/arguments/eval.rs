@@ -77,7 +77,7 @@ pub(crate) struct Eval {
     pub(crate) threads: Threads,
 }
 
-fn temperature(text: &str) -> Result<f64, String> {
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| format!("expected a number, got: {text}"))?;
     let range = number.is_finite() && (0.0..=100.0).contains(&number);
     range.then_some(number).ok_or_else(|| format!("must be in [0, 100], got: {text}"))

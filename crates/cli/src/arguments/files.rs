@@ -147,20 +147,47 @@ pub(crate) enum Format {
     Jsonl,
     /// Every step as one row of a Parquet table
     Parquet,
-    /// The newest checkpoint as a folder that transformers, vLLM and llama.cpp's converter read; an
+    /// A checkpoint as a folder that transformers, vLLM and llama.cpp's converter read; an
     /// adapter is merged into its base
     Huggingface,
-    /// The newest adapter as a folder that PEFT and vLLM read beside its base
+    /// An adapter as a folder that PEFT and vLLM read beside its base
     Peft,
 }
 
+/// What a copy of the metrics looks like.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum MetricsFormat {
+    /// Comma-separated values: a row per update or evaluation, a column per metric
+    Csv,
+    /// Comma-separated values: a row per number
+    CsvLong,
+    /// A folder that TensorBoard shows
+    Tensorboard,
+}
+
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+#[command(after_help = "\
+Examples:
+  stepwell export runs/sql_explore-1 --format huggingface MODEL
+  stepwell export runs/sql_explore-1 --metrics csv metrics.csv
+  stepwell export runs/sql_explore-1 --metrics tensorboard --follow logs/sql_explore-1")]
 pub(crate) struct Export {
     /// The run's folder
     pub(crate) run: PathBuf,
-    /// What to write
-    #[arg(long, value_enum)]
-    pub(crate) format: Format,
+    /// Copy trees or the model
+    #[arg(long, value_enum, group = "what")]
+    pub(crate) format: Option<Format>,
+    /// Copy metrics
+    #[arg(long, value_enum, group = "what", value_name = "FORMAT")]
+    pub(crate) metrics: Option<MetricsFormat>,
+    /// Go on while the run goes on, of `--metrics tensorboard`
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) follow: bool,
+    /// Number of a checkpoint, as in `inspect --checkpoint`; of a model. Default: the newest
+    #[arg(long, value_name = "N", conflicts_with = "metrics")]
+    pub(crate) checkpoint: Option<u64>,
     /// The file or folder to write, which must not exist
     pub(crate) output: PathBuf,
 }

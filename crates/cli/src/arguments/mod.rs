@@ -2,16 +2,20 @@
 
 mod eval;
 mod files;
+mod runs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use eval::temperature;
 pub(crate) use eval::{DecodingWord, Eval, SplitWord};
 pub(crate) use files::{
     DataSet, Doctor, EnvCheck, EnvCommand, EnvWords, EnvironmentName, Export, Format, Import,
-    Methods, RecipeCommand, RecipeFile, RecipeWords, TasksCheck, TasksCommand, TasksWords,
+    Methods, MetricsFormat, RecipeCommand, RecipeFile, RecipeWords, TasksCheck, TasksCommand,
+    TasksWords,
 };
+pub(crate) use runs::{Compare, Play, Sweep};
 
 /// Train language models on trees of steps.
 ///
@@ -45,6 +49,12 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Judge a run's newest checkpoint; the run's record is not touched.
     Eval(Eval),
+    /// Talk to a run's policy step by step in its environment.
+    Play(Play),
+    /// Lay runs side by side: recipes, evaluations, curves.
+    Compare(Compare),
+    /// Run a recipe under several seeds and settings, and tell mean and standard error.
+    Sweep(Sweep),
     /// Draw a tree of a run with reward and credit per step.
     Inspect(Inspect),
     /// List runs.
@@ -59,7 +69,7 @@ pub(crate) enum Command {
     Tasks(TasksWords),
     /// Check a program of yours that is to be an environment or a grader.
     Env(EnvWords),
-    /// Copy a run's trees or its model for other tools.
+    /// Copy a run's trees, its metrics or its model for other tools.
     Export(Export),
     /// Tell what this machine offers and what is missing.
     Doctor(Doctor),

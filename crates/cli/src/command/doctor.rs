@@ -26,8 +26,19 @@ struct Check {
 
 /// Prints the checks. Exit code 3 where something is missing that a run needs.
 pub(crate) fn doctor(words: &Doctor) -> anyhow::Result<ExitCode> {
-    let checks =
-        [processor(), cores(), memory(), disk(), gpu(), sqlite(), python(), transformers()];
+    let export = "only the check of exports needs it: python3 -m pip install transformers torch";
+    let events = "only the check of exports needs it: python3 -m pip install tensorboard";
+    let checks = [
+        processor(),
+        cores(),
+        memory(),
+        disk(),
+        gpu(),
+        sqlite(),
+        python(),
+        packages("transformers", &["transformers", "torch"], export),
+        packages("tensorboard", &["tensorboard"], events),
+    ];
     if words.json {
         let object: std::collections::BTreeMap<&str, &Check> =
             checks.iter().map(|check| (check.name, check)).collect();
@@ -120,22 +131,15 @@ fn python() -> Check {
 }
 
 /// Looks for the packages where `python3` looks; only a sandbox starts processes.
-fn transformers() -> Check {
-    let places = packages();
+fn packages(name: &'static str, wanted: &[&str], next: &'static str) -> Check {
+    let places = package_folders();
     let place = |name: &str| places.iter().find(|place| place.join(name).is_dir());
-    let wanted = ["transformers", "torch"];
-    let missing: Vec<&str> = wanted.into_iter().filter(|name| place(name).is_none()).collect();
-    let found = match (&missing[..], place("transformers")) {
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| place(name).is_none()).collect();
+    let found = match (&missing[..], place(name)) {
         ([], Some(folder)) => folder.display().to_string(),
         (missing, _) => format!("not found: {}", missing.join(", ")),
     };
-    Check {
-        name: "transformers",
-        ok: missing.is_empty(),
-        found,
-        next: "only the check of exports needs it: python3 -m pip install transformers torch",
-        needed: false,
-    }
+    Check { name, ok: missing.is_empty(), found, next, needed: false }
 }
 
 fn python_path() -> Option<PathBuf> {
@@ -145,7 +149,7 @@ fn python_path() -> Option<PathBuf> {
 }
 
 /// Folders in which a `python3` of this machine finds packages.
-fn packages() -> Vec<PathBuf> {
+fn package_folders() -> Vec<PathBuf> {
     let mut roots: Vec<PathBuf> = Vec::new();
     if let Some(python) = python_path() {
         let real = python.canonicalize().unwrap_or_else(|_| python.clone());

@@ -58,11 +58,7 @@ fn settings(words: &Eval, recipe: &Recipe) -> Vec<Evaluate> {
         DecodingWord::TreeVote => &[Decoding::TreeVote],
         DecodingWord::Compare => &[Decoding::LinearVote, Decoding::TreeVote],
     };
-    let split = match words.split {
-        SplitWord::HeldOut => Split::HeldOut,
-        SplitWord::Development => Split::Development,
-        SplitWord::Train => Split::Train,
-    };
+    let split = split(words.split);
     let (max_tokens, path_tokens) = room(recipe);
     let one = |decoding: &Decoding| Evaluate {
         split,
@@ -79,8 +75,16 @@ fn settings(words: &Eval, recipe: &Recipe) -> Vec<Evaluate> {
     decodings.iter().map(one).collect()
 }
 
+pub(super) fn split(word: SplitWord) -> Split {
+    match word {
+        SplitWord::HeldOut => Split::HeldOut,
+        SplitWord::Development => Split::Development,
+        SplitWord::Train => Split::Train,
+    }
+}
+
 /// As long as the recipe's last stage lets a step and a path be.
-fn room(recipe: &Recipe) -> (usize, Option<usize>) {
+pub(super) fn room(recipe: &Recipe) -> (usize, Option<usize>) {
     let of = |stage: &Stage| match stage {
         Stage::Evaluate(evaluate) => Some((evaluate.max_tokens, evaluate.path_tokens)),
         Stage::Rl(rl) => Some((rl.max_tokens, rl.path_tokens)),

@@ -4,22 +4,41 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use stepwell_engine::judge::{newest_adapter, newest_policy};
-use stepwell_store::{Lines, RunReader, export_jsonl, export_parquet};
+use stepwell_engine::judge::{adapter_at, policy_at};
+use stepwell_store::{
+    EventFile, Kind, Lines, MetricCursor, RunReader, Shape, export_csv, export_jsonl,
+    export_parquet, is_running,
+};
 
-use crate::arguments::{Export, Format};
+use crate::arguments::{Export, Format, MetricsFormat};
 use crate::failure::input;
+use crate::interrupt;
 use crate::say::say;
 use crate::table::grouped;
 
-/// Writes the copy under a temporary name first: it is whole or absent.
+/// Time between two looks at a run that is followed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Writes the copy under a temporary name first: it is whole or absent. What follows a run grows
+/// under its own name.
 pub(crate) fn export(words: &Export) -> anyhow::Result<ExitCode> {
     let output = &words.output;
+    let events = words.metrics == Some(MetricsFormat::Tensorboard);
     if output.exists() {
         let output = output.display();
         return Err(input(format!("`{output}` exists; name a file or folder that does not")));
+    }
+    if words.follow && !events {
+        return Err(input("`--follow` is for `--metrics tensorboard`; a table is written at once"));
+    }
+    if words.follow {
+        interrupt::listen()?;
+        let what = tensorboard(words, output)?;
+        say(format!("{}: {what}", output.display()));
+        return Ok(ExitCode::SUCCESS);
     }
     let temporary = temporary(output)?;
     let what = match write(words, &temporary) {
@@ -42,15 +61,26 @@ fn temporary(output: &Path) -> anyhow::Result<PathBuf> {
 
 /// Returns what was written.
 fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
-    if matches!(words.format, Format::Huggingface | Format::Peft) {
-        return folder(words, to);
+    match (words.format, words.metrics) {
+        (Some(format @ (Format::Huggingface | Format::Peft)), _) => folder(words, format, to),
+        (_, Some(MetricsFormat::Tensorboard)) => tensorboard(words, to),
+        _ => file(words, to),
     }
+}
+
+fn file(words: &Export, to: &Path) -> anyhow::Result<String> {
     let reader = RunReader::open(&words.run)?;
     let place = || format!("cannot write `{}`", words.output.display());
     make_room(to)?;
     let mut out = BufWriter::new(File::create(to).with_context(place)?);
-    let what = match words.format {
-        Format::Jsonl => {
+    let what = match (words.format, words.metrics) {
+        (_, Some(metrics)) => {
+            let wide = metrics == MetricsFormat::Csv;
+            let shape = if wide { Shape::Wide } else { Shape::Long };
+            let what = if wide { "updates and evaluations" } else { "numbers" };
+            format!("{} {what}, one a row", grouped(export_csv(&reader, shape, &mut out)?))
+        }
+        (Some(Format::Jsonl), _) => {
             let trees = export_jsonl(&reader, Lines::Trees, &mut out)?;
             format!("{} trees, one a line", grouped(trees))
         }
@@ -67,11 +97,41 @@ fn make_room(to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))
 }
 
-/// The newest checkpoint without what only a resume needs.
-fn folder(words: &Export, to: &Path) -> anyhow::Result<String> {
-    let (name, files) = match words.format {
-        Format::Peft => newest_adapter(&words.run)?,
-        _ => newest_policy(&words.run)?,
+/// A folder of events; with `--follow` until the run is over or nobody goes on with it.
+fn tensorboard(words: &Export, to: &Path) -> anyhow::Result<String> {
+    type Events = EventFile<BufWriter<File>>;
+    RunReader::open(&words.run)?;
+    let place = || format!("cannot write `{}`", words.output.display());
+    make_room(to)?;
+    fs::create_dir(to).with_context(place)?;
+    let file = File::create(to.join(Events::NAME)).with_context(place)?;
+    let mut events = EventFile::new(BufWriter::new(file)).with_context(place)?;
+    let (mut cursor, mut written) = (MetricCursor::default(), 0);
+    loop {
+        // Asked before reading: what is committed in between is read by the next turn.
+        let goes_on = is_running(&words.run);
+        // Not held open between two looks: a run that ends would leave its log beside the record.
+        let reader = RunReader::open(&words.run)?;
+        let goes_on = goes_on && reader.newest(Kind::Finished)?.is_none();
+        for row in cursor.read(&reader)? {
+            events.put(&row).with_context(place)?;
+            written += 1;
+        }
+        drop(reader);
+        events.flush().with_context(place)?;
+        if !words.follow || !goes_on || interrupt::requested() {
+            let next = format!("next: tensorboard --logdir {}", words.output.display());
+            return Ok(format!("{} updates and evaluations\n{next}", grouped(written)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A checkpoint without what only a resume needs.
+fn folder(words: &Export, format: Format, to: &Path) -> anyhow::Result<String> {
+    let (name, files) = match format {
+        Format::Peft => adapter_at(&words.run, words.checkpoint)?,
+        _ => policy_at(&words.run, words.checkpoint)?,
     };
     let place = || format!("cannot write `{}`", words.output.display());
     make_room(to)?;

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod environment;
 pub(crate) mod eval;
@@ -7,8 +8,10 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod methods;
+pub(crate) mod play;
 pub(crate) mod recipe;
 pub(crate) mod runs;
+pub(crate) mod sweep;
 pub(crate) mod tasks;
 pub(crate) mod train;
 

@@ -69,3 +69,20 @@ pub(crate) fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found.sort();
     found
 }
+
+/// True where a test needs packages of Python that `doctor` does not find: it says why, and whoever
+/// counts the tests counts this too.
+pub(crate) fn skipped(folder: &Path, package: &str, name: &str) -> bool {
+    use std::io::Write as _;
+    let said = run(folder, &["doctor", "--json"]).fine();
+    let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    if found[package]["ok"] == true {
+        return false;
+    }
+    let reason = found[package]["found"].as_str().unwrap();
+    if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
+        let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
+        writeln!(list, "{name}: {reason}").unwrap();
+    }
+    true
+}

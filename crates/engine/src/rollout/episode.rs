@@ -68,7 +68,7 @@ fn replay(
 }
 
 /// The verdict of an environment where it is one: what is not finite is a failure to judge.
-pub(super) fn judgement(verdict: Verdict) -> Verdict {
+pub(crate) fn judgement(verdict: Verdict) -> Verdict {
     assert!(verdict != Verdict::Pending, "an environment ended an episode without a verdict");
     match &verdict {
         Verdict::Scored { reward, parts }
