@@ -150,6 +150,7 @@ fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt
     let questions = problem.tasks(evaluate.split).len().min(evaluate.questions);
     let leaves = match evaluate.decoding {
         crate::recipe::Decoding::Greedy => 1.0,
+        crate::recipe::Decoding::Search => f64::from(evaluate.grow.leaves_max()),
         _ => evaluate.leaves as f64,
     };
     let attempt = ((recipe.environment.max_interactions() + 1) * evaluate.max_tokens) as f64;

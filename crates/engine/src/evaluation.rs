@@ -1,12 +1,17 @@
 //! Judges a frozen policy under a fixed budget.
 
+mod figures;
+
+pub use figures::{bootstrap, counts, majority, majority_at, pass_at};
+
 use std::collections::BTreeMap;
 
 use stepwell_methods::Grow;
 use stepwell_tree::{Environment, Key, Policy, Sampling, StepId, Task, Verdict, leaves, path_to};
 
 use crate::observe::Metrics;
-use crate::rollout::{Grown, Plan, grow_forest};
+use crate::rollout::{Grown, Plan, search_forest};
+use crate::scorer::{Prefix, Scorer};
 
 /// How one answer is chosen from a tree's leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +20,8 @@ pub enum Choice {
     Mean,
     /// The answer that most leaves agree on; ties go to the one that comes first.
     Majority,
+    /// The answer that a scorer values most; ties go to the one that comes first.
+    Best,
 }
 
 /// What is asked of a policy.
@@ -32,6 +39,10 @@ pub struct Question<'a> {
     pub choice: Choice,
     /// Names the draws.
     pub key: Key,
+    /// Resamples of the bootstrap interval over tasks; 0 is none.
+    pub resamples: usize,
+    /// Names the resamples.
+    pub bootstrap: Key,
 }
 
 /// One answer for people to read.
@@ -73,11 +84,14 @@ const TASKS_AT_ONCE: usize = 256;
 const SAMPLES: usize = 3;
 
 /// Asks every task once and judges the chosen answer.
+///
+/// Panics where the question's choice or method reads scores and there is no scorer.
 pub fn evaluate(
     policy: &mut dyn Policy,
     environment: &dyn Environment,
     tasks: &[Task],
     question: &Question<'_>,
+    mut scorer: Option<&mut (dyn Scorer + '_)>,
     mut on_round: impl FnMut(usize),
 ) -> Evaluation {
     let mut tally = Tally::default();
@@ -88,14 +102,60 @@ pub fn evaluate(
         path_tokens: question.path_tokens,
         key: question.key,
     };
+    let judge = Judge { environment, question, top: environment.reward_range().1 };
     for part in tasks.chunks(TASKS_AT_ONCE) {
         let members: Vec<&Task> = part.iter().collect();
-        let grown = grow_forest(policy, environment, &members, &plan, &mut on_round);
-        for (task, grown) in part.iter().zip(&grown) {
-            tally.add(task, grown, question.choice, environment);
+        let own = scorer.as_deref_mut();
+        let grown = search_forest(policy, environment, &members, &plan, own, &mut on_round);
+        let best = match (question.choice, scorer.as_deref_mut()) {
+            (Choice::Best, Some(scorer)) => best(part, &grown, scorer),
+            (Choice::Best, None) => panic!("the best answer is picked by a scorer: give it one"),
+            _ => vec![None; part.len()],
+        };
+        for ((task, grown), best) in part.iter().zip(&grown).zip(best) {
+            tally.add(task, grown, best, &judge);
         }
     }
-    tally.finish(tasks.len())
+    tally.scored = scorer.map_or(0, |scorer| scorer.sampled_tokens());
+    tally.finish(tasks.len(), question)
+}
+
+/// Leaves of a tree that have a verdict.
+fn judged(grown: &Grown) -> Vec<StepId> {
+    let tree = &grown.tree;
+    let scored = |leaf: &StepId| tree.verdict[leaf.index()].reward().is_some();
+    leaves(tree).into_iter().filter(scored).collect()
+}
+
+/// Of every tree the judged leaf that a scorer values most, the first of equals; one without a
+/// value comes after all that have one.
+fn best(tasks: &[Task], forest: &[Grown], scorer: &mut dyn Scorer) -> Vec<Option<StepId>> {
+    let ends: Vec<Vec<StepId>> = forest.iter().map(judged).collect();
+    let mut asked = Vec::new();
+    for ((task, Grown { tree, text }), ends) in tasks.iter().zip(forest).zip(&ends) {
+        asked.extend(ends.iter().map(|&step| Prefix { task, tree, text, step }));
+    }
+    let mut score = scorer.score(&asked).into_iter();
+    let mut pick = |ends: Vec<StepId>| {
+        let mut best: Option<(f64, StepId)> = None;
+        for leaf in ends {
+            let score = score.next().flatten().filter(|score| score.is_finite());
+            let score = score.unwrap_or(f64::NEG_INFINITY);
+            if best.is_none_or(|(most, _)| score > most) {
+                best = Some((score, leaf));
+            }
+        }
+        best.map(|(_, leaf)| leaf)
+    };
+    ends.into_iter().map(&mut pick).collect()
+}
+
+/// Who judges, and what was asked.
+struct Judge<'a> {
+    environment: &'a dyn Environment,
+    question: &'a Question<'a>,
+    /// The reward of a right answer.
+    top: f64,
 }
 
 #[derive(Default)]
@@ -107,36 +167,47 @@ struct Tally {
     flat: usize,
     leaves: usize,
     turns: usize,
+    /// Tokens that a scorer's own continuations took.
+    scored: u64,
     parts: BTreeMap<String, f64>,
+    /// Attempts that took so many policy steps, and the sum of their outcomes.
+    depth: BTreeMap<usize, (usize, f64)>,
+    /// Sum over tasks, and their number, of a curve's point at so many attempts.
+    pass: BTreeMap<usize, (usize, f64)>,
+    majority: BTreeMap<usize, (usize, f64)>,
     samples: Vec<Sample>,
 }
 
 impl Tally {
-    fn add(&mut self, task: &Task, grown: &Grown, choice: Choice, environment: &dyn Environment) {
+    fn add(&mut self, task: &Task, grown: &Grown, best: Option<StepId>, judge: &Judge<'_>) {
         let tree = &grown.tree;
-        let ends = leaves(tree);
-        let scored: Vec<StepId> = ends
-            .iter()
-            .copied()
-            .filter(|leaf| tree.verdict[leaf.index()].reward().is_some())
-            .collect();
         let sampled = |i: &usize| tree.origin[*i].is_policy();
         self.sampled += (0..tree.len()).filter(sampled).map(|i| tree.span[i].len()).sum::<usize>();
         self.turns += (0..tree.len()).filter(sampled).count();
         self.unique += tree.unique_tokens();
         self.flat += tree.flat_tokens();
-        self.leaves += ends.len();
-        let chosen = match choice {
+        self.leaves += leaves(tree).len();
+        let scored = judged(grown);
+        let answer = |leaf: &StepId| judge.environment.answer(task, &grown.text[leaf.index()]);
+        let independent = matches!(judge.question.grow, Grow::Independent(own) if own.attempts > 1);
+        let votes = judge.question.choice == Choice::Majority || independent;
+        let answers: Vec<Option<String>> =
+            if votes { scored.iter().map(answer).collect() } else { Vec::new() };
+        let chosen = match judge.question.choice {
             Choice::Mean => scored.clone(),
+            Choice::Best => best.into_iter().collect(),
             Choice::Majority => {
-                majority(&scored, |leaf| environment.answer(task, &grown.text[leaf.index()]))
-                    .into_iter()
-                    .collect()
+                let first = majority(answers.iter().map(Option::as_deref));
+                first.map(|place| scored[place]).into_iter().collect()
             }
         };
         if chosen.is_empty() {
             self.unscored += 1;
             return;
+        }
+        self.depths(grown, &scored);
+        if independent {
+            self.curves(grown, &scored, answers, judge.top);
         }
         let share = 1.0 / chosen.len() as f64;
         let mut outcome = 0.0;
@@ -154,7 +225,35 @@ impl Tally {
         }
     }
 
-    fn finish(self, questions: usize) -> Evaluation {
+    fn depths(&mut self, grown: &Grown, scored: &[StepId]) {
+        let tree = &grown.tree;
+        for leaf in scored {
+            let path = path_to(tree, *leaf);
+            let steps = path.iter().filter(|step| tree.origin[step.index()].is_policy()).count();
+            let (count, sum) = self.depth.entry(steps).or_default();
+            *count += 1;
+            *sum += tree.verdict[leaf.index()].reward().unwrap_or(0.0);
+        }
+    }
+
+    /// Points of pass@k and maj@k of one task, whose attempts share the prompt only.
+    fn curves(&mut self, grown: &Grown, scored: &[StepId], answers: Vec<Option<String>>, top: f64) {
+        let reward = |leaf: &StepId| grown.tree.verdict[leaf.index()].reward().unwrap_or(0.0);
+        let right = scored.iter().filter(|leaf| reward(leaf) >= top).count();
+        let attempts: Vec<(Option<String>, f64)> =
+            answers.into_iter().zip(scored.iter().map(reward)).collect();
+        let add = |curve: &mut BTreeMap<usize, (usize, f64)>, k, point: Option<f64>| {
+            let (count, sum) = curve.entry(k).or_default();
+            *count += usize::from(point.is_some());
+            *sum += point.unwrap_or(0.0);
+        };
+        for k in counts(leaves(&grown.tree).len()) {
+            add(&mut self.pass, k, pass_at(scored.len(), right, k));
+            add(&mut self.majority, k, majority_at(&attempts, k));
+        }
+    }
+
+    fn finish(self, questions: usize, question: &Question<'_>) -> Evaluation {
         let judged = self.outcome.len();
         let n = judged.max(1) as f64;
         let accuracy = self.outcome.iter().sum::<f64>() / n;
@@ -172,9 +271,10 @@ impl Tally {
             ("unique_tokens".to_owned(), self.unique as f64),
             ("flat_tokens".to_owned(), self.flat as f64),
         ]);
-        for (name, sum) in self.parts {
+        for (name, sum) in &self.parts {
             metrics.insert(format!("part/{name}"), sum / n);
         }
+        self.beyond_the_mean(question, asked, &mut metrics);
         Evaluation {
             questions,
             unscored: self.unscored,
@@ -184,21 +284,27 @@ impl Tally {
             samples: self.samples,
         }
     }
-}
 
-/// The first leaf of the answer that most leaves give; where none answers, the first leaf.
-fn majority(leaves: &[StepId], mut answer: impl FnMut(StepId) -> Option<String>) -> Option<StepId> {
-    let mut votes: BTreeMap<String, (usize, StepId)> = BTreeMap::new();
-    for leaf in leaves {
-        if let Some(answer) = answer(*leaf) {
-            votes.entry(answer).or_insert((0, *leaf)).0 += 1;
+    fn beyond_the_mean(&self, question: &Question<'_>, asked: f64, metrics: &mut Metrics) {
+        let (resamples, key) = (question.resamples, question.bootstrap);
+        if let Some((low, high)) = bootstrap(&self.outcome, resamples, key) {
+            metrics.insert("accuracy_low".to_owned(), low);
+            metrics.insert("accuracy_high".to_owned(), high);
+        }
+        for (steps, (count, sum)) in &self.depth {
+            metrics.insert(format!("depth/{steps}/attempts"), *count as f64);
+            metrics.insert(format!("depth/{steps}/accuracy"), sum / *count as f64);
+        }
+        for (name, curve) in [("pass_at", &self.pass), ("majority_at", &self.majority)] {
+            for (k, (count, sum)) in curve.iter().filter(|(_, (count, _))| *count > 0) {
+                metrics.insert(format!("{name}/{k}"), sum / *count as f64);
+            }
+        }
+        if self.scored > 0 {
+            let tokens = self.scored as f64 / asked;
+            metrics.insert("scorer_tokens_per_question".to_owned(), tokens);
         }
     }
-    let best = votes.values().copied().reduce(|best, other| {
-        let wins = other.0 > best.0 || (other.0 == best.0 && other.1 < best.1);
-        if wins { other } else { best }
-    });
-    best.map(|(_, leaf)| leaf).or_else(|| leaves.first().copied())
 }
 
 fn sample(task: &Task, grown: &Grown, leaf: StepId) -> Sample {
@@ -211,22 +317,5 @@ fn sample(task: &Task, grown: &Grown, leaf: StepId) -> Sample {
         question: task.question.clone(),
         answer: answer.join(" "),
         verdict: grown.tree.verdict[leaf.index()].clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_majority_wins_and_ties_go_to_the_first() {
-        let leaves: Vec<StepId> = (1..6).map(StepId).collect();
-        let vote = |answers: [Option<&str>; 5]| {
-            majority(&leaves, |leaf| answers[leaf.index() - 1].map(str::to_owned))
-        };
-        assert_eq!(vote([Some("a"), Some("b"), Some("b"), None, None]), Some(StepId(2)));
-        assert_eq!(vote([Some("z"), Some("b"), Some("b"), Some("z"), None]), Some(StepId(1)));
-        assert_eq!(vote([None; 5]), Some(StepId(1)));
-        assert_eq!(majority(&[], |_| None), None);
     }
 }

@@ -16,6 +16,7 @@ pub mod problem;
 pub mod recipe;
 pub mod rollout;
 pub mod run;
+pub mod scorer;
 mod session;
 mod stage;
 

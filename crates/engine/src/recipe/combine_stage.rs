@@ -3,6 +3,7 @@
 use stepwell_methods::{Grow, RewardConfig};
 
 use super::combine::{Place, World};
+use super::combine_grow;
 use super::combine_world::lacks;
 use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
@@ -34,6 +35,7 @@ pub(super) fn check(
         Stage::Rl(rl) => {
             check_sampling(rl, place);
             check_methods(rl, place, world);
+            combine_grow::check_rl(rl, place);
             check_update(rl, place);
             check_penalty(rl, context, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
@@ -55,6 +57,7 @@ pub(super) fn check(
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);
+            combine_grow::check_evaluate(evaluate, place);
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
             if let Some(why) = world.and_then(|world| lacks(world, evaluate.split)) {
                 place.error("split", &why);
@@ -116,6 +119,7 @@ fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World
         );
         place.error(fewest(&preference.grow), &message);
     }
+    combine_grow::check_pairs(&preference.grow, place);
     attempts(preference.tasks, &preference.grow, place);
     parts(&preference.reward, place, world);
     if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {

@@ -9,6 +9,7 @@
 
 mod calculator;
 mod combine;
+mod combine_grow;
 mod combine_stage;
 mod combine_world;
 mod compute;
@@ -28,6 +29,7 @@ mod part;
 mod part_error;
 mod preference;
 mod rl;
+mod scorer;
 mod section;
 mod setting;
 mod sft;
@@ -51,6 +53,7 @@ pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use preference::{PairFile, Pairs, Preference};
 pub use rl::Rl;
+pub use scorer::{Continuations, ScorerConfig};
 pub use sft::{Demonstrations, Sft};
 pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 pub use stage::Stage;

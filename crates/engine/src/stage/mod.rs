@@ -6,7 +6,7 @@ mod preference;
 mod rl;
 mod sft;
 
-pub(crate) use evaluate::{answers, evaluate};
+pub(crate) use evaluate::{Keys, answers, evaluate};
 pub(crate) use preference::preference;
 pub(crate) use rl::rl;
 pub(crate) use sft::sft;

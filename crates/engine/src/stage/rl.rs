@@ -6,7 +6,7 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
 use super::evaluate::development;
-use super::forest::{Growing, forest, growth, rate};
+use super::forest::{Growing, forest, growth, rate, without_companions};
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
@@ -70,7 +70,8 @@ fn train(
     credits: &[Credit],
 ) -> Result<UpdateReport, EngineError> {
     let (stage, update) = (session.place.stage, session.place.done);
-    let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+    let (mut trees, credits) = without_companions(forest, credits);
+    let credits = &credits[..];
     let temperature = config.temperature as f32;
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
     if let Some(reference) = &session.reference {

@@ -12,11 +12,13 @@ pub mod gpg;
 pub mod group_mean;
 pub mod leave_one_out;
 pub mod length_weighted;
+pub mod monte_carlo;
 pub mod pass_at_k;
 pub mod permuted;
 pub mod progress;
 pub mod reinforce;
 pub mod reinforce_plus_plus;
+pub mod remax;
 pub mod sibling;
 pub mod uniform;
 

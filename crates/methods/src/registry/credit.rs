@@ -6,8 +6,9 @@ use stepwell_tree::{Credit, StepTree};
 use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS};
 use crate::Rewards;
 use crate::credit::{
-    anchor_group, backup, depth_group, gpg, group_mean, leave_one_out, length_weighted, pass_at_k,
-    permuted, progress, reinforce, reinforce_plus_plus, sibling, uniform,
+    anchor_group, backup, depth_group, gpg, group_mean, leave_one_out, length_weighted,
+    monte_carlo, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, remax, sibling,
+    uniform,
 };
 
 /// What each step is worth.
@@ -38,6 +39,10 @@ pub enum CreditConfig {
     AnchorGroup(anchor_group::Config),
     /// PAV: outcome and progress under a best-of-K prover.
     Progress(progress::Config),
+    /// ReMax: reward less that of the greedy attempt.
+    Remax(remax::Config),
+    /// VinePPO: difference of values that continuations estimate.
+    MonteCarlo(monte_carlo::Config),
     /// Control: the same number everywhere.
     Uniform(uniform::Config),
     /// Control: another method's numbers on the wrong steps.
@@ -59,6 +64,8 @@ impl CreditConfig {
         "depth_group",
         "anchor_group",
         "progress",
+        "remax",
+        "monte_carlo",
         "uniform",
         "permuted",
     ];
@@ -87,6 +94,8 @@ impl CreditConfig {
             "depth_group" => CreditConfig::DepthGroup(depth_group::Config::deserialize(table)?),
             "anchor_group" => CreditConfig::AnchorGroup(anchor_group::Config::deserialize(table)?),
             "progress" => CreditConfig::Progress(progress::Config::deserialize(table)?),
+            "remax" => CreditConfig::Remax(remax::Config::deserialize(table)?),
+            "monte_carlo" => CreditConfig::MonteCarlo(monte_carlo::Config::deserialize(table)?),
             "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
             "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -108,6 +117,8 @@ impl CreditConfig {
             CreditConfig::DepthGroup(_) => "depth_group",
             CreditConfig::AnchorGroup(_) => "anchor_group",
             CreditConfig::Progress(_) => "progress",
+            CreditConfig::Remax(_) => "remax",
+            CreditConfig::MonteCarlo(_) => "monte_carlo",
             CreditConfig::Uniform(_) => "uniform",
             CreditConfig::Permuted(_) => "permuted",
         }
@@ -133,7 +144,9 @@ impl CreditConfig {
             | CreditConfig::Backup(_)
             | CreditConfig::DepthGroup(_)
             | CreditConfig::AnchorGroup(_)
-            | CreditConfig::Progress(_) => TWO_ATTEMPTS,
+            | CreditConfig::Progress(_)
+            | CreditConfig::Remax(_)
+            | CreditConfig::MonteCarlo(_) => TWO_ATTEMPTS,
             CreditConfig::Permuted(config) => config.of.needs(),
         }
     }
@@ -144,6 +157,16 @@ impl CreditConfig {
             CreditConfig::Progress(_) => true,
             CreditConfig::Permuted(config) => config.of.reads_chances(),
             _ => false,
+        }
+    }
+
+    /// The method of growing whose companions it reads: the two go together or not at all.
+    pub fn needs_grow(&self) -> Option<&'static str> {
+        match self {
+            CreditConfig::Remax(_) => Some("greedy_baseline"),
+            CreditConfig::MonteCarlo(_) => Some("continuations"),
+            CreditConfig::Permuted(config) => config.of.needs_grow(),
+            _ => None,
         }
     }
 
@@ -172,6 +195,8 @@ impl CreditConfig {
             CreditConfig::LeaveOneOut(_)
             | CreditConfig::LengthWeighted(_)
             | CreditConfig::Sibling(_)
+            | CreditConfig::Remax(_)
+            | CreditConfig::MonteCarlo(_)
             | CreditConfig::Backup(_) => None,
         }
     }
@@ -195,6 +220,8 @@ impl CreditConfig {
             CreditConfig::DepthGroup(config) => depth_group::credit(forest, rewards, config),
             CreditConfig::AnchorGroup(config) => anchor_group::credit(forest, rewards, config),
             CreditConfig::Progress(config) => progress::credit(forest, rewards, config),
+            CreditConfig::Remax(config) => remax::credit(forest, rewards, config),
+            CreditConfig::MonteCarlo(config) => monte_carlo::credit(forest, rewards, config),
             CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
             CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
         }
