@@ -1,9 +1,11 @@
 //! What a prefix of a tree is worth, as somebody sees it who does not know how it ends.
 
 use stepwell_methods::{Grow, credit};
-use stepwell_tree::{Environment, Key, Policy, Sampling, StepId, StepTree, Task, children, leaves};
+use stepwell_tree::{
+    Environment, Key, Policy, Sampling, StepId, StepTree, Task, children, leaves, path_to,
+};
 
-use crate::rollout::{Plan, Start, continue_from};
+use crate::rollout::{Grown, Plan, Start, continue_from};
 
 /// A path of a tree, from the prompt to a step.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,9 @@ pub struct Continuations<'a> {
     pub sampled: u64,
 }
 
+/// Lines that are sampled at once: bounds memory and changes no score.
+const LINES_AT_ONCE: u32 = 1024;
+
 /// Keeps the draws of continuations apart from those of the tree that they value.
 const OWN_DRAWS: u64 = 0x5c0e;
 
@@ -82,13 +87,16 @@ impl Scorer for Continuations<'_> {
             key: self.grown_under.with(OWN_DRAWS),
         };
         let lines = self.rollouts;
-        let grown = continue_from(self.policy.as_mut(), self.environment, &starts, lines, &plan);
-        for ((place, start), grown) in places.into_iter().zip(&starts).zip(&grown) {
-            let before = stepwell_tree::path_to(start.tree, start.at).len();
-            let tree = &grown.tree;
-            let own = (before..tree.len()).filter(|&i| tree.origin[i].is_policy());
-            self.sampled += own.map(|i| tree.span[i].len() as u64).sum::<u64>();
-            score[place] = mean(tree);
+        let at_once = (LINES_AT_ONCE / lines).max(1) as usize;
+        for (starts, places) in starts.chunks(at_once).zip(places.chunks(at_once)) {
+            let policy = self.policy.as_mut();
+            let grown = continue_from(policy, self.environment, starts, lines, &plan);
+            for ((place, start), Grown { tree, .. }) in places.iter().zip(starts).zip(&grown) {
+                let before = path_to(start.tree, start.at).len();
+                let own = (before..tree.len()).filter(|&i| tree.origin[i].is_policy());
+                self.sampled += own.map(|i| tree.span[i].len() as u64).sum::<u64>();
+                score[*place] = mean(tree);
+            }
         }
         let best_of = |q: f64| match self.best_of {
             1 => q,

@@ -85,3 +85,15 @@ fn a_greedy_baseline_and_forks_where_entropy_rose() {
     assert_eq!((metric("logprob_gap"), metric("ratio_max")), (0.0, 1.0));
     assert_eq!(metric("trained_tokens"), metric("sampled_tokens") - metric("companion_tokens"));
 }
+
+#[test]
+fn simulations_and_a_beam() {
+    let rl = "grow = { type = \"mcts\", simulations = 6, children = 2, selection = \"puct\" }\n\
+              credit = { type = \"sibling\" }";
+    let search = "decoding = \"search\"\ngrow = { type = \"beam\", width = 2, candidates = 2 }\n\
+                  scorer = { type = \"continuations\", rollouts = 2 }";
+    let metric = undisturbed(&text(rl, search));
+    assert!(metric("leaves") <= 18.0 && metric("leaves") > 6.0, "{}", metric("leaves"));
+    assert_eq!(metric("logprob_gap"), 0.0);
+    assert!(metric("scorer_tokens_per_question") > 0.0);
+}

@@ -8,7 +8,7 @@ use common::world::{Fork, World, task};
 use stepwell_engine::evaluation::{Choice, Evaluation, Question, evaluate};
 use stepwell_engine::rollout::{Grown, Plan, search_forest};
 use stepwell_engine::scorer::{Continuations, Prefix, Scorer};
-use stepwell_methods::grow::{continuations, greedy_baseline, independent};
+use stepwell_methods::grow::{beam, continuations, first_pit, greedy_baseline, independent, mcts};
 use stepwell_methods::{COMPANION, CreditConfig, Grow, RewardConfig};
 use stepwell_tree::{
     Key, Origin, Purpose, Sampling, StepId, StepTree, Task, UnscoredReason, Verdict, children,
@@ -381,4 +381,137 @@ fn the_best_attempt_is_the_scorers_and_an_unjudged_one_is_not_picked() {
         sum += even.unwrap_or(rewards[0]);
     }
     assert!((best.accuracy - sum / 40.0).abs() < 1e-12, "{}", best.accuracy);
+}
+
+const MCTS: Grow = Grow::Mcts(mcts::Config {
+    simulations: 12,
+    children: 3,
+    selection: mcts::Selection::Puct,
+    exploration: 0.5,
+    backup: mcts::Backup::Mean,
+});
+
+#[test]
+fn a_search_by_simulations_is_the_same_whoever_comes_first_and_wherever_it_forks() {
+    let world = World::new(3, first_half);
+    let expected = grow(&MCTS, &world, 0);
+    for Grown { tree, .. } in &expected {
+        assert_eq!(leaves(tree).len(), 12);
+        assert!(children(tree).iter().all(|below| below.len() <= 3));
+        assert_eq!(children(tree)[0].len(), 3);
+        assert!(!tree.step_column.contains_key(COMPANION));
+    }
+    assert!((1..12).all(|arrival| same(&grow(&MCTS, &world, arrival), &expected)));
+    let unsupported = World { fork: Fork::Unsupported, ..World::new(3, first_half) };
+    assert!((0..3).all(|arrival| same(&grow(&MCTS, &unsupported, arrival), &expected)));
+    // Played again in a world that differs: unscored, and the search goes on to its budget.
+    let fork = Fork::Unsupported;
+    let diverging = World { fork, diverges: true, ..World::new(3, first_half) };
+    for Grown { tree, .. } in grow(&MCTS, &diverging, 1) {
+        let reasons = unscored(&tree);
+        assert!(!reasons.is_empty() && leaves(&tree).len() == 12);
+        assert!(reasons.iter().all(|reason| reason.label() == "replay_diverged"));
+    }
+    // A world that cannot be started: nothing can be opened below its ends but at the prompt.
+    let broken = [task("broken")];
+    let forest = grow_with(&MCTS, &world, &broken, 1, None);
+    assert_eq!(unscored(&forest[0].tree).len(), leaves(&forest[0].tree).len());
+}
+
+fn a_beam(alpha: f64) -> Grow {
+    Grow::Beam(beam::Config { width: 2, candidates: 3, alpha, provers: 4, steps: 9 })
+}
+
+#[test]
+fn a_beam_keeps_its_width_and_drops_the_rest_unjudged() {
+    let world = World::new(3, first_half);
+    let method = a_beam(0.5);
+    let search = |world: &World, arrival: u64| {
+        let mut own = scorer(world, arrival + 50, 5, 1);
+        grow_with(&method, world, &tasks(), arrival, Some(&mut own))
+    };
+    let expected = search(&world, 0);
+    for Grown { tree, .. } in &expected {
+        let below = children(tree);
+        // Three turns of six steps from two prefixes; the last turn's six have ended.
+        let steps = (0..tree.len()).filter(|&i| tree.origin[i].is_policy()).count();
+        assert_eq!((below[0].len(), steps), (6, 18));
+        let dropped = unscored(tree);
+        assert_eq!(dropped.len(), 8);
+        assert!(dropped.iter().all(|reason| reason.label() == "abandoned"));
+        assert_eq!(tree.verdict.iter().filter(|v| v.reward().is_some()).count(), 6);
+    }
+    assert!((1..8).all(|arrival| same(&search(&world, arrival), &expected)));
+    let unsupported = World { fork: Fork::Unsupported, ..World::new(3, first_half) };
+    assert!(same(&search(&unsupported, 3), &expected));
+    // Some ends come before others: they hold their places.
+    let early: fn(&str, &[String]) -> Verdict = first_half;
+    let short = World { turns: 1, ..World::new(1, early) };
+    let grown = search(&short, 1);
+    assert!(grown.iter().all(|g| leaves(&g.tree).len() == 6 && unscored(&g.tree).is_empty()));
+}
+
+#[test]
+fn a_beam_follows_what_its_scorer_values() {
+    // The observation ends with the last word and a bracket: a scorer that likes early letters.
+    struct Early;
+    impl Scorer for Early {
+        fn score(&mut self, asked: &[Prefix<'_>]) -> Vec<Option<f64>> {
+            let of = |prefix: &Prefix<'_>| {
+                let Prefix { tree, step, .. } = *prefix;
+                let own = if tree.origin[step.index()].is_policy() {
+                    step
+                } else {
+                    tree.parent[step.index()]
+                };
+                Some(-f64::from(*tree.tokens(own).first()?))
+            };
+            asked.iter().map(of).collect()
+        }
+    }
+    let world = World::new(2, first_half);
+    let forest = grow_with(&a_beam(0.0), &world, &tasks(), 4, Some(&mut Early));
+    for Grown { tree, .. } in &forest {
+        let below = children(tree);
+        let mut first: Vec<(u32, bool)> = below[0]
+            .iter()
+            .map(|step| {
+                let observation = below[step.index()][0];
+                (tree.tokens(*step)[0], !below[observation.index()].is_empty())
+            })
+            .collect();
+        first.sort();
+        let kept: Vec<bool> = first.iter().map(|(_, kept)| *kept).collect();
+        // Equal letters at the edge of the beam may stand either way round.
+        if first[1].0 != first[2].0 {
+            assert_eq!(kept, [true, true, false, false, false, false], "{first:?}");
+        }
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), 2);
+    }
+}
+
+#[test]
+fn lines_stop_at_the_first_pit() {
+    let config = first_pit::Config { attempts: 3, rollouts: 2, extra: 1, right: 1.0, leaves: 40 };
+    let method = Grow::FirstPit(config);
+    let world = World::new(4, first_half);
+    let expected = grow(&method, &world, 0);
+    assert!((1..8).all(|arrival| same(&grow(&method, &world, arrival), &expected)));
+    let mut pits = 0;
+    for Grown { tree, .. } in &expected {
+        let labels = first_pit::labels(tree, &config);
+        let lines = leaves(tree).iter().filter(|l| marks(tree)[l.index()] != 0.0).count();
+        assert!(lines <= 40 && lines == labels.iter().map(|l| l.n as usize).sum::<usize>());
+        for label in &labels {
+            assert_eq!(label.n, 3, "the deciding and the extra line");
+            assert!(label.pit || label.c > 0, "a prefix before the pit can be saved");
+            // Nothing after a pit has a label.
+            let after = labels.iter().filter(|other| {
+                other.at != label.at && stepwell_tree::path_to(tree, other.at).contains(&label.at)
+            });
+            assert!(!label.pit || after.count() == 0);
+            pits += usize::from(label.pit);
+        }
+    }
+    assert!(pits > 0, "the test has power");
 }

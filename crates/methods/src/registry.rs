@@ -5,8 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Credit, Key, StepTree};
 
 use crate::grow::{
-    Open, Scores, SearchView, beam, branch, continuations, fork_at_entropy, greedy_baseline,
-    independent, mcts,
+    Open, Scores, SearchView, beam, branch, continuations, first_pit, fork_at_entropy,
+    greedy_baseline, independent, mcts,
 };
 use crate::objective::{Kl, Unit, adaptive_clip, cispo, clipped, cross_entropy, gmpo, gspo};
 use crate::{Aggregation, Batch, GrowView, Loss};
@@ -205,6 +205,8 @@ pub enum Grow {
     GreedyBaseline(greedy_baseline::Config),
     /// Attempts, and lines to the end from every place they pass (VinePPO).
     Continuations(continuations::Config),
+    /// Attempts, and lines from where they could still be saved (PAV).
+    FirstPit(first_pit::Config),
     /// Simulations where they promise most.
     Mcts(mcts::Config),
     /// The best few prefixes by a scorer (PAV).
@@ -219,6 +221,7 @@ impl Grow {
         "fork_at_entropy",
         "greedy_baseline",
         "continuations",
+        "first_pit",
         "mcts",
         "beam",
     ];
@@ -234,6 +237,7 @@ impl Grow {
             "fork_at_entropy" => Grow::ForkAtEntropy(fork_at_entropy::Config::deserialize(table)?),
             "greedy_baseline" => Grow::GreedyBaseline(greedy_baseline::Config::deserialize(table)?),
             "continuations" => Grow::Continuations(continuations::Config::deserialize(table)?),
+            "first_pit" => Grow::FirstPit(first_pit::Config::deserialize(table)?),
             "mcts" => Grow::Mcts(mcts::Config::deserialize(table)?),
             "beam" => Grow::Beam(beam::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -248,12 +252,13 @@ impl Grow {
             Grow::ForkAtEntropy(_) => "fork_at_entropy",
             Grow::GreedyBaseline(_) => "greedy_baseline",
             Grow::Continuations(_) => "continuations",
+            Grow::FirstPit(_) => "first_pit",
             Grow::Mcts(_) => "mcts",
             Grow::Beam(_) => "beam",
         }
     }
 
-    /// Most leaves a tree can have: what the engine makes room for.
+    /// Most leaves a tree can have: what the engine makes room for. Of a beam, most at once.
     pub fn leaves_max(&self) -> u32 {
         match self {
             Grow::Independent(config) => config.attempts,
@@ -263,8 +268,9 @@ impl Grow {
             Grow::ForkAtEntropy(config) => config.leaves,
             Grow::GreedyBaseline(config) => config.attempts + 1,
             Grow::Continuations(config) => config.attempts.saturating_add(config.leaves),
+            Grow::FirstPit(config) => config.attempts.saturating_add(config.leaves),
             Grow::Mcts(config) => config.simulations,
-            Grow::Beam(config) => beam::leaves_max(config),
+            Grow::Beam(config) => beam::lines_max(config),
         }
     }
 
@@ -276,6 +282,7 @@ impl Grow {
             Grow::ForkAtEntropy(config) => config.problem(),
             Grow::GreedyBaseline(config) => config.problem(),
             Grow::Continuations(config) => config.problem(),
+            Grow::FirstPit(config) => config.problem(),
             Grow::Mcts(config) => config.problem(),
             Grow::Beam(config) => config.problem(),
         }
@@ -288,7 +295,7 @@ impl Grow {
             Grow::Branch(config) => branch::opening(config),
             Grow::ForkAtEntropy(config) => fork_at_entropy::opening(config),
             Grow::GreedyBaseline(config) => greedy_baseline::opening(config),
-            Grow::Continuations(_) | Grow::Mcts(_) | Grow::Beam(_) => {
+            Grow::Continuations(_) | Grow::FirstPit(_) | Grow::Mcts(_) | Grow::Beam(_) => {
                 panic!("a search is asked in rounds")
             }
         }
@@ -300,7 +307,7 @@ impl Grow {
             Grow::Independent(_) | Grow::GreedyBaseline(_) => 1,
             Grow::Branch(config) => branch::after_observation(view, config, key),
             Grow::ForkAtEntropy(config) => fork_at_entropy::after_observation(view, config, key),
-            Grow::Continuations(_) | Grow::Mcts(_) | Grow::Beam(_) => {
+            Grow::Continuations(_) | Grow::FirstPit(_) | Grow::Mcts(_) | Grow::Beam(_) => {
                 panic!("a search is asked in rounds")
             }
         }
@@ -308,13 +315,14 @@ impl Grow {
 
     /// True where the method is asked in rounds, about whole trees.
     pub fn is_search(&self) -> bool {
-        matches!(self, Grow::Continuations(_) | Grow::Mcts(_) | Grow::Beam(_))
+        matches!(self, Grow::Continuations(_) | Grow::FirstPit(_) | Grow::Mcts(_) | Grow::Beam(_))
     }
 
     /// What a search opens next; nothing ends the tree.
     pub fn search(&self, view: &SearchView<'_>, key: Key) -> Vec<Open> {
         match self {
             Grow::Continuations(config) => continuations::search(view, config, key),
+            Grow::FirstPit(config) => first_pit::search(view, config, key),
             Grow::Mcts(config) => mcts::search(view, config, key),
             Grow::Beam(config) => beam::search(view, config, key),
             _ => panic!("`{}` is no search", self.name()),
@@ -342,7 +350,7 @@ impl Grow {
     pub fn needs_credit(&self) -> Option<&'static str> {
         match self {
             Grow::GreedyBaseline(_) => Some("remax"),
-            Grow::Continuations(_) => Some("monte_carlo"),
+            Grow::Continuations(_) | Grow::FirstPit(_) => Some("monte_carlo"),
             _ => None,
         }
     }
@@ -353,6 +361,7 @@ impl Grow {
         match self {
             Grow::GreedyBaseline(config) => Some(greedy_baseline::companions(tree, config)),
             Grow::Continuations(config) => Some(continuations::companions(tree, config)),
+            Grow::FirstPit(config) => Some(first_pit::companions(tree, config)),
             _ => None,
         }
     }

@@ -12,14 +12,14 @@ use super::scorer::ScorerConfig;
 pub(super) fn check_rl(rl: &Rl, place: &Place<'_, '_>) {
     let (grow, credit) = (rl.grow.name(), rl.credit.name());
     match rl.credit.needs_grow() {
-        Some(needed) if needed != grow => {
+        needed @ [first, ..] if !needed.contains(&grow) => {
             let message = format!(
-                "`{credit}` reads the companions that `grow = {{ type = \"{needed}\" }}` grows, got: \
+                "`{credit}` reads the companions that `grow = {{ type = \"{first}\" }}` grows, got: \
                  `{grow}`; set that `grow`, or another credit"
             );
             place.say("grow", message);
         }
-        None if rl.grow.needs_credit().is_some() => {
+        [] if rl.grow.needs_credit().is_some() => {
             let message = format!(
                 "`{credit}` would take the companions of `{grow}` for attempts; set `credit = {{ \
                  type = \"{}\" }}`, or another `grow`",
@@ -30,7 +30,7 @@ pub(super) fn check_rl(rl: &Rl, place: &Place<'_, '_>) {
         _ => {}
     }
     refuse_beam(&rl.grow, place);
-    if rl.credit.needs_grow().is_some() && matches!(rl.credit, CreditConfig::Permuted(_)) {
+    if !rl.credit.needs_grow().is_empty() && matches!(rl.credit, CreditConfig::Permuted(_)) {
         let message = "`permuted` would deal the credit of attempts to their companions, which are \
                        not trained; compare with the control that `stepwell methods` names";
         place.say("credit", message.to_owned());

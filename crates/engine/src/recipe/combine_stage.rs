@@ -131,6 +131,8 @@ fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World
 fn fewest(grow: &Grow) -> &'static str {
     match grow {
         Grow::Branch(config) if config.branches > 1 => "grow.leaves",
+        Grow::ForkAtEntropy(config) if config.branches > 1 => "grow.leaves",
+        Grow::Mcts(_) => "grow.simulations",
         _ => "grow.attempts",
     }
 }

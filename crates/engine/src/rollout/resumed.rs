@@ -2,7 +2,7 @@
 
 use stepwell_methods::{Run, decisions};
 use stepwell_tree::{
-    Environment, Key, NewStep, Policy, StepId, StepTree, Task, UnscoredReason, path_to,
+    Environment, Key, NewStep, Policy, PrefixId, StepId, StepTree, Task, UnscoredReason, path_to,
 };
 
 use super::episode::Attempt;
@@ -41,17 +41,14 @@ pub fn continue_from(
     let mut rollout = Rollout::new(policy, environment, &tasks, &plan);
     let paths: Vec<Vec<StepId>> =
         starts.iter().map(|start| path_to(start.tree, start.at)).collect();
-    let tokens = |(start, path): (&Start<'_>, &Vec<StepId>)| {
-        (None, path.iter().flat_map(|step| start.tree.tokens(*step)).copied().collect())
-    };
-    let batch: Vec<(_, Vec<u32>)> = starts.iter().zip(&paths).map(tokens).collect();
-    let prefixes = rollout.policy.extend(&batch);
+    let prefixes = compute(rollout.policy, starts, &paths);
     for (t, (start, path)) in starts.iter().zip(&paths).enumerate() {
         let (tree, text) = copy(start, path);
         let at = StepId(tree.len() as u32 - 1);
         rollout.trees.push(tree);
         rollout.texts.push(text);
         let key = path_key(plan.key, start, path);
+        let length = path.iter().map(|step| start.tree.span[step.index()].len()).sum();
         rollout.users.insert(prefixes[t], lines);
         for child_index in 0..lines {
             let own = key.with(u64::from(child_index));
@@ -62,7 +59,7 @@ pub fn continue_from(
                 key: own,
                 path: decisions(start.tree, start.at),
                 prefix: prefixes[t],
-                length: batch[t].1.len(),
+                length,
                 manner: Manner { sampling: plan.sampling, run: Run::ToTheEnd, single: true },
                 attempt: attempt(environment, start, path, own),
             });
@@ -70,6 +67,26 @@ pub fn continue_from(
     }
     rollout.decode(&mut |_| {});
     rollout.finish()
+}
+
+/// The keys and values of every path; a prompt that several places share is computed once.
+fn compute(policy: &mut dyn Policy, starts: &[Start<'_>], paths: &[Vec<StepId>]) -> Vec<PrefixId> {
+    let mut prompts: Vec<&[u32]> =
+        starts.iter().map(|start| start.tree.tokens(StepId::ROOT)).collect();
+    prompts.sort();
+    prompts.dedup();
+    let batch: Vec<_> = prompts.iter().map(|prompt| (None, prompt.to_vec())).collect();
+    let shared = policy.extend(&batch);
+    let rest = |(start, path): (&Start<'_>, &Vec<StepId>)| {
+        let prompt = start.tree.tokens(StepId::ROOT);
+        let own = prompts.binary_search(&prompt).expect("every prompt is among them");
+        let tokens = path[1..].iter().flat_map(|step| start.tree.tokens(*step));
+        (Some(shared[own]), tokens.copied().collect())
+    };
+    let batch: Vec<(_, Vec<u32>)> = starts.iter().zip(paths).map(rest).collect();
+    let prefixes = policy.extend(&batch);
+    shared.into_iter().for_each(|prefix| policy.release(prefix));
+    prefixes
 }
 
 /// The path as a tree of its own; places among siblings stay what they were.

@@ -68,8 +68,7 @@ pub fn search(view: &SearchView<'_>, config: &Config, _key: Key) -> Vec<Open> {
     let run = Run::OneStep;
     if view.round == 0 {
         // As many as B prefixes would have had.
-        let children = config.width.saturating_mul(config.candidates).min(65536);
-        return vec![Open { at: StepId::ROOT, children, run }];
+        return vec![Open { at: StepId::ROOT, children: lines_max(config), run }];
     }
     if view.round >= config.steps {
         return Vec::new();
@@ -79,10 +78,10 @@ pub fn search(view: &SearchView<'_>, config: &Config, _key: Key) -> Vec<Open> {
     beam.into_iter().map(open).collect()
 }
 
-/// Leaves that a tree can have, those of dropped prefixes included.
-pub fn leaves_max(config: &Config) -> u32 {
-    let a_turn = config.width.saturating_mul(config.candidates).min(65536);
-    a_turn.saturating_mul(config.steps)
+/// Steps of a turn: as many lines as are ever sampled at once, and what there must be room for.
+/// Leaves can be more, for every turn's dropped prefixes end there.
+pub fn lines_max(config: &Config) -> u32 {
+    config.width.saturating_mul(config.candidates).min(65536)
 }
 
 /// The observations that go on after this round, and the finished attempts that hold a place.

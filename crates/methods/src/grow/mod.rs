@@ -20,6 +20,7 @@
 pub mod beam;
 pub mod branch;
 pub mod continuations;
+pub mod first_pit;
 pub mod fork_at_entropy;
 pub mod greedy_baseline;
 pub mod independent;

@@ -160,13 +160,14 @@ impl CreditConfig {
         }
     }
 
-    /// The method of growing whose companions it reads: the two go together or not at all.
-    pub fn needs_grow(&self) -> Option<&'static str> {
+    /// The methods of growing whose companions it reads: it goes with one of them or not at all;
+    /// nothing where it reads none.
+    pub fn needs_grow(&self) -> &'static [&'static str] {
         match self {
-            CreditConfig::Remax(_) => Some("greedy_baseline"),
-            CreditConfig::MonteCarlo(_) => Some("continuations"),
+            CreditConfig::Remax(_) => &["greedy_baseline"],
+            CreditConfig::MonteCarlo(_) => &["continuations", "first_pit"],
             CreditConfig::Permuted(config) => config.of.needs_grow(),
-            _ => None,
+            _ => &[],
         }
     }
 
