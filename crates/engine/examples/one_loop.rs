@@ -126,7 +126,9 @@ fn accuracy(learner: &Learner, world: &world::World, environment: &SqlEnvironmen
         path_tokens: None,
         choice: Choice::Mean,
         key: Key::new(SEED, Purpose::Sample).with(u64::MAX),
+        resamples: 0,
+        bootstrap: Key::new(SEED, Purpose::Bootstrap),
     };
     let tasks = world.tasks(Split::HeldOut);
-    100.0 * evaluate(&mut learner.policy(), environment, tasks, &question, |_| {}).accuracy
+    100.0 * evaluate(&mut learner.policy(), environment, tasks, &question, None, |_| {}).accuracy
 }

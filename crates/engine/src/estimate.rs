@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use stepwell_methods::Grow;
+use stepwell_methods::{Grow, Scores};
 use stepwell_model::ActivationPlan;
 use stepwell_train::Learner;
 use stepwell_tree::Policy as _;
@@ -167,15 +167,27 @@ fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt
     let questions = problem.tasks(evaluate.split).len().min(evaluate.questions);
     let leaves = match evaluate.decoding {
         crate::recipe::Decoding::Greedy => 1.0,
+        crate::recipe::Decoding::Search => f64::from(evaluate.grow.leaves_max()),
         _ => evaluate.leaves as f64,
     };
     let attempt = ((recipe.environment.max_interactions() + 1) * evaluate.max_tokens) as f64;
     let at_once = questions.min(EVALUATED_AT_ONCE) as f64;
+    let scored = scored_prefixes(evaluate, leaves, recipe.environment.max_interactions());
     Work {
         trained: 0.0,
-        sampled: questions as f64 * leaves * attempt,
+        sampled: questions as f64 * (leaves + scored) * attempt,
         recorded: 0.0,
         cached: at_once * (prompt + leaves * attempt),
+    }
+}
+
+/// Continuations that a scorer samples for one question, each at most an attempt long.
+fn scored_prefixes(evaluate: &Evaluate, leaves: f64, turns: usize) -> f64 {
+    let searches = evaluate.decoding == crate::recipe::Decoding::Search;
+    let crate::recipe::ScorerConfig::Continuations(own) = evaluate.scorer;
+    match evaluate.grow.scores() {
+        Scores::Everywhere if searches => (1.0 + leaves * turns as f64) * f64::from(own.rollouts),
+        _ => 0.0,
     }
 }
 

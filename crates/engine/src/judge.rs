@@ -12,7 +12,7 @@ use crate::evaluation::Evaluation;
 use crate::observe::Observer;
 use crate::problem::Problem;
 use crate::recipe::{self, Decoding, Evaluate, Recipe, Stage};
-use crate::stage::answers;
+use crate::stage::{Keys, answers};
 
 /// Answers a split's tasks with a checkpoint of a run, the newest whole one where no number is
 /// given. Nothing is written.
@@ -36,8 +36,9 @@ pub fn judge(
     let base = || problem.learner(&recipe, threads);
     let learner = checkpoint::policy(&newest, &recipe, base, threads)?;
     problem.require_fit(&recipe, &learner)?;
-    let key = Key::new(seed.unwrap_or(recipe.seed), Purpose::Sample).with(u64::MAX);
-    Ok(settings.iter().map(|config| answers(&problem, &learner, config, key, observer)).collect())
+    let key = |purpose| Key::new(seed.unwrap_or(recipe.seed), purpose).with(u64::MAX);
+    let keys = Keys { sample: key(Purpose::Sample), bootstrap: key(Purpose::Bootstrap) };
+    Ok(settings.iter().map(|config| answers(&problem, &learner, config, keys, observer)).collect())
 }
 
 /// Refuses what a recipe's own `evaluate` stage is refused for: this one is written on a command

@@ -20,6 +20,7 @@ pub mod recipe;
 mod retention;
 pub mod rollout;
 pub mod run;
+pub mod scorer;
 mod session;
 mod stage;
 

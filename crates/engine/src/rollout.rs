@@ -3,20 +3,28 @@
 //!
 //! Steps arrive in any order; what they are does not depend on it. Every draw is keyed by the path
 //! of child indices (DECISIONS 2), grow decisions read the path alone, and finished trees are put
-//! into canonical order.
+//! into canonical order. A search is asked when nothing is live ([`rounds`]); what one wants to know
+//! of a place in a finished tree is found by going on from there ([`resumed`]).
 
 mod episode;
+mod resumed;
+mod rounds;
+mod turn;
+
+pub use resumed::{Start, continue_from};
 
 use std::collections::BTreeMap;
 
-use stepwell_methods::{Decision, Grow, GrowView};
+use stepwell_methods::{COMPANION, Decision, Grow, Run};
 use stepwell_tree::{
-    Completion, Environment, Key, NewStep, Origin, Policy, PrefixId, SampleRequest, Sampling,
-    StepId, StepTree, Stop, Task, Turn, UnscoredReason, Verdict,
+    Environment, Key, Policy, PrefixId, SampleRequest, Sampling, StepId, StepTree, Task,
+    UnscoredReason,
 };
 
+use crate::scorer::Scorer;
 use episode::Attempt;
 pub(crate) use episode::judgement;
+use rounds::{Kept, Rounds};
 
 /// How trees are grown.
 #[derive(Clone, Debug)]
@@ -42,6 +50,16 @@ pub struct Grown {
     pub text: Vec<String>,
 }
 
+/// How an attempt goes on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Manner {
+    sampling: Sampling,
+    /// What a search asked for; attempts of other methods go on as their method says.
+    run: Run,
+    /// A companion that never forks.
+    single: bool,
+}
+
 /// A policy step that is being sampled.
 struct Live {
     tree: usize,
@@ -52,6 +70,7 @@ struct Live {
     path: Vec<Decision>,
     prefix: PrefixId,
     length: usize,
+    manner: Manner,
     /// `Err` where the harness could not provide a world: the leaf will be unscored.
     attempt: Result<Attempt, UnscoredReason>,
 }
@@ -65,6 +84,7 @@ struct Boundary {
     prefix: PrefixId,
     length: usize,
     token: Vec<u32>,
+    manner: Manner,
     attempt: Attempt,
 }
 
@@ -79,6 +99,8 @@ struct Rollout<'a> {
     requests: u64,
     /// How many live steps and waiting boundaries hang on a prefix; 0 releases its keys and values.
     users: BTreeMap<PrefixId, u32>,
+    /// Places where a search may still open steps; nothing for other methods.
+    kept: BTreeMap<(usize, StepId), Kept>,
 }
 
 /// Grows one tree per task. `on_round` is called after every decoding round with the number of
@@ -88,39 +110,85 @@ pub fn grow_forest(
     environment: &dyn Environment,
     tasks: &[&Task],
     plan: &Plan<'_>,
-    mut on_round: impl FnMut(usize),
+    on_round: impl FnMut(usize),
 ) -> Vec<Grown> {
-    policy.set_stop_strings(&environment.stop_strings());
-    let mut rollout = Rollout {
-        policy,
-        environment,
-        tasks,
-        plan,
-        trees: Vec::new(),
-        texts: Vec::new(),
-        live: BTreeMap::new(),
-        requests: 0,
-        users: BTreeMap::new(),
-    };
-    rollout.open();
-    while !rollout.live.is_empty() {
-        let completions = rollout.policy.advance();
-        let boundaries: Vec<Boundary> =
-            completions.into_iter().filter_map(|done| rollout.answer(done)).collect();
-        rollout.branch(boundaries);
-        on_round(rollout.live.len());
-    }
-    let Rollout { trees, texts, .. } = rollout;
-    trees.iter().zip(&texts).map(|(tree, text)| finish(tree, text)).collect()
+    search_forest(policy, environment, tasks, plan, None, on_round)
 }
 
-fn finish(tree: &StepTree, text: &[String]) -> Grown {
+/// As [`grow_forest`], with a scorer for searches that read scores.
+///
+/// Panics where the plan's method reads scores and there is no scorer.
+pub fn search_forest(
+    policy: &mut dyn Policy,
+    environment: &dyn Environment,
+    tasks: &[&Task],
+    plan: &Plan<'_>,
+    scorer: Option<&mut (dyn Scorer + '_)>,
+    mut on_round: impl FnMut(usize),
+) -> Vec<Grown> {
+    let mut rollout = Rollout::new(policy, environment, tasks, plan);
+    rollout.open();
+    rollout.decode(&mut on_round);
+    if plan.grow.is_search() {
+        let mut rounds = Rounds::new(tasks.len(), scorer);
+        while rounds.next(&mut rollout) {
+            rollout.decode(&mut on_round);
+        }
+    }
+    rollout.finish()
+}
+
+/// A tree in canonical order, with its texts.
+fn in_order(tree: &StepTree, text: &[String]) -> Grown {
     let order = tree.depth_first();
     let tree = tree.canonical();
     Grown { text: order.iter().map(|step| text[step.index()].clone()).collect(), tree }
 }
 
-impl Rollout<'_> {
+impl<'a> Rollout<'a> {
+    fn new(
+        policy: &'a mut dyn Policy,
+        environment: &'a dyn Environment,
+        tasks: &'a [&'a Task],
+        plan: &'a Plan<'a>,
+    ) -> Rollout<'a> {
+        policy.set_stop_strings(&environment.stop_strings());
+        Rollout {
+            policy,
+            environment,
+            tasks,
+            plan,
+            trees: Vec::new(),
+            texts: Vec::new(),
+            live: BTreeMap::new(),
+            requests: 0,
+            users: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Samples until nothing is live.
+    fn decode(&mut self, on_round: &mut impl FnMut(usize)) {
+        while !self.live.is_empty() {
+            let completions = self.policy.advance();
+            let boundaries: Vec<Boundary> =
+                completions.into_iter().filter_map(|done| self.answer(done)).collect();
+            self.branch(boundaries);
+            on_round(self.live.len());
+        }
+    }
+
+    fn finish(self) -> Vec<Grown> {
+        let companions = |mut grown: Grown| {
+            if let Some(column) = self.plan.grow.companions(&grown.tree) {
+                grown.tree.step_column.insert(COMPANION.to_owned(), column);
+            }
+            grown
+        };
+        let grown = self.trees.iter().zip(&self.texts).map(|(tree, text)| in_order(tree, text));
+        grown.map(companions).collect()
+    }
+
     /// Starts every task: prompts are computed in one batch, then the first steps are queued.
     fn open(&mut self) {
         let (environment, tasks) = (self.environment, self.tasks);
@@ -135,8 +203,13 @@ impl Rollout<'_> {
         let prefixes = self.policy.extend(&prompts);
         for (t, task) in tasks.iter().enumerate() {
             let key = self.plan.key.with_task(&task.hash());
+            let (prefix, length) = (prefixes[t], prompts[t].1.len());
+            if self.plan.grow.is_search() {
+                self.keep_root(t, key, prefix, length);
+                continue;
+            }
             let children = self.plan.grow.opening();
-            self.users.insert(prefixes[t], children);
+            self.users.insert(prefix, children);
             for child in 0..children {
                 let own = key.with(u64::from(child));
                 let live = Live {
@@ -145,13 +218,21 @@ impl Rollout<'_> {
                     child_index: child,
                     key: own,
                     path: Vec::new(),
-                    prefix: prefixes[t],
-                    length: prompts[t].1.len(),
+                    prefix,
+                    length,
+                    manner: self.manner(child),
                     attempt: Attempt::start(environment, task, own),
                 };
                 self.submit(live);
             }
         }
+    }
+
+    /// How a step below the prompt is sampled, and what follows it.
+    fn manner(&self, child: u32) -> Manner {
+        let single = self.plan.grow.is_greedy(child);
+        let sampling = if single { Sampling::GREEDY } else { self.plan.sampling };
+        Manner { sampling, run: Run::ToTheEnd, single }
     }
 
     fn path_tokens(&self) -> usize {
@@ -166,124 +247,9 @@ impl Rollout<'_> {
             id: self.requests,
             parent: live.prefix,
             key: live.key,
-            sampling: self.plan.sampling,
+            sampling: live.manner.sampling,
             max_tokens: self.plan.max_tokens.min(room),
         });
         self.live.insert(self.requests, live);
-    }
-
-    /// Records a sampled step and asks the environment. `None`: the attempt is over.
-    fn answer(&mut self, done: Completion) -> Option<Boundary> {
-        let live = self.live.remove(&done.id).expect("a completion answers a request of ours");
-        self.leave(live.prefix);
-        let step = self.trees[live.tree].push(NewStep {
-            parent: live.parent,
-            child_index: live.child_index,
-            origin: Origin::Policy(self.policy.version()),
-            stop: done.stop,
-            token: &done.token,
-            logprob: &done.logprob,
-        });
-        self.texts[live.tree].push(done.text.clone());
-        let mut attempt = match live.attempt {
-            Ok(attempt) => attempt,
-            Err(reason) => {
-                return self.end(live.tree, step, done.prefix, Verdict::Unscored(reason));
-            }
-        };
-        let text = match attempt.episode.step(&done.text, done.stop) {
-            Turn::End(verdict) => return self.end(live.tree, step, done.prefix, verdict),
-            Turn::Observation(text) => text,
-        };
-        let token = self.policy.encode(&text);
-        let length = live.length + done.token.len() + token.len();
-        if length + 1 > self.path_tokens() {
-            // No room for an answer: the environment judges the attempt as cut short.
-            let verdict = match attempt.episode.step("", Stop::Context) {
-                Turn::End(verdict) => verdict,
-                Turn::Observation(_) => Verdict::scored(self.environment.reward_range().0),
-            };
-            return self.end(live.tree, step, done.prefix, verdict);
-        }
-        let observation = self.trees[live.tree].push(NewStep {
-            parent: step,
-            child_index: 0,
-            origin: Origin::Environment,
-            stop: Stop::NotSampled,
-            token: &token,
-            logprob: &[],
-        });
-        self.texts[live.tree].push(text);
-        let mut path = live.path;
-        path.push(Decision::new(live.child_index, &done.logprob));
-        Some(Boundary {
-            tree: live.tree,
-            step: observation,
-            key: live.key,
-            path,
-            prefix: done.prefix,
-            length,
-            token,
-            attempt,
-        })
-    }
-
-    fn end<T>(
-        &mut self,
-        tree: usize,
-        leaf: StepId,
-        prefix: PrefixId,
-        verdict: Verdict,
-    ) -> Option<T> {
-        self.trees[tree].judge(leaf, judgement(verdict));
-        self.policy.release(prefix);
-        None
-    }
-
-    /// Computes the observations in one batch and queues what grows below each.
-    fn branch(&mut self, boundaries: Vec<Boundary>) {
-        if boundaries.is_empty() {
-            return;
-        }
-        let batch: Vec<(Option<PrefixId>, Vec<u32>)> =
-            boundaries.iter().map(|b| (Some(b.prefix), b.token.clone())).collect();
-        let prefixes = self.policy.extend(&batch);
-        for (boundary, prefix) in boundaries.into_iter().zip(prefixes) {
-            self.policy.release(boundary.prefix);
-            let view = GrowView { path: &boundary.path };
-            let children = self.plan.grow.after_observation(&view, boundary.key);
-            assert!(children > 0, "a boundary continues at least once");
-            self.users.insert(prefix, children);
-            let at = boundary.step;
-            let (tree, text) = (&self.trees[boundary.tree], &self.texts[boundary.tree]);
-            let (environment, task) = (self.environment, self.tasks[boundary.tree]);
-            // The last child takes the attempt itself; the others are made before it moves on.
-            let mut attempts: Vec<Result<Attempt, UnscoredReason>> = (1..children)
-                .map(|_| boundary.attempt.fork(environment, task, tree, text, at))
-                .collect();
-            attempts.push(Ok(boundary.attempt));
-            for (child, attempt) in (0..children).zip(attempts) {
-                self.submit(Live {
-                    tree: boundary.tree,
-                    parent: boundary.step,
-                    child_index: child,
-                    key: boundary.key.with(u64::from(child)),
-                    path: boundary.path.clone(),
-                    prefix,
-                    length: boundary.length,
-                    attempt,
-                });
-            }
-        }
-    }
-
-    /// One user less of a prefix; the last one releases it.
-    fn leave(&mut self, prefix: PrefixId) {
-        let users = self.users.get_mut(&prefix).expect("a live step uses its prefix");
-        *users -= 1;
-        if *users == 0 {
-            self.users.remove(&prefix);
-            self.policy.release(prefix);
-        }
     }
 }

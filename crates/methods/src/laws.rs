@@ -11,6 +11,7 @@ use stepwell_tree::{
 };
 
 use crate::Rewards;
+use crate::grow::COMPANION;
 use crate::reward::outcome;
 
 /// How credit follows when all rewards are multiplied by a positive number.
@@ -152,6 +153,11 @@ fn unscored_is_absent(
         kept.verdict[place[i].index()] = tree.verdict[i].clone();
         expected.push(credit.step[i]);
     }
+    for (name, column) in &tree.step_column {
+        let of = |i: usize| i == 0 || value[i].is_some();
+        let left = (0..tree.len()).filter(|&i| of(i)).map(|i| column[i]).collect();
+        kept.step_column.insert(name.clone(), left);
+    }
     let got = of(method, &kept).step;
     assert!(close(&got, &expected, 1e-12), "unscored attempts matter, seed {seed}");
 }
@@ -222,8 +228,21 @@ enum Shape {
     Branched,
 }
 
-/// A random tree: early endings, only children, unscored leaves, missing attempts.
+/// A random tree: early endings, only children, unscored leaves, missing attempts. Some steps are
+/// companions, with all that is below them; methods that do not know the column pass it over.
 fn grow(key: Key, shape: Shape) -> StepTree {
+    let mut tree = grow_steps(key, shape);
+    let mut mark = vec![0.0; tree.len()];
+    for i in 1..tree.len() {
+        let above = mark[tree.parent[i].index()];
+        let drawn = tree.origin[i].is_policy() && key.with(77).with(i as u64).below(3) == 0;
+        mark[i] = if drawn { 1.0 } else { above };
+    }
+    tree.step_column.insert(COMPANION.to_owned(), mark);
+    tree
+}
+
+fn grow_steps(key: Key, shape: Shape) -> StepTree {
     let mut tree = StepTree::new(TaskHash([7; 32]), &[1, 2]);
     let mut open = vec![(StepId::ROOT, key, 0u32)];
     while let Some((parent, key, depth)) = open.pop() {

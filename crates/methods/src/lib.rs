@@ -27,7 +27,9 @@ pub mod selection;
 mod laws;
 
 pub use credit::Rewards;
-pub use grow::{Decision, GrowView, decisions};
+pub use grow::{
+    COMPANION, Decision, GrowView, Open, Run, Scores, SearchView, decisions, is_companion,
+};
 pub use objective::{Aggregation, Batch, Diagnostics, Loss, Row, RowLoss, Streams, token_weights};
 pub use registry::{
     CreditConfig, Curriculum, Filter, Grow, Needs, Objective, PreferenceLoss, RewardConfig,

@@ -51,7 +51,7 @@ pub(super) fn check(
     stages: &[Option<Stage>],
     checker: &Checker<'_, '_>,
 ) {
-    let parts = environment.parts().iter().map(|part| format!("part/{part}"));
+    let parts = environment.parts().into_iter().map(|part| format!("part/{part}"));
     let fixed = ["accuracy", "policy_steps_per_leaf", "sampled_tokens_per_question"];
     let known: Vec<String> = fixed.map(str::to_owned).into_iter().chain(parts).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();

@@ -4,6 +4,7 @@ use stepwell_methods::{Grow, RewardConfig};
 
 use super::combine::{Place, World};
 use super::combine_external;
+use super::combine_grow;
 use super::combine_world::lacks;
 use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
@@ -37,6 +38,7 @@ pub(super) fn check(
         Stage::Rl(rl) => {
             check_sampling(rl, place);
             check_methods(rl, place, world);
+            combine_grow::check_rl(rl, place);
             check_update(rl, place);
             combine_rl::check(rl, place, world);
             check_penalty(rl, context, place);
@@ -72,6 +74,7 @@ pub(super) fn check(
             if combine_external::of(world).is_some() {
                 combine_external::check_evaluate(evaluate, place);
             }
+            combine_grow::check_evaluate(evaluate, place);
             tokens("max_tokens", evaluate.max_tokens, evaluate.path_tokens, context, place);
             if let Some(why) = world.and_then(|world| lacks(world, evaluate.split)) {
                 place.error("split", &why);
@@ -139,6 +142,7 @@ fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World
         );
         place.error(fewest(&preference.grow), &message);
     }
+    combine_grow::check_pairs(&preference.grow, place);
     attempts(preference.tasks, &preference.grow, place);
     parts(&preference.reward, place, world);
     if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
@@ -150,6 +154,8 @@ fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World
 fn fewest(grow: &Grow) -> &'static str {
     match grow {
         Grow::Branch(config) if config.branches > 1 => "grow.leaves",
+        Grow::ForkAtEntropy(config) if config.branches > 1 => "grow.leaves",
+        Grow::Mcts(_) => "grow.simulations",
         _ => "grow.attempts",
     }
 }

@@ -1,6 +1,10 @@
 //! The `evaluate` stage: a frozen policy on tasks it has not trained on.
 
+use stepwell_methods::Grow;
+
 use super::macros::{choices, settings};
+use super::methods::default_grow;
+use super::scorer::ScorerConfig;
 use super::setting::Limit;
 
 choices! {
@@ -26,6 +30,10 @@ choices! {
         LinearVote = "linear_vote",
         /// One tree of `leaves` leaves with shared prefixes; the commonest result wins.
         TreeVote = "tree_vote",
+        /// `leaves` independent attempts; the one that `scorer` values most wins.
+        BestOfN = "best_of_n",
+        /// A tree grown by `grow`; the attempt that `scorer` values most wins.
+        Search = "search",
     }
 }
 
@@ -38,7 +46,7 @@ settings! {
         questions: usize = 400, Limit::Whole(1, 1_000_000);
         /// How an answer is found.
         decoding: Decoding = Decoding::Greedy, Limit::Any;
-        /// Attempts per question, of `sample` and of the votes.
+        /// Attempts per question, of all but `greedy` and `search`.
         leaves: usize = 8, Limit::Whole(1, 4096);
         /// Children of a step that branches, of `tree_vote`.
         branches: usize = 2, Limit::Whole(1, 64);
@@ -54,5 +62,13 @@ settings! {
         path_tokens: Option<usize> = None, Limit::Whole(2, 1_048_576);
         /// Answer each action with the result of another task's; what is still right was guessed.
         shuffled_results: bool = false, Limit::Any;
+        /// Resamples of the bootstrap interval of the accuracy, over questions; 0 is none.
+        resamples: usize = 10_000, Limit::Whole(0, 10_000);
+        with {
+            /// Where the tree of `search` branches.
+            grow: Grow = default_grow();
+            /// What picks an attempt, of `best_of_n` and `search`.
+            scorer: ScorerConfig = ScorerConfig::default();
+        }
     }
 }

@@ -29,16 +29,38 @@ impl Attempt {
         text: &[String],
         at: StepId,
     ) -> Result<Attempt, UnscoredReason> {
-        let episode = match self.episode.fork() {
-            Ok(episode) => episode,
-            Err(ForkError::Failed(reason)) => return Err(reason),
-            Err(ForkError::Unsupported) => {
-                let mut again = environment.start(task, self.key)?;
-                replay(again.as_mut(), tree, text, at)?;
-                again
-            }
-        };
-        Ok(Attempt { episode, key: self.key })
+        match self.copy() {
+            Some(copied) => copied,
+            None => Attempt::again(environment, task, self.key, tree, text, at),
+        }
+    }
+
+    /// A copy of the episode; `None` where its world cannot make one.
+    pub(super) fn copy(&self) -> Option<Result<Attempt, UnscoredReason>> {
+        match self.episode.fork() {
+            Ok(episode) => Some(Ok(Attempt { episode, key: self.key })),
+            Err(ForkError::Failed(reason)) => Some(Err(reason)),
+            Err(ForkError::Unsupported) => None,
+        }
+    }
+
+    /// The path `at` a boundary played again, in an episode started as the path's was.
+    pub(super) fn again(
+        environment: &dyn Environment,
+        task: &Task,
+        key: Key,
+        tree: &StepTree,
+        text: &[String],
+        at: StepId,
+    ) -> Result<Attempt, UnscoredReason> {
+        let mut attempt = Attempt::start(environment, task, key)?;
+        replay(attempt.episode.as_mut(), tree, text, at)?;
+        Ok(attempt)
+    }
+
+    /// The key its episode was started with.
+    pub(super) fn key(&self) -> Key {
+        self.key
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Instant;
 use stepwell_methods::Grow;
 use stepwell_methods::grow::{branch, independent};
 use stepwell_train::Learner;
-use stepwell_tree::{Key, Purpose, Sampling};
+use stepwell_tree::{Environment, Key, Purpose, Sampling};
 
 use crate::error::EngineError;
 use crate::evaluation::{Choice, Evaluation, Question, evaluate as ask};
 use crate::observe::{Event, Observer};
 use crate::problem::Problem;
-use crate::recipe::{Decoding, Evaluate};
+use crate::recipe::{Decoding, Evaluate, ScorerConfig};
+use crate::scorer::{Continuations, Scorer};
 use crate::session::{DEVELOPMENT, Flow, Session};
 
 /// Runs the stage: one evaluation, committed.
@@ -19,12 +20,21 @@ pub(crate) fn evaluate(session: &mut Session<'_>, config: &Evaluate) -> Result<F
     if session.place.done == 0 {
         let begun = Instant::now();
         let key = session.key(Purpose::Sample).with(u64::MAX);
+        let bootstrap = session.key(Purpose::Bootstrap);
         let (problem, learner) = (session.problem, &session.learner);
-        let evaluation = answers(problem, learner, config, key, &mut *session.observer);
+        let keys = Keys { sample: key, bootstrap };
+        let evaluation = answers(problem, learner, config, keys, &mut *session.observer);
         session.place.done = 1;
         session.commit_evaluation("stage", &evaluation, begun.elapsed().as_secs_f64())?;
     }
     Ok(Flow::Done)
+}
+
+/// Names the draws of an evaluation.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys {
+    pub(crate) sample: Key,
+    pub(crate) bootstrap: Key,
 }
 
 /// Answers of a policy to the tasks that a stage names.
@@ -32,7 +42,7 @@ pub(crate) fn answers(
     problem: &Problem,
     learner: &Learner,
     config: &Evaluate,
-    key: Key,
+    keys: Keys,
     observer: &mut dyn Observer,
 ) -> Evaluation {
     let tasks = problem.tasks(config.split);
@@ -44,16 +54,47 @@ pub(crate) fn answers(
         max_tokens: config.max_tokens,
         path_tokens: config.path_tokens,
         choice,
-        key,
+        key: keys.sample,
+        resamples: config.resamples,
+        bootstrap: keys.bootstrap,
     };
     let environment = match (&problem.blindfolded, config.shuffled_results) {
         (Some(blindfolded), true) => blindfolded,
         _ => &problem.environment,
     };
-    ask(&mut learner.policy(), environment.as_ref(), tasks, &question, |live| {
+    let environment = environment.as_ref();
+    let mut scorer = match choice {
+        Choice::Best => Some(scorer(config, learner, environment, &question)),
+        Choice::Mean | Choice::Majority => None,
+    };
+    let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
+    ask(&mut learner.policy(), environment, tasks, &question, scorer, |live| {
         observer.event(Event::Sampling { live });
     })
 }
+
+fn scorer<'a>(
+    config: &Evaluate,
+    learner: &'a Learner,
+    environment: &'a dyn Environment,
+    question: &Question<'_>,
+) -> Continuations<'a> {
+    let ScorerConfig::Continuations(own) = config.scorer;
+    Continuations {
+        policy: Box::new(learner.policy()),
+        environment,
+        rollouts: own.rollouts,
+        best_of: own.best_of,
+        sampling: question.sampling,
+        max_tokens: question.max_tokens,
+        path_tokens: question.path_tokens,
+        grown_under: question.key,
+        sampled: 0,
+    }
+}
+
+/// Resamples of a look at the development split.
+const DEVELOPMENT_RESAMPLES: usize = 1000;
 
 /// A quick look at the development split while a stage trains: greedy, one attempt.
 pub(crate) fn development(
@@ -73,11 +114,14 @@ pub(crate) fn development(
         path_tokens: None,
         choice: Choice::Mean,
         key: session.key(Purpose::Sample).with(u64::MAX).with(session.place.done as u64),
+        resamples: DEVELOPMENT_RESAMPLES,
+        bootstrap: session.key(Purpose::Bootstrap).with(session.place.done as u64),
     };
     let tasks = &problem.development[..problem.development.len().min(questions)];
     let observer = &mut *session.observer;
     let mut policy = session.learner.policy();
-    let evaluation = ask(&mut policy, problem.environment.as_ref(), tasks, &question, |live| {
+    let environment = problem.environment.as_ref();
+    let evaluation = ask(&mut policy, environment, tasks, &question, None, |live| {
         observer.event(Event::Sampling { live });
     });
     drop(policy);
@@ -102,5 +146,7 @@ fn decoding(config: &Evaluate) -> (Grow, Choice, Sampling) {
         Decoding::Sample => (linear(leaves), Choice::Mean, sampling),
         Decoding::LinearVote => (linear(leaves), Choice::Majority, sampling),
         Decoding::TreeVote => (tree, Choice::Majority, sampling),
+        Decoding::BestOfN => (linear(leaves), Choice::Best, sampling),
+        Decoding::Search => (config.grow.clone(), Choice::Best, sampling),
     }
 }

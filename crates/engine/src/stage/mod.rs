@@ -15,7 +15,7 @@ mod supervision;
 
 pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
-pub(crate) use evaluate::{answers, evaluate};
+pub(crate) use evaluate::{Keys, answers, evaluate};
 pub(crate) use preference::preference;
 pub(crate) use rejection::rejection;
 pub(crate) use rl::rl;

@@ -6,7 +6,7 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::critic;
 use super::evaluate::development;
-use super::forest::{Growing, growth, rate};
+use super::forest::{Growing, growth, rate, without_companions};
 use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::sift;
@@ -109,6 +109,7 @@ fn grown(
     session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
     config.curriculum.observe(&trees, &mut session.memory.estimates);
     let rate = Some(rate(&metrics, seconds));
+    let (trees, credits) = without_companions(&trees, &credits);
     Ok(Ready { trees, credits, metrics, rate })
 }
 

@@ -13,12 +13,21 @@ pub(crate) struct Shuffled {
     waiting: Vec<SampleRequest>,
     held: BTreeSet<PrefixId>,
     made: u64,
+    /// Tokens sampled so far.
+    pub(crate) sampled: usize,
 }
 
 impl Shuffled {
     pub(crate) fn new(seed: u64) -> Shuffled {
         let order = Key::new(seed, Purpose::Control);
-        Shuffled { order, advanced: 0, waiting: Vec::new(), held: BTreeSet::new(), made: 0 }
+        Shuffled {
+            order,
+            advanced: 0,
+            waiting: Vec::new(),
+            held: BTreeSet::new(),
+            made: 0,
+            sampled: 0,
+        }
     }
 
     /// Prefixes that nobody released.
@@ -78,9 +87,14 @@ impl Policy for Shuffled {
         let (now, later) = (pick(now), pick(later));
         self.waiting = later;
         let mut done = Vec::new();
-        for request in now {
+        for mut request in now {
+            // The likeliest tokens are the same whatever is drawn.
+            if request.sampling.temperature == 0.0 {
+                request.key = Key::new(0, Purpose::Sample);
+            }
             let length = (1 + request.key.with(100).below(4)).min(request.max_tokens);
             let letter = |p: u64| u32::from(b'a') + request.key.with(p).below(26) as u32;
+            self.sampled += length;
             let token: Vec<u32> = (0..length as u64).map(letter).collect();
             let logprob = |p: u64| -(request.key.with(p).uniform() as f32);
             done.push(Completion {

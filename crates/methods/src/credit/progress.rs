@@ -82,8 +82,8 @@ fn prover(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<Option<
     value.iter().map(|v| v.map(|v| best_of(v + origin, config.provers))).collect()
 }
 
-/// 1 − (1 − q)ᴷ, without cancellation where q is small.
-fn best_of(q: f64, k: u32) -> f64 {
+/// The best-of-K prover, 1 − (1 − q)ᴷ with q held to 0 to 1, without cancellation where q is small.
+pub fn best_of(q: f64, k: u32) -> f64 {
     -(f64::from(k) * (-q.clamp(0.0, 1.0)).ln_1p()).exp_m1()
 }
 

@@ -7,7 +7,8 @@ use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS, critic};
 use crate::Rewards;
 use crate::credit::{
     anchor_group, backup, depth_group, gae, gpg, group_mean, leave_one_out, length_weighted,
-    n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, sibling, uniform,
+    monte_carlo, n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, remax,
+    sibling, uniform,
 };
 
 /// What each step is worth.
@@ -42,6 +43,10 @@ pub enum CreditConfig {
     Gae(gae::Config),
     /// A2C: rewards of n moments, then the critic.
     NStep(n_step::Config),
+    /// ReMax: reward less that of the greedy attempt.
+    Remax(remax::Config),
+    /// VinePPO: difference of values that continuations estimate.
+    MonteCarlo(monte_carlo::Config),
     /// Control: the same number everywhere.
     Uniform(uniform::Config),
     /// Control: another method's numbers on the wrong steps.
@@ -65,6 +70,8 @@ impl CreditConfig {
         "progress",
         "gae",
         "n_step",
+        "remax",
+        "monte_carlo",
         "uniform",
         "permuted",
     ];
@@ -95,6 +102,8 @@ impl CreditConfig {
             "progress" => CreditConfig::Progress(progress::Config::deserialize(table)?),
             "gae" => CreditConfig::Gae(gae::Config::deserialize(table)?),
             "n_step" => CreditConfig::NStep(n_step::Config::deserialize(table)?),
+            "remax" => CreditConfig::Remax(remax::Config::deserialize(table)?),
+            "monte_carlo" => CreditConfig::MonteCarlo(monte_carlo::Config::deserialize(table)?),
             "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
             "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -118,6 +127,8 @@ impl CreditConfig {
             CreditConfig::Progress(_) => "progress",
             CreditConfig::Gae(_) => "gae",
             CreditConfig::NStep(_) => "n_step",
+            CreditConfig::Remax(_) => "remax",
+            CreditConfig::MonteCarlo(_) => "monte_carlo",
             CreditConfig::Uniform(_) => "uniform",
             CreditConfig::Permuted(_) => "permuted",
         }
@@ -143,7 +154,9 @@ impl CreditConfig {
             | CreditConfig::Backup(_)
             | CreditConfig::DepthGroup(_)
             | CreditConfig::AnchorGroup(_)
-            | CreditConfig::Progress(_) => TWO_ATTEMPTS,
+            | CreditConfig::Progress(_)
+            | CreditConfig::Remax(_)
+            | CreditConfig::MonteCarlo(_) => TWO_ATTEMPTS,
             CreditConfig::Gae(config) => critic::needs(config.kl),
             CreditConfig::NStep(config) => critic::needs(config.kl),
             CreditConfig::Permuted(config) => config.of.needs(),
@@ -156,6 +169,17 @@ impl CreditConfig {
             CreditConfig::Progress(_) => true,
             CreditConfig::Permuted(config) => config.of.reads_chances(),
             _ => false,
+        }
+    }
+
+    /// The methods of growing whose companions it reads: it goes with one of them or not at all;
+    /// nothing where it reads none.
+    pub fn needs_grow(&self) -> &'static [&'static str] {
+        match self {
+            CreditConfig::Remax(_) => &["greedy_baseline"],
+            CreditConfig::MonteCarlo(_) => &["continuations", "first_pit"],
+            CreditConfig::Permuted(config) => config.of.needs_grow(),
+            _ => &[],
         }
     }
 
@@ -186,6 +210,8 @@ impl CreditConfig {
             CreditConfig::LeaveOneOut(_)
             | CreditConfig::LengthWeighted(_)
             | CreditConfig::Sibling(_)
+            | CreditConfig::Remax(_)
+            | CreditConfig::MonteCarlo(_)
             | CreditConfig::Backup(_) => None,
         }
     }
@@ -211,6 +237,8 @@ impl CreditConfig {
             CreditConfig::Progress(config) => progress::credit(forest, rewards, config),
             CreditConfig::Gae(config) => gae::credit(forest, rewards, config),
             CreditConfig::NStep(config) => n_step::credit(forest, rewards, config),
+            CreditConfig::Remax(config) => remax::credit(forest, rewards, config),
+            CreditConfig::MonteCarlo(config) => monte_carlo::credit(forest, rewards, config),
             CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
             CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
         }

@@ -1,0 +1,79 @@
+//! What values prefixes of trees, as a recipe names it: `scorer = { type = "continuations" }`.
+
+use serde::{Deserialize, Serialize};
+use toml::de::ValueDeserializer;
+
+use super::macros::{Entry, Settings};
+use super::part::{self, Part};
+use super::section::Section;
+
+/// What a prefix of a tree is worth.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ScorerConfig {
+    /// How often the policy's own continuations come out right. It reads verdicts: a label maker
+    /// and an upper bound, no verifier that could be deployed.
+    Continuations(Continuations),
+}
+
+/// Monte-Carlo continuations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Continuations {
+    /// Continuations of a prefix, 1 to 1024. Default 20, PAV's n_mc.
+    pub rollouts: u32,
+    /// K, 1 to 1024: the score is 1 − (1 − Q)ᴷ, the chance that one of K succeeds. Default 1: Q.
+    pub best_of: u32,
+}
+
+impl Default for Continuations {
+    fn default() -> Self {
+        Continuations { rollouts: 20, best_of: 1 }
+    }
+}
+
+impl Default for ScorerConfig {
+    fn default() -> Self {
+        ScorerConfig::Continuations(Continuations::default())
+    }
+}
+
+impl Part for ScorerConfig {
+    const KIND: &'static str = "scorer";
+    const NAMES: &'static [&'static str] = &["continuations"];
+
+    fn deserialize(
+        name: &str,
+        config: ValueDeserializer<'_>,
+    ) -> Result<Option<Self>, toml::de::Error> {
+        Ok(match name {
+            "continuations" => {
+                Some(ScorerConfig::Continuations(Continuations::deserialize(config)?))
+            }
+            _ => None,
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            ScorerConfig::Continuations(_) => "continuations",
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let ScorerConfig::Continuations(Continuations { rollouts, best_of }) = *self;
+        let counts = [("rollouts", rollouts), ("best_of", best_of)];
+        let (name, count) = counts.into_iter().find(|(_, n)| !(1..=1024).contains(n))?;
+        Some(format!("`continuations.{name}` must be from 1 to 1024, got: {count}"))
+    }
+}
+
+impl Settings for ScorerConfig {
+    fn read(section: &Section<'_>, default: Self) -> Self {
+        part::read(section, default)
+    }
+
+    fn write(&self, section: &str, out: &mut Vec<Entry>) {
+        part::write(self, section, out);
+    }
+}
