@@ -4,13 +4,15 @@
 //! per kind. Read in the order a datum meets them: [`grow`] says where to sample next, [`reward`]
 //! turns verdicts into training rewards, [`credit`] gives every policy step its number,
 //! [`objective`] turns numbers and log-probabilities into a loss and its gradient. [`preference`]
-//! does so for pairs of answers, and finds them among siblings.
+//! does so for pairs of answers, and finds them among siblings; [`estimator`] for heads that say one
+//! number at the end of a step.
 //!
 //! Nothing here does IO, reads a clock, draws entropy or starts a thread (INV-1). Nothing returns a
 //! `Result`: what a recipe may hold is checked when the recipe is read (`problem`), and a broken
 //! precondition is a bug that panics.
 
 pub mod credit;
+pub mod estimator;
 pub mod grow;
 pub mod objective;
 pub mod preference;
@@ -23,4 +25,6 @@ mod laws;
 pub use credit::Rewards;
 pub use grow::{Decision, GrowView, decisions};
 pub use objective::{Aggregation, Batch, Diagnostics, Loss, Row, RowLoss, Streams, token_weights};
-pub use registry::{CreditConfig, Grow, Needs, Objective, PreferenceLoss, RewardConfig};
+pub use registry::{
+    CreditConfig, EstimatorConfig, Grow, Needs, Objective, PreferenceLoss, RewardConfig,
+};

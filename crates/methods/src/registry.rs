@@ -12,10 +12,12 @@ use crate::{Aggregation, Batch, GrowView, Loss};
 
 mod credit;
 mod critic;
+mod estimator;
 mod preference;
 mod reward;
 
 pub use credit::CreditConfig;
+pub use estimator::EstimatorConfig;
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
 
