@@ -135,10 +135,18 @@ fn unscored_is_absent(
     credit: &Credit,
     seed: u64,
 ) {
+    let (kept, from) = without_unscored(tree);
+    let expected: Vec<Option<f64>> = from.iter().map(|s| credit.step[s.index()]).collect();
+    let got = of(method, &kept).step;
+    assert!(close(&got, &expected, 1e-12), "unscored attempts matter, seed {seed}");
+}
+
+/// The tree without what has no scored leaf below, and which step each of its steps was.
+pub(crate) fn without_unscored(tree: &StepTree) -> (StepTree, Vec<StepId>) {
     let value = recursive_mean(tree, |s| tree.verdict[s.index()].reward());
     let mut kept = StepTree::new(tree.task, tree.tokens(StepId::ROOT));
     let mut place = vec![StepId::ROOT; tree.len()];
-    let mut expected = vec![None];
+    let mut from = vec![StepId::ROOT];
     for i in (1..tree.len()).filter(|&i| value[i].is_some()) {
         let step = StepId(i as u32);
         let sampled = tree.origin[i].is_policy();
@@ -151,15 +159,14 @@ fn unscored_is_absent(
             logprob: if sampled { tree.logprobs(step) } else { &[] },
         });
         kept.verdict[place[i].index()] = tree.verdict[i].clone();
-        expected.push(credit.step[i]);
+        from.push(step);
     }
     for (name, column) in &tree.step_column {
         let of = |i: usize| i == 0 || value[i].is_some();
         let left = (0..tree.len()).filter(|&i| of(i)).map(|i| column[i]).collect();
         kept.step_column.insert(name.clone(), left);
     }
-    let got = of(method, &kept).step;
-    assert!(close(&got, &expected, 1e-12), "unscored attempts matter, seed {seed}");
+    (kept, from)
 }
 
 fn claimed(

@@ -6,7 +6,8 @@
 //! training rewards, [`filter`] says which trees may train, [`credit`] gives every policy step its
 //! number, [`objective`] turns numbers and log-probabilities into a loss and its gradient.
 //! [`preference`] does so for pairs of answers, and finds them among siblings; [`selection`]
-//! says which attempts become demonstrations.
+//! says which attempts become demonstrations; [`estimator`] is for heads that say one number at the
+//! end of a step.
 //!
 //! Nothing here does IO, reads a clock, draws entropy or starts a thread (INV-1). Nothing returns a
 //! `Result`: what a recipe may hold is checked when the recipe is read (`problem`), and a broken
@@ -14,6 +15,7 @@
 
 pub mod credit;
 pub mod curriculum;
+pub mod estimator;
 pub mod filter;
 pub mod grow;
 pub mod objective;
@@ -32,6 +34,6 @@ pub use grow::{
 };
 pub use objective::{Aggregation, Batch, Diagnostics, Loss, Row, RowLoss, Streams, token_weights};
 pub use registry::{
-    CreditConfig, Curriculum, Filter, Grow, Needs, Objective, PreferenceLoss, RewardConfig,
-    Schedule,
+    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Needs, Objective, PreferenceLoss,
+    RewardConfig, Schedule,
 };

@@ -17,6 +17,7 @@ use crate::{Aggregation, Batch, GrowView, Loss};
 mod credit;
 mod critic;
 mod curriculum;
+mod estimator;
 mod filter;
 mod preference;
 mod reward;
@@ -24,6 +25,7 @@ mod schedule;
 
 pub use credit::CreditConfig;
 pub use curriculum::Curriculum;
+pub use estimator::EstimatorConfig;
 pub use filter::Filter;
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
