@@ -20,6 +20,10 @@ const KINDS: &[(&str, &str)] = &[
     ("reward", "from verdicts to training rewards"),
     ("credit", "what each step is worth"),
     ("objective", "from credit and log-probabilities to a loss and its gradient"),
+    ("preference", "the better of two answers"),
+    ("estimator", "what predicts value, progress or correctness at the ends of steps"),
+    ("offline", "what a token is worth, learned from logged samples"),
+    ("row", "losses of whole distributions, one position at a time"),
 ];
 
 const INTRODUCTION: &str = "\

@@ -13,11 +13,13 @@ use crate::{Aggregation, Batch, GrowView, Loss};
 mod credit;
 mod critic;
 mod estimator;
+mod offline;
 mod preference;
 mod reward;
 
 pub use credit::CreditConfig;
 pub use estimator::EstimatorConfig;
+pub use offline::{OfflineValue, RowObjective};
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
 
@@ -354,7 +356,15 @@ mod tests {
     fn needs_follow_the_configuration() {
         let needs = |name| CreditConfig::from_type(name, empty()).unwrap().unwrap().needs();
         for name in CreditConfig::NAMES {
-            let alone = ["reinforce", "reinforce_plus_plus", "gae", "n_step", "uniform"];
+            let alone = [
+                "reinforce",
+                "reinforce_plus_plus",
+                "gae",
+                "n_step",
+                "effective_reward",
+                "reverse_kl",
+                "uniform",
+            ];
             let alone = alone.contains(name);
             assert_eq!(needs(name).attempts_min, if alone { 1 } else { 2 }, "{name}");
         }

@@ -187,8 +187,7 @@ fn a_critic_and_kl_in_the_reward_of_every_token_reach_the_best_policy() {
 
 #[test]
 fn kl_in_the_reward_of_an_attempt_reaches_the_best_policy_without_a_critic() {
-    let penalised =
-        kl_penalty::Config { coefficient: BETA, of: Box::new(RewardConfig::Outcome) };
+    let penalised = kl_penalty::Config { coefficient: BETA, of: Box::new(RewardConfig::Outcome) };
     let reward = RewardConfig::KlPenalty(penalised);
     let objective = Objective::PolicyGradient(policy_gradient::Config {
         entropy_bonus: 0.0,
@@ -210,8 +209,7 @@ fn kl_in_the_reward_of_an_attempt_reaches_the_best_policy_without_a_critic() {
         let credit = |y: usize, other: usize| {
             let forest = [parse("0 - prompt q\n1 0 policy a r=0\n2 0 policy b r=0")];
             let rewards = Rewards::of_leaves(vec![vec![None, leaf[y + 1], leaf[other + 1]]]);
-            CreditConfig::LeaveOneOut(leave_one_out::Config::default())
-                .credit(&forest, &rewards)[0]
+            CreditConfig::LeaveOneOut(leave_one_out::Config::default()).credit(&forest, &rewards)[0]
                 .step[1]
                 .unwrap()
         };

@@ -9,6 +9,7 @@
 
 mod calculator;
 mod combine;
+mod combine_rewards;
 mod combine_stage;
 mod combine_world;
 mod compute;

@@ -66,11 +66,8 @@ impl Default for Config {
 impl Config {
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
-        let ranges = [
-            ("gamma", self.gamma, 1.0),
-            ("lambda", self.lambda, 1.0),
-            ("kl", self.kl, 100.0),
-        ];
+        let ranges =
+            [("gamma", self.gamma, 1.0), ("lambda", self.lambda, 1.0), ("kl", self.kl, 100.0)];
         let (name, number, most) = ranges.iter().find(|(_, x, most)| !(0.0..=*most).contains(x))?;
         Some(format!("`gae.{name}` must be from 0 to {most}, got: {number}"))
     }
@@ -258,6 +255,8 @@ mod tests {
             };
             laws::check(blind, claims);
         }
-        assert!(Config { gamma: 1.5, ..PLAIN }.problem().is_some_and(|p| p.contains("`gae.gamma`")));
+        assert!(
+            Config { gamma: 1.5, ..PLAIN }.problem().is_some_and(|p| p.contains("`gae.gamma`"))
+        );
     }
 }

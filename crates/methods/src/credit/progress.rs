@@ -83,7 +83,7 @@ fn prover(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<Option<
 }
 
 /// 1 − (1 − q)ᴷ, without cancellation where q is small.
-fn best_of(q: f64, k: u32) -> f64 {
+pub(super) fn best_of(q: f64, k: u32) -> f64 {
     -(f64::from(k) * (-q.clamp(0.0, 1.0)).ln_1p()).exp_m1()
 }
 

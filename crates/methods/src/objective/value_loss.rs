@@ -212,8 +212,7 @@ mod tests {
             behaviour: &VALUES.behaviour[a..b],
             target: &VALUES.target[a..b],
         };
-        let part =
-            |a: usize, b: usize| value_loss(&cut(a, b), &WEIGHT[a..b], &Config::default());
+        let part = |a: usize, b: usize| value_loss(&cut(a, b), &WEIGHT[a..b], &Config::default());
         let mut first = part(0, 1).diagnostics;
         first.merge(&part(1, 4).diagnostics);
         assert_eq!(first, whole);

@@ -6,8 +6,9 @@ use stepwell_tree::{Credit, StepTree};
 use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS, critic};
 use crate::Rewards;
 use crate::credit::{
-    anchor_group, backup, depth_group, gae, gpg, group_mean, leave_one_out, length_weighted,
-    n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, sibling, uniform,
+    anchor_group, backup, depth_group, effective_reward, gae, gpg, group_mean, leave_one_out,
+    length_weighted, n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus,
+    reverse_kl, sibling, uniform,
 };
 
 /// What each step is worth.
@@ -42,6 +43,10 @@ pub enum CreditConfig {
     Gae(gae::Config),
     /// A2C: rewards of n moments, then the critic.
     NStep(n_step::Config),
+    /// PAV: outcome and progress by a learned value of prefixes.
+    EffectiveReward(effective_reward::Config),
+    /// The teacher's opinion of each token.
+    ReverseKl(reverse_kl::Config),
     /// Control: the same number everywhere.
     Uniform(uniform::Config),
     /// Control: another method's numbers on the wrong steps.
@@ -65,6 +70,8 @@ impl CreditConfig {
         "progress",
         "gae",
         "n_step",
+        "effective_reward",
+        "reverse_kl",
         "uniform",
         "permuted",
     ];
@@ -95,6 +102,10 @@ impl CreditConfig {
             "progress" => CreditConfig::Progress(progress::Config::deserialize(table)?),
             "gae" => CreditConfig::Gae(gae::Config::deserialize(table)?),
             "n_step" => CreditConfig::NStep(n_step::Config::deserialize(table)?),
+            "effective_reward" => {
+                CreditConfig::EffectiveReward(effective_reward::Config::deserialize(table)?)
+            }
+            "reverse_kl" => CreditConfig::ReverseKl(reverse_kl::Config::deserialize(table)?),
             "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
             "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -118,6 +129,8 @@ impl CreditConfig {
             CreditConfig::Progress(_) => "progress",
             CreditConfig::Gae(_) => "gae",
             CreditConfig::NStep(_) => "n_step",
+            CreditConfig::EffectiveReward(_) => "effective_reward",
+            CreditConfig::ReverseKl(_) => "reverse_kl",
             CreditConfig::Uniform(_) => "uniform",
             CreditConfig::Permuted(_) => "permuted",
         }
@@ -146,6 +159,10 @@ impl CreditConfig {
             | CreditConfig::Progress(_) => TWO_ATTEMPTS,
             CreditConfig::Gae(config) => critic::needs(config.kl),
             CreditConfig::NStep(config) => critic::needs(config.kl),
+            CreditConfig::EffectiveReward(config) => critic::needs_score(config),
+            CreditConfig::ReverseKl(_) => {
+                Needs { token_columns: &[reverse_kl::TEACHER], ..ONE_ATTEMPT }
+            }
             CreditConfig::Permuted(config) => config.of.needs(),
         }
     }
@@ -154,6 +171,7 @@ impl CreditConfig {
     pub fn reads_chances(&self) -> bool {
         match self {
             CreditConfig::Progress(_) => true,
+            CreditConfig::EffectiveReward(config) => config.alpha > 0.0,
             CreditConfig::Permuted(config) => config.of.reads_chances(),
             _ => false,
         }
@@ -181,6 +199,8 @@ impl CreditConfig {
             CreditConfig::Progress(config) => config.problem(),
             CreditConfig::Gae(config) => config.problem(),
             CreditConfig::NStep(config) => config.problem(),
+            CreditConfig::EffectiveReward(config) => config.problem(),
+            CreditConfig::ReverseKl(config) => config.problem(),
             CreditConfig::Uniform(config) => config.problem(),
             CreditConfig::Permuted(config) => config.of.problem(),
             CreditConfig::LeaveOneOut(_)
@@ -211,6 +231,10 @@ impl CreditConfig {
             CreditConfig::Progress(config) => progress::credit(forest, rewards, config),
             CreditConfig::Gae(config) => gae::credit(forest, rewards, config),
             CreditConfig::NStep(config) => n_step::credit(forest, rewards, config),
+            CreditConfig::EffectiveReward(config) => {
+                effective_reward::credit(forest, rewards, config)
+            }
+            CreditConfig::ReverseKl(config) => reverse_kl::credit(forest, rewards, config),
             CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
             CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
         }

@@ -6,7 +6,7 @@ use stepwell_tree::StepTree;
 use super::{Needs, Nothing, ONE_ATTEMPT};
 use crate::Rewards;
 use crate::reward::{
-    composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong,
+    attribution, composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong,
 };
 
 /// How verdicts become training rewards.
@@ -28,19 +28,14 @@ pub enum RewardConfig {
     Overlong(overlong::Config),
     /// Another reward less what leaving the reference costs.
     KlPenalty(kl_penalty::Config),
+    /// SPA-RL: what an estimator says that each step contributed, at once.
+    Attribution(attribution::Config),
 }
 
 impl RewardConfig {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] = &[
-        "outcome",
-        "composite",
-        "gated",
-        "hierarchical",
-        "expert_mix",
-        "overlong",
-        "kl_penalty",
-    ];
+    pub const NAMES: &'static [&'static str] =
+        &["outcome", "composite", "gated", "hierarchical", "expert_mix", "overlong", "kl_penalty"];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
@@ -58,6 +53,7 @@ impl RewardConfig {
             "expert_mix" => RewardConfig::ExpertMix(expert_mix::Config::deserialize(table)?),
             "overlong" => RewardConfig::Overlong(overlong::Config::deserialize(table)?),
             "kl_penalty" => RewardConfig::KlPenalty(kl_penalty::Config::deserialize(table)?),
+            "attribution" => RewardConfig::Attribution(attribution::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -72,6 +68,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(_) => "expert_mix",
             RewardConfig::Overlong(_) => "overlong",
             RewardConfig::KlPenalty(_) => "kl_penalty",
+            RewardConfig::Attribution(_) => "attribution",
         }
     }
 
@@ -85,6 +82,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => vec![config.agreement.clone()],
             RewardConfig::Overlong(config) => config.of.parts(),
             RewardConfig::KlPenalty(config) => config.of.parts(),
+            RewardConfig::Attribution(config) => config.parts(),
         }
     }
 
@@ -96,7 +94,21 @@ impl RewardConfig {
             }
             RewardConfig::KlPenalty(config) => config.of.needs(),
             RewardConfig::Overlong(config) => config.of.needs(),
+            RewardConfig::Attribution(config) => {
+                Needs { step_columns: config.columns(), ..config.of.needs() }
+            }
             _ => ONE_ATTEMPT,
+        }
+    }
+
+    /// True where steps earn something at once, so that a method which looks at leaves alone would
+    /// not see it.
+    pub fn pays_steps(&self) -> bool {
+        match self {
+            RewardConfig::Attribution(_) => true,
+            RewardConfig::KlPenalty(config) => config.of.pays_steps(),
+            RewardConfig::Overlong(config) => config.of.pays_steps(),
+            _ => false,
         }
     }
 
@@ -115,6 +127,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => config.problem(),
             RewardConfig::Overlong(config) => config.problem(),
             RewardConfig::KlPenalty(config) => config.problem(),
+            RewardConfig::Attribution(config) => config.problem(),
         }
     }
 
@@ -128,6 +141,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => expert_mix::reward(forest, config),
             RewardConfig::Overlong(config) => overlong::reward(forest, config),
             RewardConfig::KlPenalty(config) => kl_penalty::reward(forest, config),
+            RewardConfig::Attribution(config) => attribution::reward(forest, config),
         }
     }
 }
