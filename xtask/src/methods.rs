@@ -20,6 +20,10 @@ const KINDS: &[(&str, &str)] = &[
     ("reward", "from verdicts to training rewards"),
     ("credit", "what each step is worth"),
     ("objective", "from credit and log-probabilities to a loss and its gradient"),
+    ("preference", "the better of two answers"),
+    ("estimator", "what predicts value, progress or correctness at the ends of steps"),
+    ("offline", "what a token is worth, learned from logged samples"),
+    ("row", "losses of whole distributions, one position at a time"),
 ];
 
 const INTRODUCTION: &str = "\
@@ -62,9 +66,14 @@ pub(crate) fn page(root: &Path) -> Result<String> {
     }
     let mut out = format!("# Methods\n\n{INTRODUCTION}\n| kind | `type` | |\n|---|---|---|\n");
     let of = |kind: &str| methods.iter().filter(move |m| m.kind == kind).collect::<Vec<_>>();
+    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     for method in kinds.iter().flat_map(|kind| of(kind)) {
         let Method { kind, name, title, .. } = method;
-        let _ = writeln!(out, "| {kind} | [`{name}`](#{name}) | {title} |");
+        // A heading that was there before gets a number from whoever makes anchors of them.
+        let before = seen.entry(name).or_default();
+        let anchor = if *before == 0 { name.clone() } else { format!("{name}-{before}") };
+        *before += 1;
+        let _ = writeln!(out, "| {kind} | [`{name}`](#{anchor}) | {title} |");
     }
     for kind in kinds {
         let about = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, about)| *about);

@@ -7,7 +7,8 @@
 //! number, [`objective`] turns numbers and log-probabilities into a loss and its gradient.
 //! [`preference`] does so for pairs of answers, and finds them among siblings; [`selection`]
 //! says which attempts become demonstrations; [`estimator`] is for heads that say one number at the
-//! end of a step.
+//! end of a step, [`offline`] for heads that say what a token is worth, and [`row`] for whole
+//! distributions.
 //!
 //! Nothing here does IO, reads a clock, draws entropy or starts a thread (INV-1). Nothing returns a
 //! `Result`: what a recipe may hold is checked when the recipe is read (`problem`), and a broken
@@ -19,9 +20,11 @@ pub mod estimator;
 pub mod filter;
 pub mod grow;
 pub mod objective;
+pub mod offline;
 pub mod preference;
 pub mod registry;
 pub mod reward;
+pub mod row;
 pub mod schedule;
 pub mod selection;
 
@@ -34,6 +37,6 @@ pub use grow::{
 };
 pub use objective::{Aggregation, Batch, Diagnostics, Loss, Row, RowLoss, Streams, token_weights};
 pub use registry::{
-    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Needs, Objective, PreferenceLoss,
-    RewardConfig, Schedule,
+    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Needs, Objective, OfflineValue,
+    PreferenceLoss, RewardConfig, RowObjective, Schedule,
 };

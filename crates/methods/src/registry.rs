@@ -19,6 +19,7 @@ mod critic;
 mod curriculum;
 mod estimator;
 mod filter;
+mod offline;
 mod preference;
 mod reward;
 mod schedule;
@@ -27,6 +28,7 @@ pub use credit::CreditConfig;
 pub use curriculum::Curriculum;
 pub use estimator::EstimatorConfig;
 pub use filter::Filter;
+pub use offline::{OfflineValue, RowObjective};
 pub use preference::PreferenceLoss;
 pub use reward::RewardConfig;
 pub use schedule::Schedule;
@@ -504,7 +506,15 @@ mod tests {
     fn needs_follow_the_configuration() {
         let needs = |name| CreditConfig::from_type(name, empty()).unwrap().unwrap().needs();
         for name in CreditConfig::NAMES {
-            let alone = ["reinforce", "reinforce_plus_plus", "gae", "n_step", "uniform"];
+            let alone = [
+                "reinforce",
+                "reinforce_plus_plus",
+                "gae",
+                "n_step",
+                "effective_reward",
+                "reverse_kl",
+                "uniform",
+            ];
             let alone = alone.contains(name);
             assert_eq!(needs(name).attempts_min, if alone { 1 } else { 2 }, "{name}");
         }

@@ -5,6 +5,7 @@ use stepwell_methods::{Grow, RewardConfig};
 use super::combine::{Place, World};
 use super::combine_external;
 use super::combine_grow;
+use super::combine_rewards::{compared, rewards};
 use super::combine_world::lacks;
 use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
@@ -144,6 +145,7 @@ fn check_preference(preference: &Preference, place: &Place<'_, '_>, world: World
     }
     combine_grow::check_pairs(&preference.grow, place);
     attempts(preference.tasks, &preference.grow, place);
+    compared(&preference.reward, place);
     parts(&preference.reward, place, world);
     if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
         place.error("", &why);
@@ -202,6 +204,7 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
         let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
         place.say("credit", message);
     }
+    rewards(rl, place);
     if rl.credit.reads_chances() && !rl.reward.is_chance() {
         let message = format!(
             "`{credit}` reads rewards as chances of success, from 0 to 1, and needs `reward = \

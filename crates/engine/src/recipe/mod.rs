@@ -13,6 +13,7 @@ mod combine;
 mod combine_external;
 mod combine_grow;
 mod combine_rejection;
+mod combine_rewards;
 mod combine_rl;
 mod combine_stage;
 mod combine_world;

@@ -8,6 +8,7 @@
 pub mod anchor_group;
 pub mod backup;
 pub mod depth_group;
+pub mod effective_reward;
 pub mod gae;
 pub mod gpg;
 pub mod group_mean;
@@ -22,6 +23,7 @@ pub mod reinforce;
 pub mod reinforce_plus_plus;
 pub mod remax;
 mod returns;
+pub mod reverse_kl;
 pub mod sibling;
 pub mod uniform;
 
@@ -81,6 +83,14 @@ pub(crate) fn token_column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
     let column = tree.token_column.get(name);
     let column = column.unwrap_or_else(|| panic!("the column `{name}` was not filled"));
     assert_eq!(column.len(), tree.token.len(), "tokens in the tree and in `{name}`");
+    column
+}
+
+/// `[N]` a column over steps.
+pub(crate) fn step_column<'a>(tree: &'a StepTree, name: &str) -> &'a [f32] {
+    let column = tree.step_column.get(name);
+    let column = column.unwrap_or_else(|| panic!("the column `{name}` was not filled"));
+    assert_eq!(column.len(), tree.len(), "steps in the tree and in `{name}`");
     column
 }
 

@@ -6,9 +6,9 @@ use stepwell_tree::{Credit, StepTree};
 use super::{Needs, ONE_ATTEMPT, TWO_ATTEMPTS, critic};
 use crate::Rewards;
 use crate::credit::{
-    anchor_group, backup, depth_group, gae, gpg, group_mean, leave_one_out, length_weighted,
-    monte_carlo, n_step, pass_at_k, permuted, progress, reinforce, reinforce_plus_plus, remax,
-    sibling, uniform,
+    anchor_group, backup, depth_group, effective_reward, gae, gpg, group_mean, leave_one_out,
+    length_weighted, monte_carlo, n_step, pass_at_k, permuted, progress, reinforce,
+    reinforce_plus_plus, remax, reverse_kl, sibling, uniform,
 };
 
 /// What each step is worth.
@@ -47,6 +47,10 @@ pub enum CreditConfig {
     Remax(remax::Config),
     /// VinePPO: difference of values that continuations estimate.
     MonteCarlo(monte_carlo::Config),
+    /// PAV: outcome and progress by a learned value of prefixes.
+    EffectiveReward(effective_reward::Config),
+    /// The teacher's opinion of each token.
+    ReverseKl(reverse_kl::Config),
     /// Control: the same number everywhere.
     Uniform(uniform::Config),
     /// Control: another method's numbers on the wrong steps.
@@ -72,6 +76,8 @@ impl CreditConfig {
         "n_step",
         "remax",
         "monte_carlo",
+        "effective_reward",
+        "reverse_kl",
         "uniform",
         "permuted",
     ];
@@ -104,6 +110,10 @@ impl CreditConfig {
             "n_step" => CreditConfig::NStep(n_step::Config::deserialize(table)?),
             "remax" => CreditConfig::Remax(remax::Config::deserialize(table)?),
             "monte_carlo" => CreditConfig::MonteCarlo(monte_carlo::Config::deserialize(table)?),
+            "effective_reward" => {
+                CreditConfig::EffectiveReward(effective_reward::Config::deserialize(table)?)
+            }
+            "reverse_kl" => CreditConfig::ReverseKl(reverse_kl::Config::deserialize(table)?),
             "uniform" => CreditConfig::Uniform(uniform::Config::deserialize(table)?),
             "permuted" => CreditConfig::Permuted(permuted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -129,6 +139,8 @@ impl CreditConfig {
             CreditConfig::NStep(_) => "n_step",
             CreditConfig::Remax(_) => "remax",
             CreditConfig::MonteCarlo(_) => "monte_carlo",
+            CreditConfig::EffectiveReward(_) => "effective_reward",
+            CreditConfig::ReverseKl(_) => "reverse_kl",
             CreditConfig::Uniform(_) => "uniform",
             CreditConfig::Permuted(_) => "permuted",
         }
@@ -159,6 +171,10 @@ impl CreditConfig {
             | CreditConfig::MonteCarlo(_) => TWO_ATTEMPTS,
             CreditConfig::Gae(config) => critic::needs(config.kl),
             CreditConfig::NStep(config) => critic::needs(config.kl),
+            CreditConfig::EffectiveReward(config) => critic::needs_score(config),
+            CreditConfig::ReverseKl(_) => {
+                Needs { token_columns: &[reverse_kl::TEACHER], ..ONE_ATTEMPT }
+            }
             CreditConfig::Permuted(config) => config.of.needs(),
         }
     }
@@ -167,6 +183,7 @@ impl CreditConfig {
     pub fn reads_chances(&self) -> bool {
         match self {
             CreditConfig::Progress(_) => true,
+            CreditConfig::EffectiveReward(config) => config.alpha > 0.0,
             CreditConfig::Permuted(config) => config.of.reads_chances(),
             _ => false,
         }
@@ -205,6 +222,8 @@ impl CreditConfig {
             CreditConfig::Progress(config) => config.problem(),
             CreditConfig::Gae(config) => config.problem(),
             CreditConfig::NStep(config) => config.problem(),
+            CreditConfig::EffectiveReward(config) => config.problem(),
+            CreditConfig::ReverseKl(config) => config.problem(),
             CreditConfig::Uniform(config) => config.problem(),
             CreditConfig::Permuted(config) => config.of.problem(),
             CreditConfig::LeaveOneOut(_)
@@ -239,6 +258,10 @@ impl CreditConfig {
             CreditConfig::NStep(config) => n_step::credit(forest, rewards, config),
             CreditConfig::Remax(config) => remax::credit(forest, rewards, config),
             CreditConfig::MonteCarlo(config) => monte_carlo::credit(forest, rewards, config),
+            CreditConfig::EffectiveReward(config) => {
+                effective_reward::credit(forest, rewards, config)
+            }
+            CreditConfig::ReverseKl(config) => reverse_kl::credit(forest, rewards, config),
             CreditConfig::Uniform(config) => uniform::credit(forest, rewards, config),
             CreditConfig::Permuted(config) => permuted::credit(forest, rewards, config),
         }

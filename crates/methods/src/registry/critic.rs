@@ -4,13 +4,24 @@ use stepwell_tree::StepTree;
 
 use super::{CreditConfig, Needs, ONE_ATTEMPT};
 use crate::Rewards;
-use crate::credit::{gae, n_step};
+use crate::credit::{effective_reward, gae, n_step};
+use crate::estimator::SCORE;
 
 /// A critic's values, and the reference where tokens pay for leaving it.
 pub(super) fn needs(kl: f64) -> Needs {
     let token_columns: &[&str] =
         if kl > 0.0 { &["value", "reference_logprob"] } else { &["value"] };
     Needs { token_columns, ..ONE_ATTEMPT }
+}
+
+/// Scores of prefixes where progress counts, a critic where it is the baseline.
+pub(super) fn needs_score(config: &effective_reward::Config) -> Needs {
+    let step_columns: &[&str] = if config.alpha > 0.0 { &[SCORE] } else { &[] };
+    let token_columns: &[&str] = match config.baseline {
+        effective_reward::Baseline::None => &[],
+        effective_reward::Baseline::Value => &["value"],
+    };
+    Needs { step_columns, token_columns, ..ONE_ATTEMPT }
 }
 
 impl CreditConfig {
@@ -26,6 +37,9 @@ impl CreditConfig {
         match self {
             CreditConfig::Gae(config) => Some(gae::value_targets(forest, rewards, config)),
             CreditConfig::NStep(config) => Some(n_step::value_targets(forest, rewards, config)),
+            CreditConfig::EffectiveReward(config) => {
+                effective_reward::value_targets(forest, rewards, config)
+            }
             CreditConfig::Permuted(config) => config.of.value_targets(forest, rewards),
             _ => None,
         }
@@ -35,11 +49,12 @@ impl CreditConfig {
     /// stands at its leaf.
     pub fn reads_step_rewards(&self) -> bool {
         match self {
-            // Uniform credit reads no reward at all.
             CreditConfig::Gae(_)
             | CreditConfig::NStep(_)
-            | CreditConfig::Reinforce(_)
-            | CreditConfig::Uniform(_) => true,
+            | CreditConfig::EffectiveReward(_)
+            | CreditConfig::Reinforce(_) => true,
+            // These read no reward at all.
+            CreditConfig::ReverseKl(_) | CreditConfig::Uniform(_) => true,
             CreditConfig::Permuted(config) => config.of.reads_step_rewards(),
             _ => false,
         }
@@ -56,9 +71,12 @@ mod tests {
 
     fn all() -> impl Iterator<Item = CreditConfig> {
         let empty = || MapDeserializer::<_, Error>::new(std::iter::empty::<(&str, f64)>());
+        let baseline = effective_reward::Baseline::Value;
+        let with_critic = effective_reward::Config { baseline, ..Default::default() };
         CreditConfig::NAMES
             .iter()
             .map(move |name| CreditConfig::from_type(name, empty()).unwrap().unwrap())
+            .chain([CreditConfig::EffectiveReward(with_critic)])
     }
 
     #[test]
@@ -93,7 +111,7 @@ mod tests {
         let with = Rewards { step, ..rewards.clone() };
         for method in all() {
             let moved = method.credit(&forest, &rewards) != method.credit(&forest, &with);
-            let blind = matches!(method, CreditConfig::Uniform(_));
+            let blind = matches!(method, CreditConfig::Uniform(_) | CreditConfig::ReverseKl(_));
             assert_eq!(moved, method.reads_step_rewards() && !blind, "{}", method.name());
         }
     }

@@ -5,7 +5,9 @@ use stepwell_tree::StepTree;
 
 use super::{Needs, Nothing, ONE_ATTEMPT};
 use crate::Rewards;
-use crate::reward::{composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong};
+use crate::reward::{
+    attribution, composite, expert_mix, gated, hierarchical, kl_penalty, outcome, overlong,
+};
 
 /// How verdicts become training rewards.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub enum RewardConfig {
     Overlong(overlong::Config),
     /// Another reward less what leaving the reference costs.
     KlPenalty(kl_penalty::Config),
+    /// SPA-RL: what an estimator says that each step contributed, at once.
+    Attribution(attribution::Config),
 }
 
 impl RewardConfig {
@@ -49,6 +53,7 @@ impl RewardConfig {
             "expert_mix" => RewardConfig::ExpertMix(expert_mix::Config::deserialize(table)?),
             "overlong" => RewardConfig::Overlong(overlong::Config::deserialize(table)?),
             "kl_penalty" => RewardConfig::KlPenalty(kl_penalty::Config::deserialize(table)?),
+            "attribution" => RewardConfig::Attribution(attribution::Config::deserialize(table)?),
             _ => return Ok(None),
         }))
     }
@@ -63,6 +68,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(_) => "expert_mix",
             RewardConfig::Overlong(_) => "overlong",
             RewardConfig::KlPenalty(_) => "kl_penalty",
+            RewardConfig::Attribution(_) => "attribution",
         }
     }
 
@@ -76,6 +82,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => vec![config.agreement.clone()],
             RewardConfig::Overlong(config) => config.of.parts(),
             RewardConfig::KlPenalty(config) => config.of.parts(),
+            RewardConfig::Attribution(config) => config.parts(),
         }
     }
 
@@ -87,7 +94,21 @@ impl RewardConfig {
             }
             RewardConfig::KlPenalty(config) => config.of.needs(),
             RewardConfig::Overlong(config) => config.of.needs(),
+            RewardConfig::Attribution(config) => {
+                Needs { step_columns: config.columns(), ..config.of.needs() }
+            }
             _ => ONE_ATTEMPT,
+        }
+    }
+
+    /// True where steps earn something at once, so that a method which looks at leaves alone would
+    /// not see it.
+    pub fn pays_steps(&self) -> bool {
+        match self {
+            RewardConfig::Attribution(_) => true,
+            RewardConfig::KlPenalty(config) => config.of.pays_steps(),
+            RewardConfig::Overlong(config) => config.of.pays_steps(),
+            _ => false,
         }
     }
 
@@ -106,6 +127,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => config.problem(),
             RewardConfig::Overlong(config) => config.problem(),
             RewardConfig::KlPenalty(config) => config.problem(),
+            RewardConfig::Attribution(config) => config.problem(),
         }
     }
 
@@ -119,6 +141,7 @@ impl RewardConfig {
             RewardConfig::ExpertMix(config) => expert_mix::reward(forest, config),
             RewardConfig::Overlong(config) => overlong::reward(forest, config),
             RewardConfig::KlPenalty(config) => kl_penalty::reward(forest, config),
+            RewardConfig::Attribution(config) => attribution::reward(forest, config),
         }
     }
 }

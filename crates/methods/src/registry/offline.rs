@@ -1,0 +1,146 @@
+//! Values learned from logged samples, and losses of whole rows.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::offline::{double_q, ilql};
+use crate::row::{cql, distill};
+use crate::{Batch, Loss, Row, RowLoss};
+
+/// The loss of heads that say what a token is worth.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum OfflineValue {
+    /// Q-learning, single and double.
+    DoubleQ(double_q::Config),
+    /// Expectiles of what was tried.
+    Ilql(ilql::Config),
+}
+
+impl OfflineValue {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] = &["double_q", "ilql"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "double_q" => OfflineValue::DoubleQ(double_q::Config::deserialize(table)?),
+            "ilql" => OfflineValue::Ilql(ilql::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OfflineValue::DoubleQ(_) => "double_q",
+            OfflineValue::Ilql(_) => "ilql",
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            OfflineValue::DoubleQ(_) => None,
+            OfflineValue::Ilql(config) => config.problem(),
+        }
+    }
+
+    /// The streams that a batch must have.
+    pub fn streams(&self) -> &'static [&'static str] {
+        match self {
+            OfflineValue::DoubleQ(_) => &["q"],
+            OfflineValue::Ilql(_) => &["q1", "q2", "q1_target", "q2_target", "value"],
+        }
+    }
+
+    /// The loss of a batch and its gradient by the streams that are learned.
+    pub fn objective(&self, batch: &Batch<'_>) -> Loss {
+        match self {
+            OfflineValue::DoubleQ(config) => double_q::objective(batch, config),
+            OfflineValue::Ilql(config) => ilql::objective(batch, config),
+        }
+    }
+}
+
+/// The loss of one position's whole distribution.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RowObjective {
+    /// The student's distribution to the teacher's.
+    Distill(distill::Config),
+    /// What was not taken must not look good.
+    Cql(cql::Config),
+}
+
+impl RowObjective {
+    /// What `type` may say.
+    pub const NAMES: &'static [&'static str] = &["distill", "cql"];
+
+    /// The method called `name`, its table read with positions kept; `None` for an unknown name.
+    pub fn from_type<'de, D: Deserializer<'de>>(
+        name: &str,
+        table: D,
+    ) -> Result<Option<Self>, D::Error> {
+        Ok(Some(match name {
+            "distill" => RowObjective::Distill(distill::Config::deserialize(table)?),
+            "cql" => RowObjective::Cql(cql::Config::deserialize(table)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The recipe's `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RowObjective::Distill(_) => "distill",
+            RowObjective::Cql(_) => "cql",
+        }
+    }
+
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            RowObjective::Distill(config) => config.problem(),
+            RowObjective::Cql(config) => config.problem(),
+        }
+    }
+
+    /// True where [`Row::target`] is read: the teacher's logits.
+    pub fn reads_target(&self) -> bool {
+        matches!(self, RowObjective::Distill(_))
+    }
+
+    /// The loss of one position and its gradient by the row.
+    pub fn row(&self, row: &Row<'_>) -> RowLoss {
+        match self {
+            RowObjective::Distill(config) => distill::row(row, config),
+            RowObjective::Cql(config) => cql::row(row, config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::{Error, MapDeserializer};
+
+    #[test]
+    fn every_name_is_read_by_its_name_and_an_unknown_key_is_refused() {
+        let empty = || MapDeserializer::<_, Error>::new(std::iter::empty::<(&str, f64)>());
+        let stray = || MapDeserializer::<_, Error>::new([("no_such_key", 1.0)].into_iter());
+        for name in OfflineValue::NAMES {
+            let method = OfflineValue::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+            assert!(OfflineValue::from_type(name, stray()).is_err(), "{name}");
+        }
+        for name in RowObjective::NAMES {
+            let method = RowObjective::from_type(name, empty()).unwrap().unwrap();
+            assert_eq!((method.name(), method.problem()), (*name, None));
+            assert!(RowObjective::from_type(name, stray()).is_err(), "{name}");
+        }
+        assert_eq!(OfflineValue::from_type("cql", empty()).unwrap(), None);
+        assert_eq!(RowObjective::from_type("ilql", empty()).unwrap(), None);
+    }
+}
