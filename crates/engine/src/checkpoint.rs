@@ -296,6 +296,7 @@ pub(crate) fn number(recipe: &Recipe, place: Place) -> u64 {
         Stage::Rl(rl) => rl.steps + 1,
         Stage::Preference(preference) => preference.steps + 1,
         Stage::Rejection(rejection) => rejection.rounds * rejection.steps + 1,
+        Stage::Estimator(estimator) => estimator.steps + 1,
         Stage::Evaluate(_) => 2,
     });
     (before.sum::<usize>() + place.done) as u64

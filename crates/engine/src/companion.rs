@@ -14,7 +14,6 @@ use crate::error::EngineError;
 pub(crate) const CRITIC: &str = "critic";
 
 /// The estimator that a stage makes, from then on.
-#[expect(dead_code, reason = "the estimator stage names its product so")]
 pub(crate) fn estimator(stage: usize) -> String {
     format!("estimator-{stage}")
 }

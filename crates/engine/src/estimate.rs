@@ -9,7 +9,7 @@ use stepwell_tree::Policy as _;
 
 use crate::checkpoint;
 use crate::problem::Problem;
-use crate::recipe::{Evaluate, Recipe, Split, Stage};
+use crate::recipe::{Evaluate, Recipe, Split, Stage, Trunk};
 
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -63,6 +63,8 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let mut micro_batch = 0usize;
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
     let mut reference = 0.0;
+    // Learners beside the policy: estimators stay, a critic goes with its stage.
+    let (mut beside, mut critic) = (0.0, 0.0_f64);
     for stage in &recipe.stage {
         micro_batch = micro_batch.max(stage.microbatch_tokens(config).unwrap_or(0));
         let work = match stage {
@@ -75,6 +77,9 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 let room = rl.path_tokens.unwrap_or(config.context);
                 let attempt = attempt(rl.max_tokens, room, recipe, prompt);
                 let tasks = rl.tasks + rl.refill;
+                if rl.credit.reads_values() && rl.critic.trunk == Trunk::Own {
+                    critic = 16.0 * trained_parameters as f64;
+                }
                 let grown = Growing { steps: rl.steps, tasks, grow: &rl.grow, attempt };
                 grown.work(rl.token_budget, rl.epochs, prompt)
             }
@@ -83,6 +88,13 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 let attempt = attempt(p.max_tokens, room, recipe, prompt);
                 let grown = Growing { steps: p.steps, tasks: p.tasks, grow: &p.grow, attempt };
                 grown.work(None, p.epochs, prompt)
+            }
+            Stage::Estimator(e) => {
+                let room = e.path_tokens.unwrap_or(config.context);
+                let attempt = attempt(e.max_tokens, room, recipe, prompt);
+                let grown = Growing { steps: e.steps, tasks: e.tasks, grow: &e.grow, attempt };
+                beside += 16.0 * trained_parameters as f64;
+                grown.work(None, 1, prompt)
             }
             Stage::Rejection(r) => {
                 let room = r.path_tokens.unwrap_or(config.context);
@@ -122,10 +134,15 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     Estimate {
         parameters,
         trained: trained_parameters,
-        state_bytes: 4.0 * parameters as f64 + 12.0 * trained_parameters as f64 + reference,
+        state_bytes: 4.0 * parameters as f64
+            + 12.0 * trained_parameters as f64
+            + reference
+            + beside
+            + critic,
         activations,
         cache_bytes: 4.0 * kv as f64 * cached,
-        checkpoint_bytes: checkpoints * checkpoint::bytes(model) as f64,
+        checkpoint_bytes: checkpoints
+            * (checkpoint::bytes(model) as f64 + 0.75 * (beside + critic)),
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,
         seconds: (TRAINING_COST * trained + SAMPLING_COST * sampled) / speed,
     }
@@ -184,7 +201,7 @@ fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt
 /// Continuations that a scorer samples for one question, each at most an attempt long.
 fn scored_prefixes(evaluate: &Evaluate, leaves: f64, turns: usize) -> f64 {
     let searches = evaluate.decoding == crate::recipe::Decoding::Search;
-    let crate::recipe::ScorerConfig::Continuations(own) = evaluate.scorer;
+    let crate::recipe::ScorerConfig::Continuations(own) = evaluate.scorer else { return 0.0 };
     match evaluate.grow.scores() {
         Scores::Everywhere if searches => (1.0 + leaves * turns as f64) * f64::from(own.rollouts),
         _ => 0.0,

@@ -38,7 +38,9 @@ pub fn judge(
     problem.require_fit(&recipe, &learner)?;
     let key = |purpose| Key::new(seed.unwrap_or(recipe.seed), purpose).with(u64::MAX);
     let keys = Keys { sample: key(Purpose::Sample), bootstrap: key(Purpose::Bootstrap) };
-    Ok(settings.iter().map(|config| answers(&problem, &learner, config, keys, observer)).collect())
+    // An estimator is a stage's, so that none is asked for on a command line.
+    let ask = |config| answers(&problem, (&learner, None), config, keys, observer);
+    Ok(settings.iter().map(ask).collect())
 }
 
 /// Refuses what a recipe's own `evaluate` stage is refused for: this one is written on a command

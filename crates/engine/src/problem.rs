@@ -23,7 +23,7 @@ use files::Tasks;
 
 use crate::error::EngineError;
 use crate::order::comparison_tree;
-use crate::recipe::{self, Demonstrations, Pairs, Preference, Recipe, Split, Stage};
+use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
 use crate::stage::hinted;
 
 /// Everything a recipe's stages ask, answer and judge with.
@@ -109,9 +109,7 @@ impl Problem {
         }
         .map_err(input)?;
         for stage in &recipe.stage {
-            let Stage::Preference(Preference { pairs: Pairs::File(file), .. }) = stage else {
-                continue;
-            };
+            let Some(file) = stage.pair_file() else { continue };
             let loaded = pairs::load(Path::new(&file.path)).map_err(input)?;
             problem.watched.push((PathBuf::from(&file.path), loaded.digest));
             problem.pairs.insert(file.path.clone(), loaded);
@@ -245,8 +243,9 @@ impl Problem {
         for (index, stage) in recipe.stage.iter().enumerate() {
             let (key, split, most, step) = match stage {
                 Stage::Sft(_) => continue,
-                Stage::Preference(Preference { pairs: Pairs::File(file), .. }) => {
-                    self.require_pairs_fit(index, file, learner)?;
+                other if other.pair_file().is_some() => {
+                    let file = other.pair_file().expect("it was just asked");
+                    self.require_pairs_fit(index, &file, learner)?;
                     continue;
                 }
                 Stage::Preference(p) => {
@@ -255,6 +254,9 @@ impl Problem {
                 Stage::Rl(rl) => ("rl", Split::Train, limit(rl.path_tokens), rl.max_tokens),
                 Stage::Rejection(r) => {
                     ("rejection", Split::Train, limit(r.path_tokens), r.max_tokens)
+                }
+                Stage::Estimator(e) => {
+                    ("estimator", Split::Train, limit(e.path_tokens), e.max_tokens)
                 }
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };

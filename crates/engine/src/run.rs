@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stepwell_model::ActivationPlan;
+use stepwell_model::{ActivationPlan, io};
 use stepwell_store::{Closing, Record, RunFolder};
 use stepwell_train::{Device, Reference};
 
@@ -13,7 +13,7 @@ use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::order::comparison_task;
 use crate::problem::Problem;
-use crate::recipe::{Pairs, Preference, Recipe, Stage};
+use crate::recipe::{Recipe, Stage};
 use crate::retention;
 use crate::session::{Flow, Place, Session};
 use crate::stage;
@@ -58,6 +58,7 @@ pub fn start(
         record,
         learner,
         reference,
+        teacher: None,
         companions,
         place,
         memory,
@@ -97,6 +98,7 @@ pub fn resume(
         record,
         learner,
         reference,
+        teacher: None,
         companions,
         place,
         memory,
@@ -110,7 +112,7 @@ fn commit_data(record: &mut Record, recipe: &Recipe, problem: &Problem) -> Resul
         record.commit_tasks(0, name, tasks)?;
     }
     for (index, stage) in recipe.stage.iter().enumerate() {
-        if let Stage::Preference(Preference { pairs: Pairs::File(file), .. }) = stage {
+        if let Some(file) = stage.pair_file() {
             let pairs = problem.pairs(&file.path).iter().map(comparison_task);
             record.commit_tasks(index as u32, "pairs", &pairs.collect::<Vec<_>>())?;
         }
@@ -135,6 +137,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             Stage::Rl(config) => stage::rl(&mut session, config)?,
             Stage::Preference(config) => stage::preference(&mut session, config)?,
             Stage::Rejection(config) => stage::rejection(&mut session, config)?,
+            Stage::Estimator(config) => stage::estimator(&mut session, config)?,
             Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
         };
         if flow == Flow::Stopped {
@@ -143,6 +146,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         session.place = Place { stage: session.place.stage + 1, ..Place::default() };
         if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
+            session.teacher = None;
             session.companions.remove(CRITIC);
             session.learner.detach_heads();
             session.memory = Memory::default();
@@ -161,6 +165,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
         Stage::Rl(config) => ("rl", config.steps),
         Stage::Preference(config) => ("preference", config.steps),
         Stage::Rejection(config) => ("rejection", config.rounds * config.steps),
+        Stage::Estimator(config) => ("estimator", config.steps),
         Stage::Evaluate(_) => ("evaluate", 1),
     };
     if stage.reads_reference() && session.reference.is_none() {
@@ -168,6 +173,8 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     }
     if let Stage::Rl(config) = stage {
         stage::prepare_critic(session, config)?;
+        session.teacher =
+            config.teacher.as_deref().map(|path| teacher(session, path)).transpose()?;
     }
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
@@ -181,6 +188,27 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     let (stage, done) = (session.place.stage, session.place.done);
     session.observer.event(Event::StageStarted { stage, kind, done, steps });
     Ok(())
+}
+
+/// The model of a folder or file, which must speak the policy's tokens.
+fn teacher(session: &Session<'_>, path: &str) -> Result<Reference, EngineError> {
+    let wrong = |what: String| EngineError::Input(format!("teacher `{path}`: {what}"));
+    let loaded = io::load(Path::new(path)).map_err(|e| wrong(e.to_string()))?;
+    let own = session.learner.codec().tokenizer();
+    let (got, expected) = (loaded.tokenizer.vocabulary(), own.vocabulary());
+    let differs = |id: &u32| own.spelling(*id) != loaded.tokenizer.spelling(*id);
+    if got != expected {
+        return Err(wrong(format!(
+            "has a vocabulary of {got} tokens, the policy of {expected}; a teacher speaks the \
+             policy's tokens: take one with the same tokenizer"
+        )));
+    }
+    if let Some(id) = (0..own.vocabulary() as u32).find(differs) {
+        return Err(wrong(format!(
+            "token {id} is another one than the policy's; take a teacher with the same tokenizer"
+        )));
+    }
+    Ok(Reference::Weights(Box::new(loaded.model)))
 }
 
 fn end(session: Session<'_>, outcome: Outcome) -> Result<Outcome, EngineError> {

@@ -1,6 +1,8 @@
 //! What a prefix of a tree is worth, as somebody sees it who does not know how it ends.
 
-use stepwell_methods::{Grow, credit};
+use stepwell_methods::estimator::Aggregator;
+use stepwell_methods::{EstimatorConfig, Grow, credit};
+use stepwell_train::Learner;
 use stepwell_tree::{
     Environment, Key, Policy, Sampling, StepId, StepTree, Task, children, leaves, path_to,
 };
@@ -55,6 +57,50 @@ pub struct Continuations<'a> {
     pub grown_under: Key,
     /// Tokens sampled so far.
     pub sampled: u64,
+}
+
+/// A learned verifier: what an estimator says of the steps of a path.
+pub struct Learned<'a> {
+    /// Has the head.
+    pub learner: &'a mut Learner,
+    /// What it learned, and so what its scores mean.
+    pub method: &'a EstimatorConfig,
+    /// How the scores of a path's steps make that of the path.
+    pub aggregator: Aggregator,
+    /// Tokens computed at once.
+    pub tokens_max: usize,
+}
+
+impl Scorer for Learned<'_> {
+    fn score(&mut self, asked: &[Prefix<'_>]) -> Vec<Option<f64>> {
+        let mut score = Vec::with_capacity(asked.len());
+        // Prefixes of one tree stand together: the tree is read once.
+        for same in asked.chunk_by(|a, b| std::ptr::eq(a.tree, b.tree)) {
+            let tree = same[0].tree;
+            let said = self.learner.step_scores(std::slice::from_ref(tree), self.tokens_max);
+            // A device that fails could not judge.
+            let said = said.ok().map(|mut said| said.remove(0));
+            score.extend(same.iter().map(|prefix| self.of(tree, said.as_deref()?, prefix.step)));
+        }
+        score
+    }
+}
+
+impl Learned<'_> {
+    /// The score of a path; `None` where the policy has not written yet.
+    fn of(&self, tree: &StepTree, said: &[f32], step: StepId) -> Option<f64> {
+        let written = |step: &StepId| tree.origin[step.index()].is_policy();
+        let own: Vec<f32> = path_to(tree, step)
+            .into_iter()
+            .filter(written)
+            .map(|step| self.method.column(said[step.index()]))
+            .collect();
+        match self.method {
+            EstimatorConfig::Progress(_) if own.is_empty() => None,
+            EstimatorConfig::Progress(_) => Some(own.iter().map(|c| f64::from(*c)).sum()),
+            _ => self.aggregator.aggregate(&own),
+        }
+    }
 }
 
 /// Lines that are sampled at once: bounds memory and changes no score.

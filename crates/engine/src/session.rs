@@ -47,6 +47,8 @@ pub(crate) struct Session<'a> {
     pub(crate) learner: Learner,
     /// The weights as the stage found them, where its objective compares with them.
     pub(crate) reference: Option<Reference>,
+    /// The model that a stage learns from, while it runs.
+    pub(crate) teacher: Option<Reference>,
     /// Learners beside the policy.
     pub(crate) companions: Companions,
     pub(crate) place: Place,

@@ -151,14 +151,28 @@ impl Learner {
         temperature: f32,
         tokens_max: usize,
     ) -> Result<(), DeviceError> {
+        self.fill_frozen(REFERENCE, forest, reference, temperature, tokens_max)
+    }
+
+    /// Fills a column of log-probs under a frozen model of any shape with the same tokens.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn fill_frozen(
+        &mut self,
+        column: &str,
+        forest: &mut [StepTree],
+        frozen: &Reference,
+        temperature: f32,
+        tokens_max: usize,
+    ) -> Result<(), DeviceError> {
         let machine = &mut *self.machine;
-        machine.take_reference(reference)?;
+        machine.take_reference(frozen)?;
         for tree in forest.iter_mut() {
-            let forward = |packed: &Packed, scored: &Scored| {
-                machine.score_reference(reference, packed, scored)
-            };
+            let forward =
+                |packed: &Packed, scored: &Scored| machine.score_reference(frozen, packed, scored);
             let scores = score(tree, (temperature, tokens_max), forward)?;
-            tree.token_column.insert(REFERENCE.to_owned(), scores.logprob);
+            tree.token_column.insert(column.to_owned(), scores.logprob);
         }
         Ok(())
     }

@@ -89,6 +89,7 @@ pub(super) fn room(recipe: &Recipe) -> (usize, Option<usize>) {
         Stage::Evaluate(evaluate) => Some((evaluate.max_tokens, evaluate.path_tokens)),
         Stage::Rl(rl) => Some((rl.max_tokens, rl.path_tokens)),
         Stage::Preference(p) => stage.samples().then_some((p.max_tokens, p.path_tokens)),
+        Stage::Estimator(own) => stage.samples().then_some((own.max_tokens, own.path_tokens)),
         Stage::Rejection(rejection) => Some((rejection.max_tokens, rejection.path_tokens)),
         Stage::Sft(sft) => Some((sft.evaluate_max_tokens, None)),
     };

@@ -6,9 +6,10 @@ use super::document::locate;
 use super::environment::Environment;
 use super::model::{Lora, Model, Scratch};
 use super::nearest::list;
+use super::scorer::ScorerConfig;
 use super::section::Notes;
 use super::stage::Stage;
-use super::{Draft, checkpoints, combine_stage, combine_world, critic};
+use super::{Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator};
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
 /// their defaults stand in for what the author meant.
@@ -37,11 +38,21 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
         };
         let world = checker.sound("environment").then_some(&draft.environment);
         combine_stage::check(stage, &place, context, world);
-        if let Stage::Rl(rl) = stage {
-            critic::check(rl, draft.compute.device, &place);
+        let (device, before) = (draft.compute.device, &draft.stage[..index]);
+        match stage {
+            Stage::Rl(rl) => {
+                critic::check(rl, device, &place);
+                combine_columns::check(rl, device, before, &place);
+            }
+            Stage::Estimator(own) => estimator::check(own, device, &place),
+            Stage::Evaluate(own) => {
+                if let ScorerConfig::Estimator(scorer) = &own.scorer {
+                    estimator::check_use(("scorer", scorer.stage), before, None, &place);
+                }
+            }
+            _ => {}
         }
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
-        let before = &draft.stage[..index];
         let trained = before.iter().any(|s| !matches!(s, Some(Stage::Evaluate(_))));
         if stage.samples() && fresh && !trained {
             place.warn(

@@ -7,7 +7,6 @@ use super::rl::Rl;
 
 /// Of a stage of reinforcement.
 pub(super) fn rewards(rl: &Rl, place: &Place<'_, '_>) {
-    columns(&rl.reward, place);
     if rl.reward.pays_steps() && !rl.credit.reads_step_rewards() {
         let message = format!(
             "`{}` reads what stands at the end of an attempt, and `{}` pays steps; use `credit = \

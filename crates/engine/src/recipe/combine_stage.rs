@@ -70,6 +70,17 @@ pub(super) fn check(
             tokens("max_tokens", max_tokens, path_tokens, context, place);
             evaluations(rejection.evaluate_every, place, world);
         }
+        Stage::Estimator(estimator) => {
+            attempts(estimator.tasks, &estimator.grow, place);
+            combine_grow::check_pairs(&estimator.grow, place);
+            compared(&estimator.reward, place);
+            parts(&estimator.reward, place, world);
+            optimizer(&estimator.optimizer, estimator.steps, place);
+            tokens("max_tokens", estimator.max_tokens, estimator.path_tokens, context, place);
+            if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
+                place.error("", &why);
+            }
+        }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);
             if combine_external::of(world).is_some() {
@@ -198,11 +209,6 @@ fn check_methods(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
              `tasks` or the attempts of `grow`"
         );
         place.say("tasks", message);
-    }
-    let filled = |column: &&&str| !["value", "reference_logprob"].contains(column);
-    for column in needs.step_columns.iter().chain(needs.token_columns).filter(filled) {
-        let message = format!("`{credit}` needs the column `{column}`; no earlier stage makes it");
-        place.say("credit", message);
     }
     rewards(rl, place);
     if rl.credit.reads_chances() && !rl.reward.is_chance() {

@@ -1,7 +1,8 @@
 //! The registry's enums as parts of a recipe, and which method a stage has when it names none.
 
 use stepwell_methods::{
-    CreditConfig, Curriculum, Filter, Grow, Objective, PreferenceLoss, RewardConfig, Schedule,
+    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Objective, PreferenceLoss,
+    RewardConfig, Schedule,
 };
 use stepwell_methods::{credit, grow, objective, schedule};
 use toml::de::ValueDeserializer;
@@ -61,6 +62,7 @@ part!(RewardConfig, "reward");
 part!(CreditConfig, "credit");
 part!(Objective, "objective");
 part!(PreferenceLoss, "loss");
+part!(EstimatorConfig, "estimator");
 part_of_the_registry!(Filter, "filter");
 part!(Schedule, "plan");
 part!(Curriculum, "curriculum");

@@ -37,6 +37,12 @@ settings! {
         unscored_max: f64 = 0.2, Limit::Real(0.0, 1.0);
         /// End the stage when this many tokens were sampled. Default: no limit but `steps`.
         token_budget: Option<u64> = None, Limit::Whole(1, 1_000_000_000_000_000);
+        /// The earlier `[stage.estimator]`, by its index from 0, that fills the column that `credit`
+        /// or `reward` reads. Default: none.
+        estimator: Option<usize> = None, Limit::Whole(0, 255);
+        /// The model, a folder or a GGUF file with the policy's tokenizer, that fills the column
+        /// `teacher_logprob`. Default: none.
+        teacher: Option<String> = None, Limit::Any;
         /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
         /// as keep 1 GiB of activations, from 1,024 to 32,768.
         microbatch_tokens: Option<usize> = None, Limit::Whole(16, 16_777_216);

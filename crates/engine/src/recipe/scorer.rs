@@ -1,6 +1,7 @@
 //! What values prefixes of trees, as a recipe names it: `scorer = { type = "continuations" }`.
 
 use serde::{Deserialize, Serialize};
+use stepwell_methods::estimator::Aggregator;
 use toml::de::ValueDeserializer;
 
 use super::macros::{Entry, Settings};
@@ -14,6 +15,20 @@ pub enum ScorerConfig {
     /// How often the policy's own continuations come out right. It reads verdicts: a label maker
     /// and an upper bound, no verifier that could be deployed.
     Continuations(Continuations),
+    /// What an earlier `[stage.estimator]` says: a verifier.
+    Estimator(Learned),
+}
+
+/// A learned verifier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learned {
+    /// The `[stage.estimator]`, by its index from 0.
+    pub stage: usize,
+    /// How the scores of a path's steps make that of the path. Default `last`. Contributions are
+    /// added up, whatever is set.
+    #[serde(default)]
+    pub aggregator: Aggregator,
 }
 
 /// Monte-Carlo continuations.
@@ -40,7 +55,7 @@ impl Default for ScorerConfig {
 
 impl Part for ScorerConfig {
     const KIND: &'static str = "scorer";
-    const NAMES: &'static [&'static str] = &["continuations"];
+    const NAMES: &'static [&'static str] = &["continuations", "estimator"];
 
     fn deserialize(
         name: &str,
@@ -50,6 +65,7 @@ impl Part for ScorerConfig {
             "continuations" => {
                 Some(ScorerConfig::Continuations(Continuations::deserialize(config)?))
             }
+            "estimator" => Some(ScorerConfig::Estimator(Learned::deserialize(config)?)),
             _ => None,
         })
     }
@@ -57,11 +73,14 @@ impl Part for ScorerConfig {
     fn name(&self) -> &'static str {
         match self {
             ScorerConfig::Continuations(_) => "continuations",
+            ScorerConfig::Estimator(_) => "estimator",
         }
     }
 
     fn problem(&self) -> Option<String> {
-        let ScorerConfig::Continuations(Continuations { rollouts, best_of }) = *self;
+        let ScorerConfig::Continuations(Continuations { rollouts, best_of }) = *self else {
+            return None;
+        };
         let counts = [("rollouts", rollouts), ("best_of", best_of)];
         let (name, count) = counts.into_iter().find(|(_, n)| !(1..=1024).contains(n))?;
         Some(format!("`continuations.{name}` must be from 1 to 1024, got: {count}"))

@@ -5,10 +5,11 @@ use stepwell_model::Config;
 use toml::de::DeValue;
 
 use super::checkpoints::Rhythm;
+use super::estimator::Estimator;
 use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
-use super::preference::{Pairs, Preference};
+use super::preference::{PairFile, Pairs, Preference};
 use super::rejection::Rejection;
 use super::rl::Rl;
 use super::section::Section;
@@ -28,13 +29,15 @@ pub enum Stage {
     Preference(Preference),
     /// Cross-entropy on the stage's own attempts that were right.
     Rejection(Rejection),
+    /// A learner beside the policy learns what steps are worth.
+    Estimator(Estimator),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 5] = ["sft", "rl", "preference", "rejection", "evaluate"];
+const KNOWN: [&str; 6] = ["sft", "rl", "preference", "rejection", "estimator", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -44,6 +47,7 @@ impl Stage {
             Stage::Rl(_) => "rl",
             Stage::Preference(_) => "preference",
             Stage::Rejection(_) => "rejection",
+            Stage::Estimator(_) => "estimator",
             Stage::Evaluate(_) => "evaluate",
         }
     }
@@ -56,7 +60,17 @@ impl Stage {
             Stage::Rl(rl) => Some(microbatch(rl.microbatch_tokens, model)),
             Stage::Preference(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Rejection(own) => Some(microbatch(own.microbatch_tokens, model)),
+            Stage::Estimator(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
+        }
+    }
+
+    /// The file of pairs that it trains on, where there is one.
+    pub(crate) fn pair_file(&self) -> Option<PairFile> {
+        match self {
+            Stage::Preference(Preference { pairs: Pairs::File(file), .. }) => Some(file.clone()),
+            Stage::Estimator(own) => own.pair_file(),
+            _ => None,
         }
     }
 
@@ -64,6 +78,7 @@ impl Stage {
     pub fn samples(&self) -> bool {
         match self {
             Stage::Rl(_) | Stage::Rejection(_) => true,
+            Stage::Estimator(own) => own.pairs.is_none(),
             Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
@@ -72,12 +87,12 @@ impl Stage {
     /// True where it compares with the weights as it found them, or returns to them.
     pub fn reads_reference(&self) -> bool {
         match self {
-            Stage::Rl(rl) => [rl.objective.needs(), rl.credit.needs()]
+            Stage::Rl(rl) => [rl.objective.needs(), rl.credit.needs(), rl.reward.needs()]
                 .iter()
                 .any(|needs| needs.token_columns.contains(&"reference_logprob")),
             Stage::Preference(preference) => preference.loss.reads_reference(),
             Stage::Rejection(rejection) => rejection.restart,
-            Stage::Sft(_) | Stage::Evaluate(_) => false,
+            Stage::Sft(_) | Stage::Estimator(_) | Stage::Evaluate(_) => false,
         }
     }
 
@@ -90,7 +105,7 @@ impl Stage {
             Stage::Rejection(own) => {
                 (own.rounds * own.steps, own.evaluate_every, own.checkpoint_every)
             }
-            Stage::Evaluate(_) => return None,
+            Stage::Estimator(_) | Stage::Evaluate(_) => return None,
         };
         Some(Rhythm { steps, evaluate_every, checkpoint_every })
     }
@@ -102,6 +117,7 @@ impl Stage {
             Stage::Rl(rl) => rl.write(&section, out),
             Stage::Preference(preference) => preference.write(&section, out),
             Stage::Rejection(rejection) => rejection.write(&section, out),
+            Stage::Estimator(estimator) => estimator.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -131,6 +147,7 @@ impl Stage {
             "rl" => Stage::Rl(Rl::read(&table, Rl::default())),
             "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
             "rejection" => Stage::Rejection(Rejection::read(&table, Rejection::default())),
+            "estimator" => Stage::Estimator(Estimator::read(&table, Estimator::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -147,7 +164,7 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
             one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.rejection]`, \
-            `[stage.evaluate]`",
+            `[stage.estimator]`, `[stage.evaluate]`",
         );
         return Vec::new();
     };

@@ -3,7 +3,7 @@
 
 use stepwell_methods::Rewards;
 use stepwell_methods::objective::value_loss::ValueDiagnostics;
-use stepwell_train::{CriticSettings, HeadSettings, REFERENCE, TrainError, VALUE, VALUE_TARGET};
+use stepwell_train::{CriticSettings, HeadSettings, TrainError, VALUE, VALUE_TARGET};
 use stepwell_tree::{Credit, Key, StepTree};
 
 use super::adamw;
@@ -34,7 +34,7 @@ pub(crate) fn prepare(session: &mut Session<'_>, config: &Rl) -> Result<(), Engi
     Ok(())
 }
 
-/// Fills the columns that credit reads: of the reference, and of values.
+/// Fills the column of values, before credit reads it.
 pub(super) fn fill(
     session: &mut Session<'_>,
     config: &Rl,
@@ -42,11 +42,6 @@ pub(super) fn fill(
 ) -> Result<(), EngineError> {
     let (stage, update) = (session.place.stage, session.place.done);
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
-    let needs = config.credit.needs().token_columns;
-    if let (true, Some(reference)) = (needs.contains(&REFERENCE), &session.reference) {
-        let temperature = config.temperature as f32;
-        session.learner.fill_reference(trees, reference, temperature, tokens_max)?;
-    }
     if !config.credit.reads_values() {
         return Ok(());
     }

@@ -7,12 +7,14 @@ use stepwell_methods::grow::{branch, independent};
 use stepwell_train::Learner;
 use stepwell_tree::{Environment, Key, Purpose, Sampling};
 
+use crate::companion::{self, Companions};
 use crate::error::EngineError;
 use crate::evaluation::{Choice, Evaluation, Question, evaluate as ask};
+use crate::microbatch::microbatch;
 use crate::observe::{Event, Observer};
 use crate::problem::Problem;
-use crate::recipe::{Decoding, Evaluate, ScorerConfig};
-use crate::scorer::{Continuations, Scorer};
+use crate::recipe::{self, Decoding, Evaluate, Recipe, ScorerConfig, Stage};
+use crate::scorer::{Continuations, Learned, Scorer};
 use crate::session::{DEVELOPMENT, Flow, Session};
 
 /// Runs the stage: one evaluation, committed.
@@ -21,9 +23,10 @@ pub(crate) fn evaluate(session: &mut Session<'_>, config: &Evaluate) -> Result<F
         let begun = Instant::now();
         let key = session.key(Purpose::Sample).with(u64::MAX);
         let bootstrap = session.key(Purpose::Bootstrap);
-        let (problem, learner) = (session.problem, &session.learner);
         let keys = Keys { sample: key, bootstrap };
-        let evaluation = answers(problem, learner, config, keys, &mut *session.observer);
+        let Session { recipe, problem, learner, companions, observer, .. } = session;
+        let verifier = verifier(config, recipe, companions);
+        let evaluation = answers(problem, (learner, verifier), config, keys, &mut **observer);
         session.place.done = 1;
         session.commit_evaluation("stage", &evaluation, begun.elapsed().as_secs_f64())?;
     }
@@ -40,7 +43,7 @@ pub(crate) struct Keys {
 /// Answers of a policy to the tasks that a stage names.
 pub(crate) fn answers(
     problem: &Problem,
-    learner: &Learner,
+    (learner, verifier): (&Learner, Option<Learned<'_>>),
     config: &Evaluate,
     keys: Keys,
     observer: &mut dyn Observer,
@@ -63,23 +66,46 @@ pub(crate) fn answers(
         _ => &problem.environment,
     };
     let environment = environment.as_ref();
-    let mut scorer = match choice {
-        Choice::Best => Some(scorer(config, learner, environment, &question)),
-        Choice::Mean | Choice::Majority => None,
+    let mut verifier = verifier;
+    let mut own = match (choice, &config.scorer) {
+        (Choice::Best, ScorerConfig::Continuations(own)) => {
+            Some(continuations(*own, learner, environment, &question))
+        }
+        _ => None,
     };
-    let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
+    let scorer = match (choice, &mut own, &mut verifier) {
+        (Choice::Best, Some(own), _) => Some(own as &mut dyn Scorer),
+        (Choice::Best, None, Some(verifier)) => Some(verifier as &mut dyn Scorer),
+        _ => None,
+    };
     ask(&mut learner.policy(), environment, tasks, &question, scorer, |live| {
         observer.event(Event::Sampling { live });
     })
 }
 
-fn scorer<'a>(
+/// The estimator that a stage picks by, where it names one.
+fn verifier<'a>(
     config: &Evaluate,
+    recipe: &'a Recipe,
+    companions: &'a mut Companions,
+) -> Option<Learned<'a>> {
+    let ScorerConfig::Estimator(own) = config.scorer else { return None };
+    let Some(Stage::Estimator(stage)) = recipe.stage.get(own.stage) else {
+        panic!("stage[{}] was checked to be an estimator when the recipe was read", own.stage)
+    };
+    let learner = companions.get_mut(&companion::estimator(own.stage));
+    let learner = learner.expect("an earlier stage made it, and checkpoints hold it");
+    let tokens_max = microbatch(stage.microbatch_tokens, learner.model().config());
+    let method = &stage.estimator;
+    Some(Learned { learner, method, aggregator: own.aggregator, tokens_max })
+}
+
+fn continuations<'a>(
+    own: recipe::Continuations,
     learner: &'a Learner,
     environment: &'a dyn Environment,
     question: &Question<'_>,
 ) -> Continuations<'a> {
-    let ScorerConfig::Continuations(own) = config.scorer;
     Continuations {
         policy: Box::new(learner.policy()),
         environment,

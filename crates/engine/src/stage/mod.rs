@@ -1,7 +1,9 @@
 //! One file per kind of stage.
 
 mod attempts;
+mod columns;
 mod critic;
+mod estimator;
 mod evaluate;
 mod forest;
 mod mixture;
@@ -15,6 +17,7 @@ mod supervision;
 
 pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
+pub(crate) use estimator::estimator;
 pub(crate) use evaluate::{Keys, answers, evaluate};
 pub(crate) use preference::preference;
 pub(crate) use rejection::rejection;

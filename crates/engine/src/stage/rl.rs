@@ -4,6 +4,7 @@ use stepwell_methods::schedule::{At, Plan, Seen};
 use stepwell_train::Reference;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
+use super::columns;
 use super::critic;
 use super::evaluate::development;
 use super::forest::{Growing, growth, rate, without_companions};
@@ -98,7 +99,7 @@ fn grown(
     let forest = forest(session, &growing, config, tasks)?;
     let seconds = watch.lap("sample");
     let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
-    critic::fill(session, config, &mut trees)?;
+    columns::fill(session, config, &mut trees)?;
     let rewards = config.reward.reward(&trees);
     let sifted = sift(&config.filter, &trees, &rewards);
     let credits = sifted.credit(&config.credit, &trees, &rewards);

@@ -21,7 +21,7 @@ use super::returns::by_token;
 use super::{Rewards, assert_fits, token_column};
 
 /// Column over tokens: log-probability under the teacher.
-pub(crate) const TEACHER: &str = "teacher_logprob";
+pub const TEACHER: &str = "teacher_logprob";
 
 /// The teacher's opinion of each token.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,0 +1,62 @@
+//! Columns that credit and reward read, and what fills them.
+
+use stepwell_methods::credit::reverse_kl::TEACHER;
+use stepwell_methods::estimator::{CONTRIBUTION, SCORE};
+
+use super::combine::Place;
+use super::compute::Device;
+use super::estimator::check_use;
+use super::rl::Rl;
+use super::stage::Stage;
+
+/// Every column is filled: values by a critic, references by frozen weights, both without a word;
+/// what an estimator or a teacher gives must be named.
+pub(super) fn check(rl: &Rl, device: Device, before: &[Option<Stage>], place: &Place<'_, '_>) {
+    let (credit, reward) = (rl.credit.needs(), rl.reward.needs());
+    let steps = credit.step_columns.iter().chain(reward.step_columns);
+    let of_an_estimator = steps.clone().find(|column| [SCORE, CONTRIBUTION].contains(column));
+    match (of_an_estimator, rl.estimator) {
+        (Some(column), Some(index)) => {
+            check_use(("estimator", index), before, Some(column), place);
+        }
+        (Some(column), None) => {
+            let (key, name) = match credit.step_columns.contains(column) {
+                true => ("credit", rl.credit.name()),
+                false => ("reward", rl.reward.name()),
+            };
+            let message = format!(
+                "`{name}` reads the column `{column}`, which an estimator fills; put a \
+                 `[stage.estimator]` before this stage and name it, `estimator = 1` (stages count \
+                 from 0)"
+            );
+            place.say(key, message);
+        }
+        (None, Some(_)) => {
+            let message = "is named, and neither `credit` nor `reward` reads what it fills; take \
+                           it out";
+            place.error("estimator", message);
+        }
+        (None, None) => {}
+    }
+    let taught = credit.token_columns.contains(&TEACHER);
+    match &rl.teacher {
+        None if taught => {
+            let message = format!(
+                "`{}` reads the log-probabilities of a teacher; name its model, `teacher = \
+                 \"folder\"`",
+                rl.credit.name()
+            );
+            place.say("credit", message);
+        }
+        Some(_) if !taught => {
+            let message = "is named, and `credit` does not read it; take it out, or set `credit = \
+                           { type = \"reverse_kl\" }`";
+            place.error("teacher", message);
+        }
+        Some(_) if device == Device::Cuda => {
+            let message = "is scored on the processor only; set `model.compute.device = \"cpu\"`";
+            place.error("teacher", message);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,209 @@
+//! The `estimator` stage and what later stages make of it: stopped, killed and resumed it is the
+//! same run; the policy stands still while an estimator learns.
+
+mod common;
+
+use std::path::Path;
+
+use common::runs::{Watch, end, finish, recipe, start, warm_up};
+use stepwell_engine::observe::{Event, Metrics, Observer};
+use stepwell_engine::run::{self, Outcome};
+
+/// Behind the warm-up of 16 steps: values of prefixes, contributions, comparisons of a file, and
+/// stages that read the first two.
+const STAGES: &str = r#"
+[[stage]]
+[stage.estimator]
+steps = 3
+tasks = 4
+max_tokens = 40
+checkpoint_every = 1
+grow = { type = "branch", attempts = 3, branches = 2, leaves = 6 }
+estimator = { type = "prefix_value" }
+[[stage]]
+[stage.estimator]
+steps = 2
+tasks = 3
+max_tokens = 40
+trunk = "frozen"
+hidden = 8
+reward = { type = "composite" }
+estimator = { type = "progress" }
+[[stage]]
+[stage.estimator]
+steps = 2
+batch = 3
+pairs = "PAIRS"
+estimator = { type = "bradley_terry" }
+[[stage]]
+[stage.rl]
+steps = 2
+tasks = 4
+max_tokens = 40
+learning_rate = 1e-2
+checkpoint_every = 1
+grow = { type = "branch", attempts = 3, branches = 2, leaves = 6 }
+credit = { type = "effective_reward" }
+objective = { type = "policy_gradient" }
+estimator = 1
+[[stage]]
+[stage.rl]
+steps = 2
+tasks = 4
+max_tokens = 40
+learning_rate = 1e-2
+grow = { type = "independent", attempts = 3 }
+reward = { type = "attribution" }
+credit = { type = "gae" }
+estimator = 2
+[[stage]]
+[stage.evaluate]
+questions = 4
+max_tokens = 40
+decoding = "best_of_n"
+leaves = 3
+scorer = { type = "estimator", stage = 1, aggregator = "min" }
+[[stage]]
+[stage.evaluate]
+questions = 2
+max_tokens = 40
+decoding = "search"
+grow = { type = "beam" }
+scorer = { type = "estimator", stage = 1 }
+"#;
+
+const PAIRS: &str = "\
+{\"prompt\": \"status ?\", \"chosen\": \"check status\", \"rejected\": \"guess status : open\"}
+{\"prompt\": \"price ?\", \"chosen\": \"look\", \"rejected\": \"guess new_status : open\"}
+{\"prompt\": \"size ?\", \"chosen\": \"check size\", \"rejected\": \"guess size : C\"}
+";
+
+fn with(folder: &Path) -> String {
+    let file = folder.join("pairs.jsonl");
+    std::fs::write(&file, PAIRS).unwrap();
+    warm_up().to_owned() + &STAGES.replace("PAIRS", file.to_str().unwrap())
+}
+
+#[test]
+fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with(folder.path());
+    let whole = folder.path().join("whole");
+    let copies = folder.path().join("copies");
+    let mut watch = Watch { copy: Some((whole.clone(), copies)), ..Watch::default() };
+    run::start(&recipe(&text), &whole, 2, &mut watch).unwrap();
+    assert_eq!(watch.steps, 16 + 3 + 2 + 2 + 2 + 2);
+    let expected = end(&whole);
+    for k in [17, 18, 20, 22, 24, 26] {
+        let path = folder.path().join(k.to_string());
+        let mut stop = Watch { stop_after: Some(k), ..Watch::default() };
+        let outcome = run::start(&recipe(&text), &path, 1, &mut stop).unwrap();
+        assert_eq!((outcome, stop.steps), (Outcome::Stopped, k));
+        assert_eq!(finish(&path, 2).unwrap(), expected, "stopped at {k}");
+    }
+    let late = watch.copies.len() / 2;
+    for (k, killed) in watch.copies.iter().enumerate().skip(late).step_by(4) {
+        assert_eq!(finish(killed, 1 + k % 3).unwrap(), expected, "killed at event {k}");
+    }
+    let names: Vec<String> = expected.files.into_iter().map(|(name, _)| name).collect();
+    for stage in [1, 2, 3] {
+        let held = |part: &str| names.contains(&format!("estimator-{stage}.{part}.safetensors"));
+        assert!(held("weights") && held("heads") && !held("optimizer"), "{names:?}");
+    }
+}
+
+/// Keeps the metrics of every step.
+#[derive(Default)]
+struct Steps(Vec<Metrics>);
+
+impl Observer for Steps {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Step { metrics, .. } = event {
+            self.0.push(metrics.clone());
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn an_estimator_of_pairs_learns_them_while_the_policy_stands_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pairs.jsonl");
+    std::fs::write(&file, PAIRS).unwrap();
+    let stage = format!(
+        "[[stage]]\n[stage.estimator]\nsteps = 20\nbatch = 3\nlearning_rate = 1e-2\npairs = {file:?}\n\
+         estimator = {{ type = \"bradley_terry\" }}\n"
+    );
+    let text = warm_up().to_owned() + &stage;
+    let mut steps = Steps::default();
+    let path = folder.path().join("run");
+    run::start(&recipe(&text), &path, 2, &mut steps).unwrap();
+    let own = &steps.0[16..];
+    // A fresh head says 0 of both: the loss is ln 2.
+    assert!((own[0]["loss"] - std::f64::consts::LN_2).abs() < 1e-6, "{:?}", own[0]);
+    assert!(own[19]["loss"] < 0.2 * own[0]["loss"], "{:?}", own[19]);
+    assert_eq!(own[19]["estimator/pair_accuracy"], 1.0);
+    // The policy is that of the warm-up alone.
+    let alone = folder.path().join("alone");
+    start(warm_up(), &alone, 2).unwrap();
+    let weights = |path: &Path| {
+        let files = end(path).files;
+        files.into_iter().find(|(name, _)| name == "model.safetensors").unwrap()
+    };
+    assert_eq!(weights(&path), weights(&alone));
+}
+
+#[test]
+fn a_teacher_is_followed_and_another_tokenizer_is_refused() {
+    use stepwell_engine::checkpoint::folder_files;
+    use stepwell_engine::problem::Problem;
+    use stepwell_model::tokenizer::Tokenizer;
+    use stepwell_model::{Config, Model};
+    use stepwell_train::{Codec, Learner};
+    let folder = tempfile::tempdir().unwrap();
+    // The teacher: the same shape from another seed.
+    let other = recipe(&warm_up().replace("seed = ", "seed = 1"));
+    let problem = Problem::build(&other).unwrap();
+    let teacher = problem.learner(&other, 1).unwrap();
+    let path = folder.path().join("teacher");
+    std::fs::create_dir(&path).unwrap();
+    for (name, bytes) in folder_files(&teacher).unwrap() {
+        std::fs::write(path.join(name), bytes).unwrap();
+    }
+    let stage = |path: &Path| {
+        format!(
+            "[[stage]]\n[stage.rl]\nsteps = 12\ntasks = 8\nmax_tokens = 12\nlearning_rate = 1e-2\n\
+             teacher = {path:?}\ngrow = {{ type = \"independent\", attempts = 4 }}\n\
+             credit = {{ type = \"reverse_kl\" }}\nobjective = {{ type = \"policy_gradient\" }}\n"
+        )
+    };
+    let text = warm_up().to_owned() + &stage(&path);
+    let run = folder.path().join("run");
+    let mut steps = Steps::default();
+    run::start(&recipe(&text), &run, 2, &mut steps).unwrap();
+    assert_eq!(steps.0.len(), 28);
+    // Stopped and resumed, the teacher is read again.
+    let stopped = folder.path().join("stopped");
+    let mut stop = Watch { stop_after: Some(20), ..Watch::default() };
+    run::start(&recipe(&text), &stopped, 1, &mut stop).unwrap();
+    assert_eq!(finish(&stopped, 2).unwrap(), end(&run));
+    let config = teacher.model().config().clone();
+    let words: Vec<String> = (0..config.vocabulary - 3).map(|k| format!("word{k}")).collect();
+    let tokenizer = Tokenizer::from_words(words).unwrap();
+    let shape = Config { vocabulary: tokenizer.vocabulary(), ..config };
+    let stranger = Learner::new(Model::random(shape, 1), Codec::new(tokenizer, None).unwrap(), 1);
+    let odd = folder.path().join("odd");
+    std::fs::create_dir(&odd).unwrap();
+    for (name, bytes) in folder_files(&stranger).unwrap() {
+        std::fs::write(odd.join(name), bytes).unwrap();
+    }
+    let text = warm_up().to_owned() + &stage(&odd);
+    let said = start(&text, &folder.path().join("refused"), 1).err().unwrap().to_string();
+    assert!(said.contains("same tokenizer"), "{said}");
+    let missing = warm_up().to_owned() + &stage(&folder.path().join("nobody"));
+    let said = start(&missing, &folder.path().join("none"), 1).err().unwrap().to_string();
+    assert!(said.contains("teacher") && said.contains("nobody"), "{said}");
+}
