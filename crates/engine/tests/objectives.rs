@@ -18,13 +18,15 @@ fn with(objective: &str) -> String {
     TINY.replace(CLIPPED, &own)
 }
 
-const OBJECTIVES: [&str; 6] = [
+const OBJECTIVES: [&str; 8] = [
     "type = \"gspo\", clip_low = 0.02, clip_high = 0.02",
     "type = \"gspo\", sequence = \"step\", level = \"sequence\", entropy_bonus = 0.01",
     "type = \"gmpo\", kl = { estimator = \"k2\", coefficient = 0.01 }",
     "type = \"cispo\", clip_high = 1",
     "type = \"adaptive_clip\", kl = { coefficient = 0.01 }",
     "type = \"adaptive_clip\", inverse = true, scope = \"tree\"",
+    "type = \"policy_gradient\"",
+    "type = \"surrogate\", kl = { estimator = \"k2\", coefficient = 0.01 }",
 ];
 
 #[test]

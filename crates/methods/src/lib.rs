@@ -4,9 +4,9 @@
 //! per kind. Read in the order a datum meets them: [`grow`] says where to sample next, [`reward`]
 //! turns verdicts into training rewards, [`credit`] gives every policy step its number,
 //! [`objective`] turns numbers and log-probabilities into a loss and its gradient. [`preference`]
-//! does so for pairs of answers, and finds them among siblings; [`estimator`] for heads that say one
-//! number at the end of a step, [`offline`] for heads that say what a token is worth, and [`row`]
-//! for whole distributions.
+//! does so for pairs of answers, and finds them among siblings; [`estimator`] for heads that say
+//! one number at the end of a step, [`offline`] for heads that say what a token is worth, and
+//! [`row`] for whole distributions.
 //!
 //! Nothing here does IO, reads a clock, draws entropy or starts a thread (INV-1). Nothing returns a
 //! `Result`: what a recipe may hold is checked when the recipe is read (`problem`), and a broken
