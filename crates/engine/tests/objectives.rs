@@ -22,7 +22,7 @@ fn with(objective: &str) -> String {
     if objective.contains("\"una\"") { text.replace(baseline, "") } else { text }
 }
 
-const OBJECTIVES: [&str; 8] = [
+const OBJECTIVES: [&str; 10] = [
     "type = \"gspo\", clip_low = 0.02, clip_high = 0.02",
     "type = \"gspo\", sequence = \"step\", level = \"sequence\", entropy_bonus = 0.01",
     "type = \"gmpo\", kl = { estimator = \"k2\", coefficient = 0.01 }",
@@ -31,6 +31,8 @@ const OBJECTIVES: [&str; 8] = [
     "type = \"adaptive_clip\", inverse = true, scope = \"tree\"",
     "type = \"una\"",
     "type = \"una\", distance = \"bce\", beta = 0.5",
+    "type = \"policy_gradient\"",
+    "type = \"surrogate\", kl = { estimator = \"k2\", coefficient = 0.01 }",
 ];
 
 #[test]

@@ -136,6 +136,18 @@ fn every_method_that_the_recipe_of_methods_offers_can_be_put_in() {
             offered.extend([rl.credit.name(), rl.reward.name()]);
         }
     }
+    // What reads a column that no stage of that recipe fills is refused, and says so.
+    for (kind, names) in [
+        ("credit", stepwell_methods::CreditConfig::NAMES),
+        ("reward", stepwell_methods::RewardConfig::NAMES),
+    ] {
+        let refused = |name: &&&str| {
+            let set = [format!("stage[1].rl.{kind}={{ type = \"{name}\" }}")];
+            let errors = Recipe::parse_with(text, "recipe.toml", &set).err().unwrap_or_default();
+            errors.iter().any(|e| e.to_string().contains("needs the column"))
+        };
+        offered.extend(names.iter().filter(refused).copied());
+    }
     let all = stepwell_methods::CreditConfig::NAMES;
     // These come with a way of growing: tests/growing_recipes.rs.
     let alone = |name: &&&str| !["remax", "monte_carlo"].contains(*name);

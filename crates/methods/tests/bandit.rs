@@ -3,7 +3,7 @@
 //! pi* ∝ pi_ref·exp(r/β). What reaches it does so here; what provably does not is held to its own
 //! fixed point (DECISIONS 18).
 
-use stepwell_methods::credit::{gae, group_mean, leave_one_out, n_step, reinforce};
+use stepwell_methods::credit::{gae, group_mean, leave_one_out, n_step, reinforce, reverse_kl};
 use stepwell_methods::objective::value_loss::{self, Values, value_loss};
 use stepwell_methods::objective::{
     Estimator, Kl, Part, RowSequence, adaptive_clip, cispo, clipped, gmpo, gspo, policy_gradient,
@@ -13,8 +13,10 @@ use stepwell_methods::preference::{
     Answer, Pair, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
 };
 use stepwell_methods::reward::kl_penalty;
+use stepwell_methods::row::distill;
 use stepwell_methods::{
-    Batch, CreditConfig, Objective, PreferenceLoss, RewardConfig, Rewards, Streams,
+    Batch, CreditConfig, Objective, PreferenceLoss, RewardConfig, Rewards, Row, RowObjective,
+    Streams,
 };
 use stepwell_tree::{StepTree, parse};
 
@@ -216,6 +218,38 @@ fn kl_in_the_reward_of_an_attempt_reaches_the_best_policy_without_a_critic() {
         (0..6).map(|y| (0..6).map(|other| p[other] * credit(y, other)).sum()).collect()
     });
     assert!(kl(&p, &star(&REWARD, BETA)) < 1e-6, "leave_one_out: {p:?}");
+}
+
+#[test]
+fn a_student_that_answers_for_itself_reaches_its_teacher() {
+    let teacher = star(&REWARD, 0.25);
+    let method = CreditConfig::ReverseKl(reverse_kl::Config::default());
+    let objective = Objective::PolicyGradient(policy_gradient::Config {
+        entropy_bonus: 0.0,
+        ..Default::default()
+    });
+    let p = improve_by(&objective, |p| {
+        let mut forest = answers(p, 0.0);
+        let column = std::iter::once(0.0).chain(teacher.iter().map(|q| q.ln() as f32)).collect();
+        forest[0].token_column.insert("teacher_logprob".to_owned(), column);
+        let rewards = RewardConfig::Outcome.reward(&forest);
+        method.credit(&forest, &rewards)[0].token.as_ref().unwrap()[1..].to_vec()
+    });
+    assert!(kl(&p, &teacher) < 1e-6, "{p:?} {teacher:?}");
+    // Whole rows reach it by any divergence.
+    let logit: Vec<f32> = teacher.iter().map(|q| q.ln() as f32).collect();
+    for mix in [0.0, 0.1, 0.5, 0.9, 1.0] {
+        let objective = RowObjective::Distill(distill::Config { mix, temperature: 1.0 });
+        let mut theta = at_reference();
+        for _ in 0..6000 {
+            let own: Vec<f32> = theta.iter().map(|t| *t as f32).collect();
+            let row = Row { logit: &own, target: &logit, token: 0, weight: 2.0 };
+            let d_logit = objective.row(&row).d_logit;
+            theta.iter_mut().zip(&d_logit).for_each(|(t, d)| *t -= f64::from(*d));
+        }
+        let p = softmax(&theta);
+        assert!(kl(&p, &teacher) < 1e-6, "{mix}: {p:?} {teacher:?}");
+    }
 }
 
 #[test]

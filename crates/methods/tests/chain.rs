@@ -1,10 +1,10 @@
-//! Values from a log (survey_algorithms.md, section 9.4): a chain of six tokens out of eight, each of
-//! which earns something at once; a log of a policy that seldom takes the best and never two of them.
-//! All tables, all gradients by the methods themselves over the whole log.
+//! Values from a log: a chain of six tokens out of eight, each of which earns something at once,
+//! with noise; a log of a policy that seldom takes the best and hardly ever two others. All tables,
+//! all gradients by the methods themselves over the whole log.
 //!
-//! Imitation earns what the log earned. Q-learning believes what was never tried, and is wrong;
-//! under a conservative term it is not. Expectiles of what was tried put the best pieces of many
-//! attempts together.
+//! Imitation earns what the log earned. Q-learning believes the luckiest and is wrong; under a
+//! conservative term it is not. Expectiles of what was tried put the best pieces of many attempts
+//! together.
 
 use stepwell_methods::offline::{bellman, double_q, ilql};
 use stepwell_methods::row::cql;

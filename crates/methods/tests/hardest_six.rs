@@ -1,6 +1,6 @@
 //! Do the six hardest methods fit the types (DECISIONS 3)? What is checked here is the shape of
-//! `Credit`, `Needs`, `Batch`, `Loss`, `Streams` and `Row`; REINFORCE++ with a KL per token, PPO with
-//! its head in one loss and TRPO's step are small functions of this file.
+//! `Credit`, `Needs`, `Batch`, `Loss`, `Streams` and `Row`; REINFORCE++ with a KL per token, PPO
+//! with its head in one loss and TRPO's step are small functions of this file.
 //!
 //! | method | kind | what it needs of the types |
 //! |---|---|---|

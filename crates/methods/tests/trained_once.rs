@@ -7,7 +7,8 @@ mod grown;
 use grown::{relabel, trees};
 use proptest::prelude::*;
 use stepwell_methods::credit::{
-    gae, group_mean, leave_one_out, n_step, permuted, reinforce, sibling, uniform,
+    effective_reward, gae, group_mean, leave_one_out, n_step, permuted, reinforce, reverse_kl,
+    sibling, uniform,
 };
 use stepwell_methods::grow::branch;
 use stepwell_methods::reward::outcome;
@@ -32,12 +33,20 @@ fn all_credits() -> Vec<CreditConfig> {
         CreditConfig::Uniform(uniform::Config::default()),
         CreditConfig::Gae(gae::Config::default()),
         CreditConfig::NStep(n_step::Config::default()),
+        CreditConfig::EffectiveReward(effective_reward::Config::default()),
+        CreditConfig::ReverseKl(reverse_kl::Config::default()),
         CreditConfig::Permuted(permuted::Config::default()),
     ]
 }
 
 fn credit_of(method: &CreditConfig, forest: &[StepTree]) -> Vec<Credit> {
-    method.credit(forest, &outcome::reward(forest))
+    let mut forest = forest.to_vec();
+    for tree in &mut forest {
+        let column = |n: usize| (0..n).map(|i| (i % 5) as f32 / 5.0).collect::<Vec<_>>();
+        tree.token_column.insert("teacher_logprob".to_owned(), column(tree.token.len()));
+        tree.step_column.insert("score".to_owned(), column(tree.len()));
+    }
+    method.credit(&forest, &outcome::reward(&forest))
 }
 
 /// By definition: steps of the policy on the path to a scored leaf.

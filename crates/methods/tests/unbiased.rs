@@ -6,7 +6,7 @@
 //! aggregation make of each is added up and compared with the derivative of the expected reward.
 
 use stepwell_methods::credit::{
-    backup, gae, group_mean, leave_one_out, n_step, reinforce, sibling,
+    backup, effective_reward, gae, group_mean, leave_one_out, n_step, reinforce, sibling,
 };
 use stepwell_methods::grow::{branch, independent};
 use stepwell_methods::reward::outcome;
@@ -379,6 +379,34 @@ fn a_critic_is_a_baseline_and_a_right_one_may_also_be_believed() {
             let got = expected(&trees, method, BY_SHARE);
             assert!(distance(&got, &truth) < 1e-7, "{name} {method:?}: {got:?}");
         }
+    }
+}
+
+#[test]
+fn a_baseline_leaves_the_effective_reward_as_it_is() {
+    // pav.md, section 10, 4: any number of the state, here a wrong critic's.
+    let truth = policy_gradient();
+    let wrong = [0.9, 0.0, 0.0, -0.7, 0.0, 0.3, 0.0, 2.0, 0.0];
+    let with = |alpha, baseline| {
+        let config = effective_reward::Config { alpha, baseline, ..Default::default() };
+        CreditConfig::EffectiveReward(config)
+    };
+    use effective_reward::Baseline;
+    for (name, grow) in shapes() {
+        let mut trees = with_critic(all_trees(&grow, Loss::None), &wrong);
+        for one in &mut trees {
+            // What an estimator says of a prefix: something of its last token.
+            let last = |i: usize| one.tree.token[one.tree.span[i].range()].last().copied();
+            let score = |i: usize| (last(i).unwrap_or(0) % 10) as f32 / 12.0;
+            let column = (0..one.tree.len()).map(score).collect();
+            one.tree.step_column.insert("score".to_owned(), column);
+        }
+        let got = expected(&trees, &with(0.0, Baseline::Value), BY_SHARE);
+        assert!(distance(&got, &truth) < 1e-7, "{name}: {got:?}");
+        let plain = expected(&trees, &with(2.0, Baseline::None), BY_SHARE);
+        let less = expected(&trees, &with(2.0, Baseline::Value), BY_SHARE);
+        assert!(distance(&plain, &less) < 1e-7, "{name}: {plain:?} {less:?}");
+        assert!(distance(&plain, &truth) > 1e-2, "{name}: progress has no effect");
     }
 }
 

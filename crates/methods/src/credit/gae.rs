@@ -219,7 +219,7 @@ mod tests {
         rewards.step = Some(vec![vec![0.0, 0.25, 0.0, 0.5, 0.0, 0.0]]);
         let config = Config { lambda: 0.0, ..PLAIN };
         let token = credit(&forest, &rewards, &config).remove(0).token.unwrap();
-        // Against the worked tree: 1/4 more for the second a, 1/2 more for b, the first a as it was.
+        // Against the worked tree: 1/4 more for the second a, 1/2 more for b, the first a as was.
         assert_eq!(token[1..6], [0.125, 0.5625, 0.0, 1.0, -0.625]);
     }
 

@@ -8,8 +8,8 @@
 //! Differs: a head on the hidden state, as the paper; its code has one on the logits. A shared step
 //! has one contribution, which stands in the sums of all paths through it.
 //! Degenerate: nothing makes a contribution positive or growing. A scored leaf without a policy
-//! step on its path teaches nothing and is counted (`empty`). Where no step can be told from another
-//! the outcome is split evenly.
+//! step on its path teaches nothing and is counted (`empty`). Where no step can be told from
+//! another the outcome is split evenly.
 //! Control: `attribution` with `contributions = "uniform"` and `"permuted"`.
 
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,8 @@
 //! baselines and, on tokens, TRL and verl.
 //! Idea: A head learns what a state is worth from what the advantage method says it should have
 //! been. The clip lets no state's value move further in one update than a policy's ratio may.
-//! Formula: L = c·Σᵢ wᵢ·½·max((V − R)², (clip(V, V_old ± ε) − R)²); without a clip c·Σᵢ wᵢ·½·(V − R)²
+//! Formula: L = c·Σᵢ wᵢ·½·max((V − R)², (clip(V, V_old ± ε) − R)²); without a clip the first of
+//! the two alone
 //! Reads: values now, values when the advantages were made, targets; weights as the policy loss.
 //! Differs: nothing clipped by default (ours); TRL and verl have ε = 0.2 and 0.5, in units of the
 //! reward, which no default can know.

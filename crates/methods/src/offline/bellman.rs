@@ -2,7 +2,8 @@
 //!
 //! Paper: Watkins 1989; as detached targets of a frozen value: DQN 2015, ILQL, arXiv 2206.11871.
 //! Idea: What a choice earns, and what the state after it is said to be worth.
-//! Formula: yₜ = rₜ + γ·V(sₜ₊₁), 0 for V beyond the end; at a fork the mean over the scored children
+//! Formula: yₜ = rₜ + γ·V(sₜ₊₁), 0 for V beyond the end; at a fork the mean over the scored
+//! children
 //! Reads: rewards of leaves and of steps; `value` over tokens: what a frozen head says of the state
 //! in which each was chosen.
 //! Differs: these are targets for `double_q` and `ilql`, which read them as credit, and no

@@ -32,8 +32,8 @@ pub struct Config {
     pub conservatism: f64,
     /// a, the factor of the weighted cross-entropy, 0 to 100. Default 1, trlX's.
     pub awac: f64,
-    /// β, how much a better token weighs in it, per unit of reward; 0 to 100. Default 0, trlX's: all
-    /// alike.
+    /// β, how much a better token weighs in it, per unit of reward; 0 to 100. Default 0, trlX's:
+    /// all alike.
     pub beta: f64,
 }
 

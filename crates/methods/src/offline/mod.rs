@@ -2,8 +2,8 @@
 //! any policy.
 //!
 //! Targets are numbers: [`bellman`] makes them from the column `value`, which holds what a frozen
-//! head says a state is worth. They arrive as [`Batch::credit`](crate::Batch), heads as streams, and
-//! gradients leave by the same names.
+//! head says a state is worth. They arrive as [`Batch::credit`](crate::Batch), heads as streams,
+//! and gradients leave by the same names.
 
 pub mod bellman;
 pub mod double_q;

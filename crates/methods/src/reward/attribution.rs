@@ -19,10 +19,9 @@
 //! the trees to compare on.
 
 use serde::{Deserialize, Serialize};
-use stepwell_tree::{StepId, StepTree, recursive_mean};
+use stepwell_tree::StepTree;
 
-use super::turns::{End, deal, earns, remaining, stretches};
-use crate::credit::step_column;
+use super::turns::{grounding, remaining, shares};
 use crate::estimator::CONTRIBUTION;
 use crate::{RewardConfig, Rewards};
 
@@ -178,58 +177,6 @@ pub fn reward(forest: &[StepTree], config: &Config) -> Rewards {
     rewards
 }
 
-/// `[N]` contributions with their share of the residual, and what is left for each scored leaf.
-fn shares(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> (Vec<f64>, Vec<Option<f64>>) {
-    let mut step = contributions(tree, leaf, config);
-    let ends: Vec<End> = (0..tree.len())
-        .filter_map(|i| Some(End::new(tree, StepId(i as u32), leaf[i]?, &step)))
-        .collect();
-    let uniform = config.contributions == Contributions::Uniform;
-    let mut left = vec![None; tree.len()];
-    match config.residual {
-        Residual::None if !uniform => ends.iter().for_each(|end| left[end.leaf] = Some(0.0)),
-        Residual::Last if !uniform => {
-            ends.iter().for_each(|end| left[end.leaf] = Some(end.missing));
-        }
-        _ => deal(tree, &ends, &mut step, &mut left),
-    }
-    (step, left)
-}
-
-fn contributions(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<f64> {
-    if config.contributions == Contributions::Uniform {
-        return vec![0.0; tree.len()];
-    }
-    let column = step_column(tree, CONTRIBUTION);
-    let mut own: Vec<f64> = column.iter().map(|c| f64::from(*c)).collect();
-    let earns = earns(tree, leaf);
-    own.iter_mut().zip(&earns).for_each(|(c, earns)| *c *= f64::from(u8::from(*earns)));
-    if config.contributions == Contributions::Permuted {
-        for (key, stretch) in stretches(tree, leaf, &earns, config.seed) {
-            let from: Vec<f64> = stretch.iter().map(|&i| own[i]).collect();
-            let order = key.permutation(stretch.len());
-            stretch.iter().zip(order).for_each(|(&to, k)| own[to] = from[k]);
-        }
-    }
-    own
-}
-
-/// `[N]` g of every step that earns, 0 elsewhere.
-fn grounding(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<f64> {
-    let own: Vec<Option<f64>> = match &config.grounding {
-        Grounding::Observation => {
-            let column = step_column(tree, GROUNDED);
-            column.iter().map(|g| Some(f64::from(*g))).collect()
-        }
-        Grounding::Part(name) => recursive_mean(tree, |s| {
-            let i = s.index();
-            leaf[i].map(|_| tree.verdict[i].part(name).unwrap_or(0.0))
-        }),
-    };
-    let earns = earns(tree, leaf);
-    own.iter().zip(earns).map(|(g, earns)| if earns { g.unwrap_or(0.0) } else { 0.0 }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,31 +253,6 @@ mod tests {
     }
 
     #[test]
-    fn with_a_residual_contributions_add_up_to_the_outcome() {
-        // spa_rl.md, section 10, 3: to 1e-6 for any weights; and so does the control.
-        for seed in 0..100 {
-            let forest = laws::with_columns(&[laws::random_tree(seed)]);
-            let tree = &forest[0];
-            for (residual, contributions) in [
-                (Residual::Uniform, Contributions::Learned),
-                (Residual::Last, Contributions::Permuted),
-                (Residual::None, Contributions::Uniform),
-            ] {
-                let config = Config { residual, contributions, ..Config::default() };
-                let got = reward(&forest, &config);
-                let step = got.at_steps(0).unwrap();
-                for i in (0..tree.len()).filter(|&i| got.leaf[0][i].is_some()) {
-                    let path = stepwell_tree::path_to(tree, StepId(i as u32));
-                    let sum: f64 = path.iter().map(|s| step[s.index()]).sum();
-                    let sum = sum + got.leaf[0][i].unwrap();
-                    let outcome = tree.verdict[i].reward().unwrap();
-                    assert!((sum - outcome).abs() < 1e-9, "{config:?}, {i}, seed {seed}: {sum}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn controls_keep_an_attempts_sum_and_move_its_parts() {
         let uniform = Config { contributions: Contributions::Uniform, ..Config::default() };
         let (step, _) = of(&uniform);
@@ -350,17 +272,6 @@ mod tests {
             assert_eq!(step[3..], [0.25, 0.5, 0.125], "forks stand still");
         }
         assert_eq!(seen.len(), 6, "32 seeds reach all six orders");
-    }
-
-    #[test]
-    fn the_multiplier_of_the_papers_code_deletes_the_last_turn() {
-        let line = |t: usize| format!("{} {} policy a", t + 1, t);
-        let rows: Vec<String> = (0..5).map(line).collect();
-        let mut tree = parse(&format!("0 - prompt q\n{} r=1", rows.join("\n")));
-        tree.step_column.insert("contribution".to_owned(), vec![1.0; 6]);
-        let config = Config { multiplier: Multiplier::Remaining, ..Config::default() };
-        let got = reward(&[tree], &config);
-        assert_eq!(got.at_steps(0).unwrap(), [0.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
     }
 
     #[test]

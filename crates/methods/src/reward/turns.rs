@@ -2,14 +2,74 @@
 
 use stepwell_tree::{Key, Purpose, StepId, StepTree, path_to, recursive_mean};
 
+use super::attribution::{Config, Contributions, GROUNDED, Grounding, Residual};
+use crate::credit::step_column;
+use crate::estimator::CONTRIBUTION;
+
+/// `[N]` contributions with their share of the residual, and what is left for each scored leaf.
+pub(super) fn shares(
+    tree: &StepTree,
+    leaf: &[Option<f64>],
+    config: &Config,
+) -> (Vec<f64>, Vec<Option<f64>>) {
+    let mut step = contributions(tree, leaf, config);
+    let ends: Vec<End> = (0..tree.len())
+        .filter_map(|i| Some(End::new(tree, StepId(i as u32), leaf[i]?, &step)))
+        .collect();
+    let uniform = config.contributions == Contributions::Uniform;
+    let mut left = vec![None; tree.len()];
+    match config.residual {
+        Residual::None if !uniform => ends.iter().for_each(|end| left[end.leaf] = Some(0.0)),
+        Residual::Last if !uniform => {
+            ends.iter().for_each(|end| left[end.leaf] = Some(end.missing));
+        }
+        _ => deal(tree, &ends, &mut step, &mut left),
+    }
+    (step, left)
+}
+
+fn contributions(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<f64> {
+    if config.contributions == Contributions::Uniform {
+        return vec![0.0; tree.len()];
+    }
+    let column = step_column(tree, CONTRIBUTION);
+    let mut own: Vec<f64> = column.iter().map(|c| f64::from(*c)).collect();
+    let earns = earns(tree, leaf);
+    own.iter_mut().zip(&earns).for_each(|(c, earns)| *c *= f64::from(u8::from(*earns)));
+    if config.contributions == Contributions::Permuted {
+        for (key, stretch) in stretches(tree, leaf, &earns, config.seed) {
+            let from: Vec<f64> = stretch.iter().map(|&i| own[i]).collect();
+            let order = key.permutation(stretch.len());
+            stretch.iter().zip(order).for_each(|(&to, k)| own[to] = from[k]);
+        }
+    }
+    own
+}
+
+/// `[N]` g of every step that earns, 0 elsewhere.
+pub(super) fn grounding(tree: &StepTree, leaf: &[Option<f64>], config: &Config) -> Vec<f64> {
+    let own: Vec<Option<f64>> = match &config.grounding {
+        Grounding::Observation => {
+            let column = step_column(tree, GROUNDED);
+            column.iter().map(|g| Some(f64::from(*g))).collect()
+        }
+        Grounding::Part(name) => recursive_mean(tree, |s| {
+            let i = s.index();
+            leaf[i].map(|_| tree.verdict[i].part(name).unwrap_or(0.0))
+        }),
+    };
+    let earns = earns(tree, leaf);
+    own.iter().zip(earns).map(|(g, earns)| if earns { g.unwrap_or(0.0) } else { 0.0 }).collect()
+}
+
 /// True on policy steps with a scored leaf below.
-pub(super) fn earns(tree: &StepTree, leaf: &[Option<f64>]) -> Vec<bool> {
+fn earns(tree: &StepTree, leaf: &[Option<f64>]) -> Vec<bool> {
     let value = recursive_mean(tree, |s| leaf[s.index()]);
     value.iter().zip(&tree.origin).map(|(v, origin)| v.is_some() && origin.is_policy()).collect()
 }
 
 /// Policy steps between two forks, first to last, and the key of the place where they begin.
-pub(super) fn stretches(
+fn stretches(
     tree: &StepTree,
     leaf: &[Option<f64>],
     earns: &[bool],
@@ -41,16 +101,16 @@ pub(super) fn stretches(
 }
 
 /// One scored leaf.
-pub(super) struct End {
-    pub(super) leaf: usize,
+struct End {
+    leaf: usize,
     /// Its policy steps, first to last.
     path: Vec<StepId>,
     /// The outcome less the contributions on its path.
-    pub(super) missing: f64,
+    missing: f64,
 }
 
 impl End {
-    pub(super) fn new(tree: &StepTree, leaf: StepId, reward: f64, step: &[f64]) -> End {
+    fn new(tree: &StepTree, leaf: StepId, reward: f64, step: &[f64]) -> End {
         let mut path = path_to(tree, leaf);
         path.retain(|s| tree.origin[s.index()].is_policy());
         let sum: f64 = path.iter().map(|s| step[s.index()]).sum();
@@ -60,7 +120,7 @@ impl End {
 
 /// Gives every step the mean over the leaves below of an equal part of what each still misses, from
 /// the first step on: what an attempt misses is gone at its last step, unless others share that.
-pub(super) fn deal(tree: &StepTree, ends: &[End], step: &mut [f64], left: &mut [Option<f64>]) {
+fn deal(tree: &StepTree, ends: &[End], step: &mut [f64], left: &mut [Option<f64>]) {
     let weight = weights(tree, ends);
     let mut below: Vec<Vec<(usize, usize)>> = vec![Vec::new(); tree.len()];
     for (e, end) in ends.iter().enumerate() {
@@ -117,4 +177,48 @@ pub(super) fn remaining(tree: &StepTree, leaf: &[Option<f64>]) -> Vec<f64> {
         count[tree.parent[i].index()] += 1;
     }
     after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laws;
+    use crate::reward::attribution::{Multiplier, reward};
+    use stepwell_tree::parse;
+
+    #[test]
+    fn the_multiplier_of_the_papers_code_deletes_the_last_turn() {
+        let line = |t: usize| format!("{} {} policy a", t + 1, t);
+        let rows: Vec<String> = (0..5).map(line).collect();
+        let mut tree = parse(&format!("0 - prompt q\n{} r=1", rows.join("\n")));
+        tree.step_column.insert("contribution".to_owned(), vec![1.0; 6]);
+        let config = Config { multiplier: Multiplier::Remaining, ..Config::default() };
+        let got = reward(&[tree], &config);
+        assert_eq!(got.at_steps(0).unwrap(), [0.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn with_a_residual_contributions_add_up_to_the_outcome() {
+        // spa_rl.md, section 10, 3: to 1e-6 for any weights; and so does the control.
+        for seed in 0..100 {
+            let forest = laws::with_columns(&[laws::random_tree(seed)]);
+            let tree = &forest[0];
+            for (residual, contributions) in [
+                (Residual::Uniform, Contributions::Learned),
+                (Residual::Last, Contributions::Permuted),
+                (Residual::None, Contributions::Uniform),
+            ] {
+                let config = Config { residual, contributions, ..Config::default() };
+                let got = reward(&forest, &config);
+                let step = got.at_steps(0).unwrap();
+                for i in (0..tree.len()).filter(|&i| got.leaf[0][i].is_some()) {
+                    let path = stepwell_tree::path_to(tree, StepId(i as u32));
+                    let sum: f64 = path.iter().map(|s| step[s.index()]).sum();
+                    let sum = sum + got.leaf[0][i].unwrap();
+                    let outcome = tree.verdict[i].reward().unwrap();
+                    assert!((sum - outcome).abs() < 1e-9, "{config:?}, {i}, seed {seed}: {sum}");
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! # Conservatism of a Q head (CQL)
 //!
-//! Paper: CQL, Kumar et al., arXiv 2006.04779, equation 4 (its entropy form); on tokens: ILQL, arXiv
-//! 2206.11871.
+//! Paper: CQL, Kumar et al., arXiv 2006.04779, equation 4 (its entropy form); on tokens: ILQL,
+//! arXiv 2206.11871.
 //! Idea: Nobody corrects the Q of what was never tried, and a maximum finds just those errors. Push
 //! all actions down by how good they look, and the ones that were taken up.
 //! Formula: α·(log Σ_a e^{Q(s,a)} − Q(s, a_taken))
