@@ -15,7 +15,7 @@ pub mod order;
 pub mod play;
 pub mod problem;
 pub mod recipe;
-mod retention;
+pub mod retention;
 pub mod rollout;
 pub mod run;
 mod session;

@@ -6,5 +6,6 @@
 )]
 
 pub(crate) mod policy;
+pub(crate) mod probe;
 pub(crate) mod runs;
 pub(crate) mod world;
