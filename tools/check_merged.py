@@ -40,7 +40,7 @@ def differences(base, adapter, merged):
     theirs = logprobs(PeftModel.from_pretrained(alone, adapter).merge_and_unload(), ids)
     error = (theirs - logprobs(ours, ids)).abs().max().item()
     moved = (theirs - before).abs().max().item()
-    print(f"largest difference of log-probabilities: {error:.1e}; the adapter moves them {moved:.1e}")
+    print(f"largest difference of log-probabilities: {error:.1e}, of the adapter: {moved:.1e}")
     if not error < TOLERANCE:
         yield f"log-probabilities differ by {error}"
     if moved < 10 * TOLERANCE:

@@ -23,7 +23,10 @@ def single(tensor):
 def batch(seed=7):
     """The batch, as tensors of [rows, WIDTH] with zeros behind a row's end."""
     draw = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=draw)  # noqa: E731
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=draw)
+
     mask = torch.tensor([[float(t < n) for t in range(WIDTH)] for n in LENGTHS])
     old = -normal(12, WIDTH).abs() - 0.1
     columns = {

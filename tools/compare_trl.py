@@ -95,7 +95,10 @@ def preference(b, name, loss_type, **said):
         loss_weights=[1.0],
         use_weighting=False,
     )
-    call = lambda logprob: DPOTrainer._compute_loss(own, Model(pairs(b, logprob)), inputs, False)  # noqa: E731
+
+    def call(logprob):
+        return DPOTrainer._compute_loss(own, Model(pairs(b, logprob)), inputs, False)
+
     return measured(b, call, {"loss": name, "beta": BETA, **said})
 
 
@@ -126,7 +129,10 @@ def kto(b):
         "ref_logps": summed(b["reference"]),
         "ref_KL_logps": mismatched[1],
     }
-    call = lambda logprob: KTOTrainer._compute_loss(own, Model(logprob), inputs, False)  # noqa: E731
+
+    def call(logprob):
+        return KTOTrainer._compute_loss(own, Model(logprob), inputs, False)
+
     return measured(b, call, {"loss": "kto", "beta": BETA, "undesirable": 1.5, "z": 0.2})
 
 
@@ -165,7 +171,9 @@ def policy(b, objective, loss_type, aggregation, kind=GRPOTrainer, beta=0.0, lev
         use_vllm=False,
         epsilon_low=said["clip_low"],
         epsilon_high=said["clip_high"] + (1.0 if loss_type == "cispo" else 0.0),
-        args=types.SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
+        args=types.SimpleNamespace(
+            delta=None, use_bias_correction_kl=False, steps_per_generation=1
+        ),
         current_gradient_accumulation_steps=1,
         max_completion_length=9,
         _entropy_bonus_enabled=False,

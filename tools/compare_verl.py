@@ -11,7 +11,6 @@ Usage: python tools/compare_verl.py crates/methods/tests/fixtures/verl.json
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
-import importlib.util
 import sys
 import types
 from unittest import mock
@@ -24,7 +23,7 @@ from compare_peers import GROUPS, batch, rows, with_gradient, write
 class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Packages for clusters and configuration files, of which a formula needs nothing."""
 
-    NAMES = ("ray", "hydra", "tensordict", "torchdata", "codetiming", "cloudpickle", "orjson", "pyvers")
+    NAMES = ("ray", "hydra", "tensordict", "torchdata", "codetiming", "cloudpickle", "orjson")
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.NAMES:
@@ -80,7 +79,9 @@ def advantages(b):
         "pass_at_k_without_std": of("grpo_passk", index=index, config=plain),
         "gpg": of("gpg", index=index),
         "reinforce_plus_plus": of("reinforce_plus_plus", config=plain),
-        "reinforce_plus_plus_baseline": of("reinforce_plus_plus_baseline", index=index, config=plain),
+        "reinforce_plus_plus_baseline": of(
+            "reinforce_plus_plus_baseline", index=index, config=plain
+        ),
     }
 
 
@@ -96,7 +97,10 @@ def losses(b):
         loss = core_algos.get_policy_loss_fn(name)
         credit = b["advantage"][:, None].expand_as(b["mask"])
         mode = AGGREGATIONS[aggregation]
-        call = lambda logprob: loss(b["old"], logprob, credit, b["mask"], mode, config)[0]  # noqa: E731
+
+        def call(logprob):
+            return loss(b["old"], logprob, credit, b["mask"], mode, config)[0]
+
         value, (gradient,) = with_gradient(call, b["logprob"])
         kind = {"objective": objective, "aggregation": aggregation, **said}
         found.append({**kind, "value": value, "gradient": rows(gradient)})
@@ -116,12 +120,15 @@ def losses(b):
 
 
 def divergences(b):
-    of = lambda kind: rows(core_algos.kl_penalty_forward(b["logprob"], b["reference"], kind) * b["mask"])  # noqa: E731
+    def of(kind):
+        estimate = core_algos.kl_penalty_forward(b["logprob"], b["reference"], kind)
+        return rows(estimate * b["mask"])
+
     return {"k1": of("kl"), "k2": of("mse"), "k3": of("low_var_kl")}
 
 
 def values(b):
-    """Estimates with values: sampled tokens alone, and rows in which tokens 1 and 2 are observed."""
+    """Estimates with values: sampled tokens alone, and rows that observe tokens 1 and 2."""
     draw = torch.Generator().manual_seed(11)
     reward = torch.randn(b["mask"].shape, generator=draw) * b["mask"]
     observed = b["mask"].clone()
@@ -137,7 +144,10 @@ def values(b):
             "advantage": rows((returns - b["value"]) * mask),
             "whitened": rows(whitened * mask),
         }
-    call = lambda new: core_algos.compute_value_loss(new, b["old"], b["value"], b["mask"], 0.2)[0]  # noqa: E731
+
+    def call(new):
+        return core_algos.compute_value_loss(new, b["old"], b["value"], b["mask"], 0.2)[0]
+
     value, (gradient,) = with_gradient(call, b["new_value"])
     # `old` stands for the returns: any numbers will do.
     found["loss"] = {"clip": 0.2, "returns": "old", "value": value, "gradient": rows(gradient)}

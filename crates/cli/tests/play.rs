@@ -33,7 +33,7 @@ fn steps_are_sampled_taken_and_taken_back() {
     let said = told(
         here,
         &["play", "r"],
-        "tasks\ntask 3\ntry 3\ntake 2\nback\ntake 0\ntry 2\ntake 1\nback\nfinish\ncredit 0\nquit\n",
+        "tasks\ntask 3\ntry 3\ntake 2\nback\ntake 0\ntry 2\ntake 1\nback\nfinish\ncredit 0\ncredit 1 all\nquit\n",
     )
     .fine();
     assert_eq!(said.err, "");
@@ -48,6 +48,8 @@ fn steps_are_sampled_taken_and_taken_back() {
         "not done: there are no candidates; `try 4` samples some",
         "\nverdict: reward ",
         "stage 1, update 0, tree ",
+        "stage 1, update 1, tree 0 of 3",
+        "stage 1, update 1, tree 2 of 3",
         "credit=",
     ] {
         assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);

@@ -17,7 +17,7 @@ pub mod order;
 pub mod play;
 pub mod problem;
 pub mod recipe;
-mod retention;
+pub mod retention;
 pub mod rollout;
 pub mod run;
 pub mod scorer;

@@ -26,6 +26,23 @@ pub(crate) fn retain(
 
 /// Numbers of the checkpoints whose weights were judged on the development split, the best first.
 fn ranked(reader: &RunReader, recipe: &Recipe) -> Result<Vec<u64>, EngineError> {
+    let mut judged: Vec<(u64, f64)> = scores(reader, recipe)?.into_iter().collect();
+    judged.sort_by(|a, b| {
+        let (better, worse) = match recipe.checkpoints.best {
+            Best::Highest => (b.1, a.1),
+            Best::Lowest => (a.1, b.1),
+        };
+        better.total_cmp(&worse).then(a.0.cmp(&b.0))
+    });
+    Ok(judged.into_iter().map(|(number, _)| number).collect())
+}
+
+/// What `checkpoints.metric` says of each checkpoint, by number; those whose weights were not
+/// judged on the development split while they trained are left out.
+///
+/// # Errors
+/// Where the record cannot be read.
+pub fn scores(reader: &RunReader, recipe: &Recipe) -> Result<BTreeMap<u64, f64>, EngineError> {
     let own = &recipe.checkpoints;
     let lineage: BTreeMap<u64, _> =
         reader.lineage()?.into_iter().map(|row| (row.commit, row)).collect();
@@ -52,16 +69,8 @@ fn ranked(reader: &RunReader, recipe: &Recipe) -> Result<Vec<u64>, EngineError> 
             _ => {}
         }
     }
-    let mut judged: Vec<(f64, u64)> = version_of
+    let scored = version_of
         .into_iter()
-        .filter_map(|(number, version)| Some((*score.get(&version)?, number)))
-        .collect();
-    judged.sort_by(|a, b| {
-        let (better, worse) = match own.best {
-            Best::Highest => (b.0, a.0),
-            Best::Lowest => (a.0, b.0),
-        };
-        better.total_cmp(&worse).then(a.1.cmp(&b.1))
-    });
-    Ok(judged.into_iter().map(|(_, number)| number).collect())
+        .filter_map(|(number, version)| Some((number, *score.get(&version)?)));
+    Ok(scored.collect())
 }

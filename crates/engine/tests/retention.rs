@@ -99,3 +99,12 @@ fn without_a_word_the_two_newest_stay() {
     start(TINY, &path, 2).unwrap();
     assert_eq!(names(&path), BTreeSet::from(["000019", "000021"].map(str::to_owned)));
 }
+
+#[test]
+fn what_is_kept_is_written_with_the_recipe_and_read_back() {
+    let text = kept();
+    let read = recipe(&text);
+    assert_eq!((read.checkpoints.keep_last, read.checkpoints.keep_best), (1, 2));
+    assert_eq!(recipe(&read.to_toml()), read);
+    assert_ne!(recipe(TINY).checkpoints, read.checkpoints);
+}

@@ -235,7 +235,7 @@ fn losses_agree(fixture: &Fixture, horizon: usize) {
         let gradient: Vec<f64> = expected.gradient.iter().flatten().copied().collect();
         assert_eq!(gradient.len(), loss.d_logprob.len(), "{name}");
         // The bounds bind, or nothing is compared of them; CISPO's take no gradient away.
-        let binds = gradient.iter().any(|slope| *slope == 0.0);
+        let binds = gradient.contains(&0.0);
         assert!(binds || expected.kl > 0.0 || expected.objective == "cispo", "{name}: no clip");
         for (at, (got, expected)) in loss.d_logprob.iter().zip(gradient).enumerate() {
             same(f64::from(*got), expected, GRADIENT, &format!("{name}, token {at}"));

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use stepwell_engine::retention::scores;
 use stepwell_model::tokenizer::Tokenizer;
 use stepwell_store::{CommitInfo, CommitKey, Kind, RunReader, StoredTree};
 use stepwell_tree::{Origin, StepId, Stop, Task, Verdict, draw, leaves};
 
+use super::recorded_recipe;
 use crate::arguments::Inspect;
 use crate::failure::input;
 use crate::say::{say, width};
@@ -233,6 +235,8 @@ fn tokenizer(run: &Path) -> Option<Tokenizer> {
 }
 
 fn checkpoints(reader: &RunReader, run: &Path) -> anyhow::Result<String> {
+    let recipe = recorded_recipe(run)?;
+    let scores = scores(reader, &recipe)?;
     let mut rows = Vec::new();
     for line in reader.lineage()? {
         let Some(number) = line.checkpoint else { continue };
@@ -242,6 +246,7 @@ fn checkpoints(reader: &RunReader, run: &Path) -> anyhow::Result<String> {
             line.version.0.to_string(),
             grouped(line.commit),
             line.weights.map_or_else(String::new, |digest| digest.to_string()),
+            scores.get(&number).map_or_else(String::new, |score| format!("{score:.3}")),
             if kept { "kept".to_owned() } else { String::new() },
         ]);
     }
@@ -250,6 +255,7 @@ fn checkpoints(reader: &RunReader, run: &Path) -> anyhow::Result<String> {
         ("updates", Align::Right),
         ("commit", Align::Right),
         ("weights", Align::Left),
+        (recipe.checkpoints.metric.as_str(), Align::Right),
         ("", Align::Left),
     ];
     Ok(if rows.is_empty() { "no checkpoints yet".to_owned() } else { table(&head, &rows) })

@@ -15,7 +15,7 @@ use crate::arguments::{Inspect, Play};
 use crate::failure::input;
 use crate::say::say;
 use crate::visible::{shortened, visible};
-use words::{HELP, Order, candidate, order, reply, spoken};
+use words::{HELP, Order, Trees, candidate, order, reply, spoken};
 
 /// Tasks listed at once.
 const TASKS_SHOWN: usize = 20;
@@ -138,7 +138,7 @@ impl<'p> Table<'p> {
             Order::Say(text) => self.own_words(&text)?,
             Order::Back => self.back()?,
             Order::Temperature(temperature) => self.sampling.temperature = temperature,
-            Order::Credit(update, tree) => self.credit(update, tree)?,
+            Order::Credit(update, trees) => self.credit(update, trees)?,
         }
         Ok(())
     }
@@ -256,9 +256,21 @@ impl<'p> Table<'p> {
     }
 
     /// Recorded trees with their credit, as `inspect` draws them.
-    fn credit(&self, update: Option<u64>, tree: Option<usize>) -> anyhow::Result<()> {
-        let run = self.words.run.clone();
-        let (stage, task, step, checkpoint) = (None, None, None, false);
-        inspect(&Inspect { run, update, stage, task, tree, step, checkpoint }).map(drop)
+    fn credit(&self, update: Option<u64>, trees: Trees) -> anyhow::Result<()> {
+        let draw = |tree: Option<usize>| {
+            let run = self.words.run.clone();
+            let (stage, task, step, checkpoint) = (None, None, None, false);
+            inspect(&Inspect { run, update, stage, task, tree, step, checkpoint }).map(drop)
+        };
+        match trees {
+            Trees::Telling => draw(None),
+            Trees::One(tree) => draw(Some(tree)),
+            // There is no tree behind the last one, and an update has at least one.
+            Trees::All => {
+                draw(Some(0))?;
+                (1..).map_while(|tree| draw(Some(tree)).ok()).for_each(drop);
+                Ok(())
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod policy;
+pub(crate) mod probe;
 pub(crate) mod runs;
 pub(crate) mod told;
 pub(crate) mod world;

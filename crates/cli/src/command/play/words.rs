@@ -20,7 +20,7 @@ back                   go back before the newest step
 finish                 sample and take steps until the attempt is over
 again                  another attempt at the same task
 temperature T          divides the logits; 0 is the likeliest token each time
-credit [UPDATE [TREE]] a recorded tree of an update with reward and credit per step
+credit [UPDATE [TREE]] a recorded tree of an update with reward and credit per step; `all` of them
 quit                   end; so does the end of the input";
 
 /// A line understood.
@@ -38,9 +38,18 @@ pub(super) enum Order {
     Finish,
     Again,
     Temperature(f32),
-    /// An update and a tree of it.
-    Credit(Option<u64>, Option<usize>),
+    /// An update, and which of its trees.
+    Credit(Option<u64>, Trees),
     Quit,
+}
+
+/// Trees of an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trees {
+    /// The first whose leaves differ in reward.
+    Telling,
+    One(usize),
+    All,
 }
 
 /// Reads a line. `Err` says what is wrong with it.
@@ -78,9 +87,13 @@ pub(super) fn order(line: &str) -> Result<Order, String> {
         "credit" => {
             let mut words = rest.split_whitespace();
             let update = words.next().map(number).transpose()?;
-            let tree = words.next().map(number).transpose()?;
+            let trees = match words.next() {
+                None => Trees::Telling,
+                Some("all") => Trees::All,
+                Some(word) => Trees::One(number(word)?),
+            };
             match words.next() {
-                None => Ok(Order::Credit(update.map(|update| update as u64), tree)),
+                None => Ok(Order::Credit(update.map(|update| update as u64), trees)),
                 Some(more) => Err(format!("expected an update and a tree, got also: `{more}`")),
             }
         }
@@ -145,8 +158,9 @@ mod tests {
             ("take 0", Order::Take(0)),
             ("say <calc> 1 + 1 </calc>", Order::Say("<calc> 1 + 1 </calc>".to_owned())),
             ("temperature 0", Order::Temperature(0.0)),
-            ("credit", Order::Credit(None, None)),
-            ("credit 3 1", Order::Credit(Some(3), Some(1))),
+            ("credit", Order::Credit(None, Trees::Telling)),
+            ("credit 3 1", Order::Credit(Some(3), Trees::One(1))),
+            ("credit 3 all", Order::Credit(Some(3), Trees::All)),
             ("exit", Order::Quit),
             ("# a note", Order::Nothing),
         ] {
