@@ -85,6 +85,7 @@ fn room(recipe: &Recipe) -> (usize, Option<usize>) {
         Stage::Evaluate(evaluate) => Some((evaluate.max_tokens, evaluate.path_tokens)),
         Stage::Rl(rl) => Some((rl.max_tokens, rl.path_tokens)),
         Stage::Preference(p) => stage.samples().then_some((p.max_tokens, p.path_tokens)),
+        Stage::Rejection(r) => Some((r.max_tokens, r.path_tokens)),
         Stage::Sft(sft) => Some((sft.evaluate_max_tokens, None)),
     };
     let default = Evaluate::default();

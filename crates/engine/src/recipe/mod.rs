@@ -9,6 +9,7 @@
 
 mod calculator;
 mod combine;
+mod combine_control;
 mod combine_rejection;
 mod combine_rl;
 mod combine_stage;
@@ -53,7 +54,7 @@ pub use macros::Entry;
 pub use math_answer::{AnswerForm, MathAnswer, StepEnd};
 pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
-pub use preference::{PairFile, Pairs, Preference};
+pub use preference::{Control, PairFile, Pairs, Preference};
 pub use rejection::{Dedupe, Prefer, Rejection};
 pub use rl::Rl;
 pub use sft::{Demonstrations, Sft};
