@@ -16,8 +16,11 @@ const SOURCES: &str = "crates/methods/src";
 
 /// Kinds in the order a datum meets them; folders that are not listed come after them.
 const KINDS: &[(&str, &str)] = &[
+    ("schedule", "what an update is made of"),
+    ("curriculum", "which tasks come when"),
     ("grow", "where to sample next"),
     ("reward", "from verdicts to training rewards"),
+    ("filter", "what may train"),
     ("credit", "what each step is worth"),
     ("objective", "from credit and log-probabilities to a loss and its gradient"),
     ("preference", "the better of two answers"),
@@ -31,7 +34,8 @@ Made by `cargo xtask docs` from the heads of `crates/methods/src/*/*.rs`; change
 `stepwell methods` prints it.
 
 A recipe names a method by its kind and `type`, with its keys beside it:
-`credit = { type = \"backup\", value = \"max\" }`; a preference as `loss`, `siblings` as `pairs`.
+`credit = { type = \"backup\", value = \"max\" }`; a preference as `loss`, `siblings` as `pairs`,
+a schedule as `plan`, filters in a list; a stage `[stage.rejection]` has the keys of its selection.
 Every key has a default. A method says what it reads, where it differs from its paper and why,
 what it does in degenerate cases, and which comparison shows whether its clever part does the work.
 DECISIONS are the project's design notes.

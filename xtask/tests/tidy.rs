@@ -196,8 +196,19 @@ fn files_stay_small_enough_to_hold_in_mind() {
 
 #[test]
 fn every_method_has_its_header_its_tree_and_its_laws() {
-    let kinds =
-        ["grow", "reward", "credit", "objective", "preference", "estimator", "offline", "row"];
+    let kinds = [
+        "grow",
+        "reward",
+        "filter",
+        "credit",
+        "objective",
+        "schedule",
+        "curriculum",
+        "preference",
+        "estimator",
+        "offline",
+        "row",
+    ];
     let sections = ["Paper:", "Idea:", "Formula:", "Reads:", "Differs:", "Degenerate:", "Control:"];
     let recipes: String = files()
         .iter()

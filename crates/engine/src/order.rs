@@ -2,24 +2,9 @@
 
 use stepwell_env::pairs::Comparison;
 use stepwell_train::Codec;
-use stepwell_tree::{Demonstration, Key, NewStep, Origin, StepId, StepTree, Stop, Task};
+use stepwell_tree::{Demonstration, NewStep, Origin, StepId, StepTree, Stop, Task};
 
-/// The items of one batch out of `n`: epochs are permutations under their own key, so each item
-/// comes once before any comes twice. A batch larger than `n` holds some items again.
-pub fn batch(key: Key, n: usize, size: usize, step: usize) -> Vec<usize> {
-    assert!(n > 0, "nothing to draw from");
-    let mut epoch = usize::MAX;
-    let mut order = Vec::new();
-    (step * size..(step + 1) * size)
-        .map(|at| {
-            if at / n != epoch {
-                epoch = at / n;
-                order = key.with(epoch as u64).permutation(n);
-            }
-            order[at % n]
-        })
-        .collect()
-}
+pub use stepwell_methods::curriculum::epochs::batch;
 
 /// A demonstration as a tree with one path, and the credit that trains the marked steps.
 ///
@@ -82,22 +67,4 @@ pub(crate) fn comparison_task(pair: &Comparison) -> Task {
     let fields = [("system", &opening.system), ("chosen", chosen), ("rejected", rejected)];
     let fields = fields.map(|(name, text)| (name.to_owned(), text.clone()));
     Task { id: String::new(), question: opening.user.clone(), fields: fields.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use stepwell_tree::Purpose;
-
-    #[test]
-    fn an_epoch_holds_each_item_once_wherever_batches_fall() {
-        let key = Key::new(1, Purpose::TaskOrder);
-        let mut seen: Vec<usize> = (0..5).flat_map(|step| batch(key, 10, 4, step)).collect();
-        let second = seen.split_off(10);
-        for mut epoch in [seen, second] {
-            epoch.sort_unstable();
-            assert_eq!(epoch, (0..10).collect::<Vec<_>>());
-        }
-        assert_eq!(batch(key, 3, 7, 0).len(), 7);
-    }
 }

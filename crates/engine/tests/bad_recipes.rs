@@ -79,6 +79,11 @@ fn preferences() {
 }
 
 #[test]
+fn updates() {
+    check(include_str!("bad_inputs/updates.toml"));
+}
+
+#[test]
 fn methods() {
     check(include_str!("bad_inputs/methods.toml"));
 }

@@ -164,3 +164,61 @@ fn a_wrong_file_is_refused_before_a_folder_is_made_and_a_changed_one_before_goin
     let error = run::resume(&path, 2, &mut Watch::default()).unwrap_err();
     assert!(error.to_string().contains("pairs"), "{error}");
 }
+
+/// The shuffled-label control: a share of the pairs has its sides swapped, a pair of a file always
+/// or never, and then nothing is learned of what they say.
+#[test]
+fn swapped_pairs_are_swapped_by_key_and_teach_the_opposite() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = tiny(folder.path());
+    let file = text.find("[[stage]]\n[stage.preference]\nsteps = 4").unwrap();
+    let run = |name: &str, control: &str| {
+        let longer = text[..file].to_owned()
+            + &text[file..]
+                .replace("steps = 4\nbatch = 3", &format!("steps = 12\nbatch = 4\n{control}"));
+        let mut steps = Steps::default();
+        run::start(&recipe(&longer), &folder.path().join(name), 2, &mut steps).unwrap();
+        steps.0.split_off(19)
+    };
+    let plain = run("plain", "");
+    assert!(plain.iter().all(|metrics| !metrics.contains_key("swapped")));
+    let all = run("all", "control = \"swapped\"\ncontrol_share = 1.0");
+    assert!(all.iter().all(|metrics| metrics["swapped"] == 4.0));
+    // The same pairs the other way round: at the reference the two log-probabilities change places.
+    assert_eq!(all[0]["chosen_logprob"], plain[0]["rejected_logprob"]);
+    assert_eq!(all[0]["rejected_logprob"], plain[0]["chosen_logprob"]);
+    // It learns what it is told.
+    assert_eq!(all[11]["pair_accuracy"], 1.0);
+    let half = run("half", "control = \"swapped\"");
+    // All four pairs are in every update: as many are swapped in each.
+    let swapped = half[0]["swapped"];
+    assert!(half.iter().all(|metrics| metrics["swapped"] == swapped), "{half:#?}");
+    assert!((1.0..4.0).contains(&swapped), "{swapped} of 4: choose another seed");
+}
+
+#[test]
+fn p01_swapped_siblings_are_in_the_record_as_they_train_and_a_stop_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, _) = tiny(folder.path());
+    let text = plain.replacen("epochs = 2\n", "epochs = 2\ncontrol = \"swapped\"\n", 1);
+    let whole = folder.path().join("whole");
+    let mut steps = Steps::default();
+    run::start(&recipe(&text), &whole, 2, &mut steps).unwrap();
+    let swapped = steps.0[16]["swapped"];
+    assert!(swapped > 0.0, "{:#?}", steps.0[16]);
+    let path = folder.path().join("stopped");
+    let mut watch = Watch { stop_after: Some(17), ..Watch::default() };
+    run::start(&recipe(&text), &path, 1, &mut watch).unwrap();
+    assert_eq!(finish(&path, 2).unwrap(), end(&whole));
+    // The first update has the trees of a run without control, and the sides as they trained.
+    let straight = folder.path().join("straight");
+    run::start(&recipe(&plain), &straight, 2, &mut Steps::default()).unwrap();
+    let credits = |path: &Path| -> Vec<Option<f64>> {
+        let trees = RunReader::open(path).unwrap().grown(1, 0).unwrap().unwrap();
+        trees.into_iter().flat_map(|stored| stored.credit.unwrap().step).collect()
+    };
+    let (own, other) = (credits(&whole), credits(&straight));
+    let negated = own.iter().zip(&other).filter(|(a, b)| a.is_some() && **a != **b);
+    assert_eq!(negated.clone().count() as f64, 2.0 * swapped);
+    assert!(negated.clone().all(|(a, b)| *a == b.map(|credit| -credit)));
+}

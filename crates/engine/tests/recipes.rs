@@ -189,7 +189,16 @@ fn a_recipe_of_word_problems_reads_and_writes_back() {
 #[test]
 fn every_key_says_what_it_means() {
     let recipe = parse(GOOD, &["stage[2].evaluate.decoding=linear_vote"]);
-    let part = ["grow.", "reward.", "credit.", "objective.", "scorer."];
+    let part = [
+        "grow.",
+        "reward.",
+        "credit.",
+        "objective.",
+        "scorer.",
+        "plan.",
+        "curriculum.",
+        "estimator.",
+    ];
     for entry in recipe.entries() {
         let own = !part.iter().any(|p| entry.name.starts_with(p)) || entry.name.ends_with(".type");
         assert!(!own || entry.about.len() > 8, "{} has no meaning", entry.key());

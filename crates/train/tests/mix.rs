@@ -115,6 +115,63 @@ fn splitting_the_demonstrations_does_not_change_their_norm() {
     assert!((whole - split).abs() < 1e-5 * whole, "{whole} and {split}");
 }
 
+/// SASR, invariant 8: rewards that are all equal pull at nothing; what moves the weights then is
+/// the optimizer's momentum, and no step is taken where the trees are dropped instead.
+#[test]
+fn equal_rewards_move_nothing_but_by_momentum() {
+    let Two { forest, .. } = two();
+    let zero: Vec<Credit> = forest
+        .1
+        .iter()
+        .map(|credit| Credit {
+            step: credit.step.iter().map(|c| c.map(|_| 0.0)).collect(),
+            token: None,
+        })
+        .collect();
+    let mut fresh = learner(6, 2);
+    let weights = fresh.model().checksum();
+    let report = fresh.update(&forest.0, &zero, &settings(1e-2, 1.0), key()).unwrap();
+    assert_eq!((report.optimizer_steps, fresh.model().checksum()), (1, weights));
+    let mut moving = learner(6, 2);
+    moving.update(&forest.0, &forest.1, &settings(1e-2, 1.0), key()).unwrap();
+    let weights = moving.model().checksum();
+    let off_policy = Settings { on_policy: false, ..settings(1e-2, 1.0) };
+    moving.update(&forest.0, &zero, &off_policy, key()).unwrap();
+    assert_ne!(moving.model().checksum(), weights);
+    let (dropped, before) = (vec![Credit::none(forest.0[0].len()); 1], state_bits(&moving));
+    let report = moving.update(&forest.0[..1], &dropped, &off_policy, key()).unwrap();
+    assert_eq!((report.optimizer_steps, state_bits(&moving)), (0, before));
+}
+
+#[test]
+fn weights_return_to_a_reference_with_a_fresh_optimizer_under_a_new_version() {
+    let Two { forest, .. } = two();
+    let mut learner = learner(6, 2);
+    let base = stepwell_train::Reference::of(learner.model());
+    let (weights, fresh) = (learner.model().checksum(), state_bits(&learner).3);
+    for update in 0..2 {
+        let off_policy = Settings { on_policy: update == 0, ..settings(1e-2, 1.0) };
+        learner.update(&forest.0, &forest.1, &off_policy, key()).unwrap();
+    }
+    let moved = state_bits(&learner);
+    assert!(moved.0 != weights && moved.3 != fresh);
+    learner.return_to(&base).unwrap();
+    let (checksum, version, steps, moments) = state_bits(&learner);
+    assert_eq!((checksum, version, steps), (weights, 3, 0));
+    assert_eq!(moments, fresh);
+    // What comes now is what came then.
+    let again = learner.update(
+        &forest.0,
+        &forest.1,
+        &Settings { on_policy: false, ..settings(1e-2, 1.0) },
+        key(),
+    );
+    let mut other = common::learner(6, 2);
+    let first = other.update(&forest.0, &forest.1, &settings(1e-2, 1.0), key()).unwrap();
+    assert_eq!(again.unwrap().loss, first.loss);
+    assert_eq!(learner.model().checksum(), other.model().checksum());
+}
+
 #[test]
 fn where_nothing_has_credit_the_loss_beside_still_steps() {
     let Two { forest, shown } = two();

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde::de::value::{Error, MapDeserializer};
 use serde_json::Value;
-use stepwell_methods::{CreditConfig, Grow, Objective, PreferenceLoss, RewardConfig};
+use stepwell_methods::{
+    CreditConfig, Curriculum, Filter, Grow, Objective, PreferenceLoss, RewardConfig, Schedule,
+};
 
 use crate::arguments::Methods;
 use crate::failure::input;
@@ -55,9 +57,14 @@ fn text(method: &Method, width: usize) -> String {
         wrap(&format!("{label}{words}"), "", width, &mut out);
     }
     if let Some(table) = defaults(kind, name) {
-        let word = if kind == "preference" { "loss" } else { kind };
-        let _ =
-            write!(out, "\nIn a recipe, with every default:\n  {word} = {}\n", line(&table, key));
+        let table = line(&table, key);
+        let line = match kind.as_str() {
+            "preference" => format!("loss = {table}"),
+            "schedule" => format!("plan = {table}"),
+            "filter" => format!("filter = [{table}]"),
+            kind => format!("{kind} = {table}"),
+        };
+        let _ = write!(out, "\nIn a recipe, with every default:\n  {line}\n");
     }
     if !key.is_empty() {
         out.push('\n');
@@ -102,6 +109,9 @@ fn defaults(kind: &str, name: &str) -> Option<Value> {
         "credit" => value(CreditConfig::from_type(name, empty())),
         "objective" => value(Objective::from_type(name, empty())),
         "preference" => value(PreferenceLoss::from_type(name, empty())),
+        "filter" => value(Filter::from_type(name, empty())),
+        "schedule" => value(Schedule::from_type(name, empty())),
+        "curriculum" => value(Curriculum::from_type(name, empty())),
         _ => None,
     }
 }
@@ -179,6 +189,9 @@ mod tests {
             ("credit", CreditConfig::NAMES),
             ("objective", Objective::NAMES),
             ("preference", PreferenceLoss::NAMES),
+            ("filter", Filter::NAMES),
+            ("schedule", Schedule::NAMES),
+            ("curriculum", Curriculum::NAMES),
         ];
         for (kind, names) in kinds {
             for name in names {

@@ -54,7 +54,8 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
         }
         let fresh = matches!(draft.model, Model::Scratch(_)) && checker.sound("stage");
         let trained = before.iter().any(|s| !matches!(s, Some(Stage::Evaluate(_))));
-        if stage.samples() && fresh && !trained {
+        let shown = matches!(stage, Stage::Rl(rl) if rl.plan.reads_demonstrations());
+        if stage.samples() && fresh && !trained && !shown {
             place.warn(
                 "",
                 "starts from random weights, whose attempts are hardly ever right; \

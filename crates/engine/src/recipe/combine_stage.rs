@@ -16,7 +16,7 @@ use super::rejection::Rejection;
 use super::rl::Rl;
 use super::sft::Demonstrations;
 use super::stage::Stage;
-use super::{combine_rejection, combine_rl};
+use super::{combine_control, combine_rejection, combine_rl};
 
 /// Most attempts an update may hold.
 const ATTEMPTS_MAX: u64 = 1 << 20;
@@ -55,6 +55,7 @@ pub(super) fn check(
         }
         Stage::Preference(preference) => {
             check_preference(preference, place, world);
+            combine_control::check(preference, place);
             let steps = preference.steps * preference.epochs;
             optimizer(&preference.optimizer, steps, place);
             let Preference { max_tokens, path_tokens, .. } = *preference;

@@ -4,7 +4,7 @@ use stepwell_methods::{
     CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Objective, PreferenceLoss,
     RewardConfig, Schedule,
 };
-use stepwell_methods::{credit, grow, objective, schedule};
+use stepwell_methods::{credit, curriculum, grow, objective, schedule};
 use toml::de::ValueDeserializer;
 
 use super::macros::{Entry, Settings};
@@ -86,6 +86,11 @@ pub(super) fn default_grow() -> Grow {
 
 pub(super) fn default_credit() -> CreditConfig {
     CreditConfig::Sibling(credit::sibling::Config::default())
+}
+
+/// Every task once before any comes twice.
+pub(super) fn default_curriculum() -> Curriculum {
+    Curriculum::Epochs(curriculum::epochs::Config {})
 }
 
 /// Reinforcement alone.

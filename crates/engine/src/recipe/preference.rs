@@ -6,7 +6,7 @@ use stepwell_methods::{Grow, PreferenceLoss, RewardConfig};
 use stepwell_train::Codec;
 use toml::de::ValueDeserializer;
 
-use super::macros::settings;
+use super::macros::{choices, settings};
 use super::methods::default_grow;
 use super::optimizer::Optimizer;
 use super::part::Part;
@@ -79,6 +79,14 @@ impl Part for Pairs {
     }
 }
 
+choices! {
+    /// What is done to pairs to see whether they do the work.
+    pub enum Control {
+        /// The sides of some are swapped: labels that are wrong on purpose.
+        Swapped = "swapped",
+    }
+}
+
 settings! {
     /// Preference optimisation on pairs of answers.
     pub struct Preference {
@@ -88,6 +96,10 @@ settings! {
         batch: usize = 32, Limit::Whole(1, 65_536);
         /// Tasks, and so trees, per update, of siblings.
         tasks: usize = 32, Limit::Whole(1, 65_536);
+        /// The control of every loss: pairs whose sides are swapped. Default: none.
+        control: Option<Control> = None, Limit::Any;
+        /// Share of the pairs that the control touches; of a file each is touched always or never.
+        control_share: f64 = 0.5, Limit::Above(0.0, 1.0);
         /// Optimizer steps per update, each on all its pairs.
         epochs: usize = 1, Limit::Whole(1, 64);
         /// Most tokens the policy may write in one step.

@@ -26,6 +26,8 @@ choices! {
         Random = "random",
         /// Those with fewer sampled tokens.
         Shortest = "shortest",
+        /// Those with more reward; of equals a random choice.
+        Best = "best",
     }
 }
 
@@ -101,6 +103,7 @@ impl Rejection {
             prefer: match self.prefer {
                 Prefer::Random => rejection::Prefer::Random,
                 Prefer::Shortest => rejection::Prefer::Shortest,
+                Prefer::Best => rejection::Prefer::Best,
             },
         }
     }

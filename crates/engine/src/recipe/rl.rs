@@ -4,7 +4,9 @@ use stepwell_methods::{CreditConfig, Curriculum, Filter, Grow, Objective, Reward
 
 use super::critic::Critic;
 use super::macros::settings;
-use super::methods::{default_credit, default_grow, default_objective, default_plan};
+use super::methods::{
+    default_credit, default_curriculum, default_grow, default_objective, default_plan,
+};
 use super::optimizer::Optimizer;
 use super::setting::Limit;
 use super::supervision::Supervision;
@@ -56,7 +58,7 @@ settings! {
             /// How the weights move.
             optimizer: Optimizer = Optimizer::for_rl();
             /// Which tasks come when.
-            curriculum: Curriculum = Curriculum::Epochs;
+            curriculum: Curriculum = default_curriculum();
             /// Where trees branch.
             grow: Grow = default_grow();
             /// What a verdict is worth.

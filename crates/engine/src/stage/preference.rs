@@ -2,7 +2,7 @@
 
 use stepwell_methods::preference::siblings;
 use stepwell_train::{PreferenceReport, PreferenceSettings, StepPair};
-use stepwell_tree::{Credit, NewStep, Origin, Purpose, StepId, StepTree, Stop, path_to};
+use stepwell_tree::{Credit, Key, NewStep, Origin, Purpose, StepId, StepTree, Stop, path_to};
 
 use super::adamw;
 use super::evaluate::development;
@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
 use crate::order::{batch, comparison_tree};
-use crate::recipe::{PairFile, Pairs, Preference};
+use crate::recipe::{Control, PairFile, Pairs, Preference};
 use crate::session::{Flow, Session, Stopwatch};
 
 /// An update's pairs, the trees they stand in, and what is known of them before training.
@@ -63,8 +63,11 @@ fn drawn(session: &Session<'_>, config: &Preference, file: &PairFile) -> Drawn {
     let trees: Vec<StepTree> =
         order.iter().map(|&i| comparison_tree(codec, &all[i], end)).collect();
     let both = |tree| StepPair { tree, chosen: StepId(1), rejected: StepId(2) };
-    let pairs: Vec<StepPair> = (0..trees.len()).map(both).collect();
-    let metrics = Metrics::from([("pairs".to_owned(), pairs.len() as f64)]);
+    let mut pairs: Vec<StepPair> = (0..trees.len()).map(both).collect();
+    let mut metrics = Metrics::from([("pairs".to_owned(), pairs.len() as f64)]);
+    // A pair is swapped whenever it comes, or never: a wrong label stays wrong.
+    let key = session.key(Purpose::Control);
+    metrics.extend(control(config, key, &trees, &mut pairs));
     Drawn { trees, pairs, metrics, rate: None }
 }
 
@@ -87,26 +90,49 @@ fn grown(
     let seconds = watch.lap("sample");
     let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
     let rewards = config.reward.reward(&trees);
-    let (mut pairs, mut credits, mut margin) = (Vec::new(), Vec::new(), 0.0);
+    let (mut pairs, mut margin) = (Vec::new(), 0.0);
     for (tree, (steps, leaf)) in trees.iter().zip(&rewards.leaf).enumerate() {
-        let mut credit = Credit::none(steps.len());
         for pair in siblings::pairs(steps, leaf, own) {
-            credit.step[pair.chosen.index()] = Some(1.0);
-            credit.step[pair.rejected.index()] = Some(-1.0);
             margin += pair.margin;
             pairs.push(StepPair { tree, chosen: pair.chosen, rejected: pair.rejected });
         }
-        credits.push(credit);
+    }
+    let mut credits: Vec<Credit> = trees.iter().map(|tree| Credit::none(tree.len())).collect();
+    let key = session.key(Purpose::Control).with(session.place.done as u64);
+    let swapped = control(config, key, &trees, &mut pairs);
+    for pair in &pairs {
+        credits[pair.tree].step[pair.chosen.index()] = Some(1.0);
+        credits[pair.tree].step[pair.rejected.index()] = Some(-1.0);
     }
     let mut metrics = growth(&forest, &credits);
     metrics.remove("steps_without_credit");
     let count = pairs.len() as f64;
     metrics.insert("pairs".to_owned(), count);
     metrics.insert("value_margin".to_owned(), margin / count.max(1.0));
+    metrics.extend(swapped);
     session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
     session.place.sampled_tokens += metrics["sampled_tokens"] as u64;
     let rate = Some(rate(&metrics, seconds));
     Ok(Drawn { trees, pairs, metrics, rate })
+}
+
+/// Swaps the sides of the pairs that the control's key chooses; how many, where there is a control.
+fn control(
+    config: &Preference,
+    key: Key,
+    trees: &[StepTree],
+    pairs: &mut [StepPair],
+) -> Option<(String, f64)> {
+    let Some(Control::Swapped) = config.control else { return None };
+    let mut swapped = 0.0;
+    for pair in pairs {
+        let place = key.with_task(&trees[pair.tree].task).with(u64::from(pair.chosen.0));
+        if place.with(u64::from(pair.rejected.0)).uniform() < config.control_share {
+            (pair.chosen, pair.rejected) = (pair.rejected, pair.chosen);
+            swapped += 1.0;
+        }
+    }
+    Some(("swapped".to_owned(), swapped))
 }
 
 fn train(

@@ -40,7 +40,7 @@ pub(super) fn tasks(session: &Session<'_>, config: &Rl) -> Tasks {
     let update = session.place.done as u64;
     let now = Now { update, updates: config.steps as u64, version: session.learner.version().0 };
     let all: Vec<TaskHash> = match config.curriculum {
-        Curriculum::Epochs => Vec::new(),
+        Curriculum::Epochs(_) => Vec::new(),
         _ => session.problem.train.iter().map(Task::hash).collect(),
     };
     let estimates = &session.memory.estimates;

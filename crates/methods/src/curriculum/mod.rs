@@ -5,6 +5,7 @@
 //! that was never tried has none, and is as welcome as any. The table is part of the checkpoint.
 
 pub mod easy_to_hard;
+pub mod epochs;
 pub mod weighted;
 
 use std::collections::BTreeMap;

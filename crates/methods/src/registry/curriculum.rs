@@ -3,15 +3,14 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use stepwell_tree::{Key, StepTree, TaskHash};
 
-use super::Nothing;
-use crate::curriculum::{Estimates, Now, Order, easy_to_hard, weighted};
+use crate::curriculum::{Estimates, Now, Order, easy_to_hard, epochs, weighted};
 
 /// Which tasks an update is made of.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Curriculum {
     /// Each task once before any comes twice, whatever the policy can do.
-    Epochs,
+    Epochs(epochs::Config),
     /// What is solved sometimes, then what is mostly not.
     EasyToHard(easy_to_hard::Config),
     /// By what tasks can teach.
@@ -28,7 +27,7 @@ impl Curriculum {
         table: D,
     ) -> Result<Option<Self>, D::Error> {
         Ok(Some(match name {
-            "epochs" => Nothing::deserialize(table).map(|Nothing {}| Curriculum::Epochs)?,
+            "epochs" => Curriculum::Epochs(epochs::Config::deserialize(table)?),
             "easy_to_hard" => Curriculum::EasyToHard(easy_to_hard::Config::deserialize(table)?),
             "weighted" => Curriculum::Weighted(weighted::Config::deserialize(table)?),
             _ => return Ok(None),
@@ -38,7 +37,7 @@ impl Curriculum {
     /// The recipe's `type`.
     pub fn name(&self) -> &'static str {
         match self {
-            Curriculum::Epochs => "epochs",
+            Curriculum::Epochs(_) => "epochs",
             Curriculum::EasyToHard(_) => "easy_to_hard",
             Curriculum::Weighted(_) => "weighted",
         }
@@ -47,7 +46,7 @@ impl Curriculum {
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
         match self {
-            Curriculum::Epochs => None,
+            Curriculum::Epochs(_) => None,
             Curriculum::EasyToHard(config) => config.problem(),
             Curriculum::Weighted(config) => config.problem(),
         }
@@ -63,7 +62,7 @@ impl Curriculum {
         key: Key,
     ) -> Option<Order> {
         match self {
-            Curriculum::Epochs => None,
+            Curriculum::Epochs(_) => None,
             Curriculum::EasyToHard(config) => {
                 Some(easy_to_hard::order(tasks, estimates, now, config, key))
             }
@@ -76,7 +75,7 @@ impl Curriculum {
     /// Keeps what an update's trees show, where somebody will ask.
     pub fn observe(&self, forest: &[StepTree], estimates: &mut Estimates) {
         let solved_at = match self {
-            Curriculum::Epochs => return,
+            Curriculum::Epochs(_) => return,
             Curriculum::EasyToHard(config) => config.solved_at,
             Curriculum::Weighted(config) => config.solved_at,
         };

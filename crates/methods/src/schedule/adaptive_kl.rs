@@ -7,7 +7,8 @@
 //! Reads: the trees' log-probabilities at sampling and under the reference, before the update.
 //! Differs: the KL of a branched tree is the recursive mean over children of Σ log π − log π_ref,
 //! the expectation over paths; n is the number of attempts. The first β is the objective's
-//! `kl.coefficient`. β stays from 1e-6 to 100.
+//! `kl.coefficient`. The paper has a constant in place of n/horizon, which is that of its released
+//! code. β stays from 1e-6 to 100.
 //! Degenerate: an update without trees changes nothing; a KL estimate below 0 counts as far too
 //! small and lowers β.
 //! Control: the objective's constant coefficient at the mean of this one's.
@@ -21,7 +22,8 @@ use super::{Plan, Seen, State};
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// KL*: nats of an attempt, above 0, at most 1e6. Default 6, the released code's.
+    /// KL*: nats of an attempt, above 0, at most 1e6. Default 6, ours, as in
+    /// common libraries.
     pub target: f64,
     /// Attempts over which β may change by the factor e, above 0, at most 1e12. Default 10,000, the
     /// released code's.

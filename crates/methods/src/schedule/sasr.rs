@@ -241,6 +241,22 @@ mod tests {
         assert_eq!(states[11].norm_last, Some(4.0));
     }
 
+    /// Why the norm is a proxy at all: for a target y the gradient by logits is π − onehot(y), whose
+    /// L1 norm is at most √(2·NLL) (Pinsker).
+    #[test]
+    fn the_gradient_by_logits_is_bounded_by_the_root_of_the_loss() {
+        for draw in 0..200 {
+            let key = Key::new(11, Purpose::World).with(draw);
+            let logit: Vec<f64> = (0..7).map(|i| 4.0 * key.with(i).normal()).collect();
+            let sum: f64 = logit.iter().map(|l| l.exp()).sum();
+            let pi: Vec<f64> = logit.iter().map(|l| l.exp() / sum).collect();
+            let target = key.with(99).below(7);
+            let norm: f64 = (0..7).map(|i| (pi[i] - f64::from(u8::from(i == target))).abs()).sum();
+            assert!((norm - 2.0 * (1.0 - pi[target])).abs() < 1e-12);
+            assert!(norm <= (-2.0 * pi[target].ln()).sqrt() + 1e-12, "draw {draw}");
+        }
+    }
+
     #[test]
     fn soft_weights_train_both_in_every_update() {
         let config = Config { warmup: 1, mix: Mix::Soft, ..Config::default() };

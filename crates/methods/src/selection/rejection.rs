@@ -8,7 +8,8 @@
 //! then cross-entropy on their steps
 //! Reads: rewards of leaves; tokens, or what attempts answer.
 //! Differs: RFT keeps one attempt per list of equations, which `dedupe` by text comes near;
-//! RAFT keeps the best of each task whatever its reward: set `threshold` low and `keep_max = 1`.
+//! RAFT keeps the best of each task whatever its reward: set `threshold` low,
+//! `keep_max = 1` and `prefer = "best"`.
 //! Attempts of a branched tree are its paths. A hint (STaR) stands in the prompt while sampling and
 //! is in nothing that trains.
 //! Degenerate: unscored attempts are never kept; nothing kept: no optimizer step moves.
@@ -43,6 +44,8 @@ pub enum Prefer {
     Random,
     /// Those with fewer sampled tokens.
     Shortest,
+    /// Those with more reward; of equals in keyed order.
+    Best,
 }
 
 /// Which attempts are kept.
@@ -86,9 +89,16 @@ pub fn select(
     let good = |leaf: &StepId| reward[leaf.index()].is_some_and(|r| r >= config.threshold);
     let ends: Vec<StepId> = leaves(tree).into_iter().filter(good).collect();
     let mut order: Vec<usize> = key.permutation(ends.len());
-    if config.prefer == Prefer::Shortest {
-        let length = sampled_length(tree);
-        order.sort_by_key(|&i| (length[ends[i].index()], ends[i]));
+    match config.prefer {
+        Prefer::Random => {}
+        Prefer::Shortest => {
+            let length = sampled_length(tree);
+            order.sort_by_key(|&i| (length[ends[i].index()], ends[i]));
+        }
+        Prefer::Best => {
+            let worth = |i: usize| reward[ends[i].index()].unwrap_or(f64::NEG_INFINITY);
+            order.sort_by(|&a, &b| worth(b).total_cmp(&worth(a)));
+        }
     }
     let (mut texts, mut answers) = (BTreeSet::new(), BTreeSet::new());
     let mut distinct = |leaf: StepId| match (config.dedupe, &answer[leaf.index()]) {
@@ -157,6 +167,9 @@ mod tests {
         assert_eq!(kept(Config { threshold: 1.5, ..all }, 0), (vec![], 0));
         let low = Config { threshold: 0.0, prefer: Prefer::Shortest, keep_max: 1, ..all };
         assert_eq!(kept(low, 0).0, [2]);
+        // RAFT's one best, whatever the bar.
+        let best = Config { threshold: -9.0, prefer: Prefer::Best, keep_max: 1, ..all };
+        assert!((0..20).all(|seed| kept(best, seed).0 != [2]));
     }
 
     #[test]
