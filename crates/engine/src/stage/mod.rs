@@ -1,5 +1,6 @@
 //! One file per kind of stage.
 
+mod companions;
 mod evaluate;
 mod forest;
 mod preference;

@@ -5,8 +5,9 @@ use stepwell_train::{Settings, UpdateReport};
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
+use super::companions::without_companions;
 use super::evaluate::development;
-use super::forest::{Growing, forest, growth, rate, without_companions};
+use super::forest::{Growing, forest, growth, rate};
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
