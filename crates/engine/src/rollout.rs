@@ -3,8 +3,8 @@
 //!
 //! Steps arrive in any order; what they are does not depend on it. Every draw is keyed by the path
 //! of child indices (DECISIONS 2), grow decisions read the path alone, and finished trees are put
-//! into canonical order. A search is asked when nothing is live ([`rounds`]); what one wants to know
-//! of a place in a finished tree is found by going on from there ([`resumed`]).
+//! into canonical order. A search is asked when nothing is live (`rounds`); what one wants to know
+//! of a place in a finished tree is found by going on from there (`resumed`).
 
 mod episode;
 mod resumed;

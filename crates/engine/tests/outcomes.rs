@@ -25,8 +25,10 @@ fn asked(tasks: &[Task], attempts: u32, choice: Choice) -> Evaluation {
         path_tokens: None,
         choice,
         key: Key::new(1, Purpose::Sample),
+        resamples: 0,
+        bootstrap: Key::new(1, Purpose::Bootstrap),
     };
-    evaluate(&mut Shuffled::new(1), &World::new(1, judge), tasks, &question, |_| {})
+    evaluate(&mut Shuffled::new(1), &World::new(1, judge), tasks, &question, None, |_| {})
 }
 
 #[test]

@@ -41,12 +41,11 @@ fn undisturbed(text: &str) -> impl Fn(&str) -> f64 + use<> {
         assert_eq!(finish(killed, 1 + k % 3).unwrap(), expected, "killed at event {k}");
     }
     let reader = RunReader::open(&path).unwrap();
-    let last = move |name: &str| {
+    move |name: &str| {
         let series = reader.metric_series(name).unwrap();
         let _ = &folder;
         series.last().unwrap_or_else(|| panic!("no metric `{name}`")).value
-    };
-    last
+    }
 }
 
 #[test]
@@ -72,6 +71,15 @@ fn continuations_that_train_by_rounds_of_tokens() {
     assert!(metric("trained_tokens") > metric("sampled_tokens") - metric("companion_tokens"));
     assert_eq!(metric("logprob_gap"), 0.0);
     assert!(metric("pass_at/4") >= metric("pass_at/1"));
+}
+
+#[test]
+fn lines_up_to_the_first_pit() {
+    let rl = "grow = { type = \"first_pit\", attempts = 2, rollouts = 2, extra = 1, leaves = 9 }\n\
+              credit = { type = \"monte_carlo\" }";
+    let metric = undisturbed(&text(rl, "decoding = \"linear_vote\""));
+    assert_eq!((metric("leaves"), metric("logprob_gap")), (6.0, 0.0));
+    assert!((1.0..=27.0).contains(&metric("companion_leaves")));
 }
 
 #[test]

@@ -196,10 +196,10 @@ fn the_credit_of_continuations_is_that_of_their_means() {
             let lines = below[i].iter().filter(|step| marks(tree)[step.index()] != 0.0);
             lines.map(|step| reward(*step)).sum::<f64>() / 3.0
         };
-        for i in 0..tree.len() {
+        for (i, next) in below.iter().enumerate() {
             let own = tree.origin[i].is_policy() && marks(tree)[i] == 0.0;
             let expected = own.then(|| {
-                let after = match below[i].first() {
+                let after = match next.first() {
                     Some(observation) => value(observation.index()),
                     None => tree.verdict[i].reward().unwrap(),
                 };
@@ -514,4 +514,30 @@ fn lines_stop_at_the_first_pit() {
         }
     }
     assert!(pits > 0, "the test has power");
+}
+
+/// Two whole trees, as they were grown once: keys, places and texts of lines and simulations.
+#[test]
+fn golden_trees() {
+    let world = World::new(2, first_half);
+    let config = continuations::Config { attempts: 1, rollouts: 1, leaves: 9, tokens: None };
+    let simulations = mcts::Config { simulations: 4, children: 2, ..mcts::Config::default() };
+    let drawn = |method: &Grow| {
+        let grown = grow_with(method, &world, &tasks()[..1], 0, None).remove(0);
+        stepwell_tree::draw(&grown.tree, None, |step| grown.text[step.index()].clone())
+    };
+    let lines = "\
+one
+├─ sp
+│  └─ [0 474 sp]
+│     ├─ sy  r=0
+│     └─ gm  r=1
+└─ mpif
+   └─ [0 646 mpif]
+      └─ inh  r=1
+";
+    assert_eq!(drawn(&Grow::Continuations(config)), lines);
+    // Equal visits, so value decides: the second place first, then the first, which is in doubt.
+    let searched = lines.replace("└─ inh  r=1", "├─ inh  r=1\n      └─ kgdq  r=1");
+    assert_eq!(drawn(&Grow::Mcts(simulations)), searched);
 }

@@ -1,5 +1,5 @@
-//! VinePPO's credit by exact enumeration: its estimate of the gradient has the gradient as its mean,
-//! whatever the number of continuations, and would not with the attempt's own reward in V.
+//! VinePPO's credit by exact enumeration: its estimate of the gradient has the gradient as its
+//! mean, whatever the number of continuations, and would not with the attempt's own reward in V.
 
 use stepwell_methods::credit::monte_carlo;
 use stepwell_methods::grow::{COMPANION, continuations};

@@ -26,8 +26,8 @@ pub struct Start<'a> {
 
 /// Goes on `lines` times from each place, to the end: per place a tree of its path and the lines.
 /// Episodes are started afresh and the path is played again; where that does not repeat its
-/// observations the lines are unscored. Draws follow from `plan.key` and the place, so a place asked
-/// for twice gives the same lines; `plan.grow` is not read.
+/// observations the lines are unscored. Draws follow from `plan.key` and the place, so a place that
+/// is asked for twice gives the same lines; `plan.grow` is not read.
 pub fn continue_from(
     policy: &mut dyn Policy,
     environment: &dyn Environment,

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod columns;
+mod companions;
 mod critic;
 mod estimator;
 mod evaluate;

@@ -5,9 +5,10 @@ use stepwell_train::Reference;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::columns;
+use super::companions::without_companions;
 use super::critic;
 use super::evaluate::development;
-use super::forest::{Growing, growth, rate, without_companions};
+use super::forest::{Growing, growth, rate};
 use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::sift;

@@ -109,6 +109,7 @@ pub(crate) fn learner(seed: u64) -> Learner {
 pub(crate) fn settings(objective: Objective) -> Settings {
     Settings {
         objective,
+        value: None,
         max_tokens: 1,
         temperature: 1.0,
         adamw: AdamWSettings {

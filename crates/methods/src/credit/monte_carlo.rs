@@ -5,7 +5,8 @@
 //! the value after it less the value before it, and no value model is trained.
 //! Formula: V(s) = mean reward of the continuations from s; c(step s → s') = V(s') − V(s), V(end) =
 //! the attempt's reward
-//! Reads: rewards of leaves; the column `companion`, which `continuations` writes.
+//! Reads: rewards of leaves; the column `companion`, which `continuations` and `first_pit`
+//! write.
 //! Differs: steps are the environment's turns. V is the mean over continuations alone, as in the
 //! paper: with the attempt's own reward in it V(s') − V(s) would be biased. `train_continuations`
 //! is ours.

@@ -73,8 +73,8 @@ pub fn after_observation(view: &GrowView<'_>, config: &Config, _key: Key) -> u32
     shared_out(view, config, |_| true)
 }
 
-/// Steps to open below an observation where a fork needs a reason, too: `forks(i)` tells whether the
-/// observation after the path's step i may fork. One that may not takes nothing off the budget.
+/// Steps to open below an observation where a fork needs a reason, too: `forks(i)` tells whether
+/// the observation after the path's step i may fork. One that may not takes nothing off the budget.
 pub(super) fn shared_out(
     view: &GrowView<'_>,
     config: &Config,

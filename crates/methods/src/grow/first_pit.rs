@@ -5,20 +5,21 @@
 //! nothing succeeds any more, the pit: what follows it is lost already, and an attempt that
 //! succeeded tells little that it does not tell itself.
 //! Formula: from each boundary of a failed attempt in order `rollouts` lines to the end, c of them
-//! right; go on while c > 0; the first boundary with c = 0 is the pit. Then `extra` lines from every
+//! right; go on while c > 0; the first boundary with c = 0 is the pit. Then `extra` lines from each
 //! boundary up to the pit
 //! Reads: the whole tree and its verdicts, round by round.
 //! Differs: the search along an attempt is linear, as is safe where chances do not fall evenly (the
 //! paper does not print its own). Attempts start at the prompt, whose own chance decides first, and
 //! not at prefixes found to be good before.
-//! Degenerate: an attempt that is right has no pit and gets no line; where nothing succeeds from the
-//! prompt, that is the pit of all. Lines that could not be judged are no proof of a pit but end the
-//! walk where none was judged. `leaves` ends all.
+//! Degenerate: an attempt that is right has no pit and gets no line; where nothing succeeds from
+//! the prompt, that is the pit of all. Lines that could not be judged are no proof of a pit but end
+//! the walk where none was judged. `leaves` ends all.
 //! Control: `continuations` at the same number of sampled tokens.
 //!
-//! With `monte_carlo` a step after the pit is worth R − V(pit) = 0, and steps up to it the change of
-//! the chance. Which values are known depends on how an attempt ended, so this credit is no unbiased
-//! estimate, as that of `continuations` is. [`labels`] tells n and c for a verifier to learn from.
+//! With `monte_carlo` a step after the pit is worth R − V(pit) = 0, and steps up to it the change
+//! of the chance. Which values are known depends on how an attempt ended, so this credit is no
+//! unbiased estimate, as that of `continuations` is. [`labels`] tells n and c for a verifier to
+//! learn from.
 
 use std::collections::BTreeSet;
 
@@ -250,7 +251,7 @@ mod tests {
             5 0  policy d        r=1
             6 0  policy x        r=1";
         assert!(labels(&parse(saved), &CONFIG).is_empty());
-        // An attempt that could not be judged is no failed one, and lines that could not are no pit.
+        // An attempt that could not be judged is no failed one, and such lines are no pit.
         let unjudged = SEEDS.replace("policy c        r=0", "policy c        unscored=x");
         assert_eq!(ask(&unjudged, &CONFIG, 1), []);
         let harness = format!("{SEEDS}\n9 0 policy x unscored=x\n10 0 policy y unscored=x");

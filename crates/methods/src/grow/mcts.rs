@@ -14,13 +14,13 @@
 //! which gives PUCT its priors. EAG-RL's precursor adds a self-given score to every node and forces
 //! a last step at its largest depth; here the environment alone judges, and ends. A child below
 //! which nothing can be opened is passed over: coming back to an end that is known teaches nothing.
-//! Degenerate: `children` at least `simulations` are independent attempts; `exploration = 0` follows
-//! the best value alone. A child without a valued leaf has the mean of the tree, 0 where there is
-//! none. Ties go to the first child.
+//! Degenerate: `children` at least `simulations` are independent attempts; `exploration = 0` goes
+//! by value alone. A child without a valued leaf has the prompt's value, 0 where there is none.
+//! Ties go to the first child.
 //! Control: `branch` and `independent` at the same number of sampled tokens.
 //!
 //! The tree is chosen by what it earned: a mean over its leaves is no estimate of the policy's
-//! reward, and a step's siblings are as many as the search found worth it. Trees train as any other.
+//! reward, and a step's siblings are as many as the search found worth it. Trees train as others.
 
 use serde::{Deserialize, Serialize};
 use stepwell_tree::{Key, StepId, StepTree, children};

@@ -11,11 +11,11 @@
 //! Some methods grow *companions*, steps that help to judge an attempt and are no attempt
 //! themselves: a greedy baseline, Monte-Carlo continuations. The column [`COMPANION`] marks them.
 //!
-//! **Any other decision depends on its own path and on nothing else**: not on what siblings did, nor on who
-//! came back first. So the engine may ask in any order, on any number of threads, after any resume,
-//! and get the same tree (DECISIONS 2). This is why [`GrowView`] has no count of live leaves: that
-//! number depends on arrival. Budgets for the whole tree are split at every fork among its
-//! children, by index.
+//! **Any other decision depends on its own path and on nothing else**: not on what siblings did,
+//! nor on who came back first. So the engine may ask in any order, on any number of threads, after
+//! any resume, and get the same tree (DECISIONS 2). This is why [`GrowView`] has no count of live
+//! leaves: that number depends on arrival. Budgets for the whole tree are split at every fork among
+//! its children, by index.
 
 pub mod beam;
 pub mod branch;
