@@ -56,6 +56,19 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
 }
 
 #[test]
+fn p01_a_trust_region_beside_a_critic_of_its_own_is_stopped_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with("trunk = \"own\"").replace("epochs = 2\nminibatches = 2\n", "");
+    let text = text + "objective = { type = \"surrogate\" }\ntrust_region = { delta = 0.01 }\n";
+    let whole = folder.path().join("whole");
+    start(&text, &whole, 2).unwrap();
+    let path = folder.path().join("stopped");
+    let mut stop = Watch { stop_after: Some(18), ..Watch::default() };
+    run::start(&recipe(&text), &path, 1, &mut stop).unwrap();
+    assert_eq!(finish(&path, 2).unwrap(), end(&whole));
+}
+
+#[test]
 fn p01_what_a_critic_has_learned_is_needed_to_go_on() {
     let files = |critic: &str, stop: usize| {
         let folder = tempfile::tempdir().unwrap();

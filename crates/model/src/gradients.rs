@@ -61,6 +61,12 @@ impl Gradients {
         self.arena.len()
     }
 
+    /// All of them as they lie, padding included: in the order of [`Model::trained`].
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.arena
+    }
+
     /// One parameter's gradient in row-major order; `None` for an unknown name or a frozen one.
     #[must_use]
     pub fn to_row_major(&self, name: &str) -> Option<Vec<f32>> {

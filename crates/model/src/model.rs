@@ -200,6 +200,21 @@ impl Model {
         self.trained_slots().iter().map(Slot::count).sum()
     }
 
+    /// The weights that train as they lie, padding included: in the order of
+    /// [`Gradients::values`](crate::Gradients::values). `None` where they are not `f32`.
+    #[must_use]
+    pub fn trained(&self) -> Option<&[f32]> {
+        let weights = self.adapter.as_ref().map_or(&self.weights, |own| &own.weights);
+        weights.f32()
+    }
+
+    /// As [`Model::trained`], to be changed. What is padding must stay 0.
+    #[must_use]
+    pub fn trained_mut(&mut self) -> Option<&mut [f32]> {
+        let weights = self.adapter.as_mut().map_or(&mut self.weights, |own| &mut own.weights);
+        weights.f32_mut()
+    }
+
     /// The name of the first parameter that holds a NaN or an infinity.
     #[must_use]
     pub fn non_finite(&self) -> Option<String> {

@@ -50,6 +50,21 @@ impl Weights {
         }
     }
 
+    /// All of them, where they are `f32`.
+    pub(crate) fn f32(&self) -> Option<&[f32]> {
+        match self {
+            Weights::F32(arena) => Some(arena),
+            Weights::Split(_) => None,
+        }
+    }
+
+    pub(crate) fn f32_mut(&mut self) -> Option<&mut [f32]> {
+        match self {
+            Weights::F32(arena) => Some(arena),
+            Weights::Split(_) => None,
+        }
+    }
+
     pub(crate) fn precision(&self) -> Precision {
         match self {
             Weights::F32(_) => Precision::F32,

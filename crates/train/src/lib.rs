@@ -17,6 +17,7 @@ mod policy;
 mod prefer;
 mod reference;
 mod schedule;
+mod trust_region;
 mod update;
 mod values;
 
@@ -30,5 +31,6 @@ pub use policy::LocalPolicy;
 pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};
+pub use trust_region::{TrustRegion, TrustReport};
 pub use update::{Settings, TrainError, UpdateReport};
 pub use values::{CriticReport, CriticSettings, VALUE_TARGET};

@@ -3,7 +3,7 @@
 use stepwell_methods::objective::value_loss::{self, ValueDiagnostics};
 use stepwell_methods::objective::{RowSequence, Sequence, sequences};
 use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
-use stepwell_model::{AdamWSettings, StateSeeds};
+use stepwell_model::{AdamWSettings, StateSeeds, TokenScores};
 use stepwell_tree::{Credit, Key, StepId, StepTree};
 
 use crate::machine::{Machine, Seeds};
@@ -172,7 +172,8 @@ impl Learner {
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
         let mut seen = Diagnostics::default();
-        for Fed { batch, sequence, streams, values } in batches {
+        for fed in batches {
+            let Fed { batch, values, .. } = fed;
             // What was handed in, before anything is computed from it.
             finite("behaviour log-prob", &batch.behaviour, batch)?;
             finite("credit", &batch.credit, batch)?;
@@ -182,18 +183,7 @@ impl Learner {
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
             let d_state = self.value_gradient(batch, values.as_ref(), report)?;
-            let loss = settings.objective.objective(&Batch {
-                logprob: &scores.logprob,
-                entropy: &scores.entropy,
-                behaviour: &batch.behaviour,
-                reference: batch.reference.as_deref(),
-                credit: &batch.credit,
-                weight: &batch.weight,
-                sequence,
-                streams: Streams {
-                    column: streams.iter().map(|(name, column)| (*name, &column[..])).collect(),
-                },
-            });
+            let loss = settings.objective.objective(&fed.read(&scores));
             finite("loss gradient", &loss.d_logprob, batch)?;
             finite("loss gradient", &loss.d_entropy, batch)?;
             report.loss += loss.value;
@@ -296,13 +286,30 @@ pub(crate) fn batches(
 
 /// A micro-batch with what its objective reads beside tokens.
 pub(crate) struct Fed {
-    batch: MicroBatch,
+    pub(crate) batch: MicroBatch,
     sequence: Vec<RowSequence>,
     streams: Vec<(&'static str, Vec<f32>)>,
     values: Option<OldValues>,
 }
 
 impl Fed {
+    /// What an objective reads, with the scores of a forward.
+    pub(crate) fn read<'a>(&'a self, scores: &'a TokenScores) -> Batch<'a> {
+        let Fed { batch, sequence, streams, .. } = self;
+        Batch {
+            logprob: &scores.logprob,
+            entropy: &scores.entropy,
+            behaviour: &batch.behaviour,
+            reference: batch.reference.as_deref(),
+            credit: &batch.credit,
+            weight: &batch.weight,
+            sequence,
+            streams: Streams {
+                column: streams.iter().map(|(name, column)| (*name, &column[..])).collect(),
+            },
+        }
+    }
+
     /// `own` are the sequences of every tree, where the objective looks at sequences.
     fn new(
         batch: MicroBatch,

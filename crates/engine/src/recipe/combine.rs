@@ -9,7 +9,10 @@ use super::nearest::list;
 use super::scorer::ScorerConfig;
 use super::section::Notes;
 use super::stage::Stage;
-use super::{Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator};
+use super::{
+    Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator,
+    trust_region,
+};
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
 /// their defaults stand in for what the author meant.
@@ -43,6 +46,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
             Stage::Rl(rl) => {
                 critic::check(rl, device, &place);
                 combine_columns::check(rl, device, before, &place);
+                trust_region::check(rl, &draft.compute, &place);
             }
             Stage::Estimator(own) => estimator::check(own, device, &place),
             Stage::Evaluate(own) => {

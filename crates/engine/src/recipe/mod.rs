@@ -49,6 +49,7 @@ mod source;
 mod sql;
 mod stage;
 mod supervision;
+mod trust_region;
 mod write;
 
 use std::path::Path;
@@ -77,6 +78,7 @@ pub use sft::{Demonstrations, Sft};
 pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 pub use stage::Stage;
 pub use supervision::Supervision;
+pub use trust_region::TrustRegion;
 pub use write::{Difference, diff};
 
 use macros::Settings;

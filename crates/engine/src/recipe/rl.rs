@@ -10,6 +10,7 @@ use super::methods::{
 use super::optimizer::Optimizer;
 use super::setting::Limit;
 use super::supervision::Supervision;
+use super::trust_region::TrustRegion;
 
 settings! {
     /// Reinforcement learning on trees of steps.
@@ -77,6 +78,8 @@ settings! {
         tables {
             /// What learns the values that `credit` reads.
             critic: Critic = Critic::default();
+            /// A step of a trust region in place of the optimizer's.
+            trust_region: TrustRegion = TrustRegion::default();
         }
     }
 }

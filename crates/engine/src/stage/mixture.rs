@@ -4,7 +4,9 @@ use stepwell_methods::Objective;
 use stepwell_methods::objective::adaptive_clip::ENTROPY;
 use stepwell_methods::schedule::adaptive_kl::divergence;
 use stepwell_methods::schedule::{At, Plan, Seen};
-use stepwell_train::{Beside, Measured, REFERENCE, Settings, TrainError, UpdateReport, VALUE};
+use stepwell_train::{
+    Beside, Measured, REFERENCE, Settings, TrainError, TrustReport, UpdateReport, VALUE,
+};
 use stepwell_tree::{Credit, Purpose, StepTree, leaves};
 
 use super::adamw;
@@ -47,8 +49,19 @@ pub(super) fn train(
             let probed = session.learner.measure(&forest, &marks, &supervised).map_err(failed)?;
             seen.norm = Some(probed.gradient_norm);
         }
-        let report = session.learner.update(&trees, credits, &settings, key).map_err(failed)?;
+        let (report, taken) = match config.trust_region.of_train() {
+            Some(region) => {
+                let within = session.learner.update_within(&trees, credits, &settings, &region);
+                let (report, taken) = within.map_err(failed)?;
+                (report, Some(taken))
+            }
+            None => {
+                let report = session.learner.update(&trees, credits, &settings, key);
+                (report.map_err(failed)?, None)
+            }
+        };
         let mut metrics = told(&report, plan, None);
+        metrics.extend(taken.iter().flat_map(region));
         critic::learn(session, config, (&trees, credits), key, &mut metrics).map_err(failed)?;
         return Ok((seen, metrics));
     }
@@ -160,4 +173,17 @@ fn told(report: &UpdateReport, plan: &Plan, measured: Option<&Measured>) -> Metr
         metrics.insert("demonstration_loss".to_owned(), shown.loss);
     }
     metrics
+}
+
+/// What a step of a trust region did.
+fn region(trust: &TrustReport) -> [(String, f64); 5] {
+    let taken = f64::from(u8::from(trust.taken));
+    let named = [
+        ("trust_region/kl", trust.kl),
+        ("trust_region/improvement", trust.improvement),
+        ("trust_region/shortened", trust.shortened as f64),
+        ("trust_region/taken", taken),
+        ("trust_region/residual", trust.residual),
+    ];
+    named.map(|(name, value)| (name.to_owned(), value))
 }

@@ -95,6 +95,20 @@ impl Machine for Cpu {
         }
     }
 
+    fn trained(&self) -> Result<Vec<f32>, DeviceError> {
+        self.model.trained().map(<[f32]>::to_vec).ok_or_else(DeviceError::not_f32)
+    }
+
+    fn set_trained(&mut self, weights: &[f32]) -> Result<(), DeviceError> {
+        let own = self.model.trained_mut().ok_or_else(DeviceError::not_f32)?;
+        own.copy_from_slice(weights);
+        Ok(())
+    }
+
+    fn gradient(&self) -> Result<Vec<f32>, DeviceError> {
+        Ok(self.gradients.values().to_vec())
+    }
+
     fn clear_gradients(&mut self) -> Result<(), DeviceError> {
         self.gradients.clear();
         Ok(())

@@ -141,6 +141,18 @@ impl Machine for Cuda {
         }
     }
 
+    fn trained(&self) -> Result<Vec<f32>, DeviceError> {
+        Err(DeviceError::no_weights())
+    }
+
+    fn set_trained(&mut self, _: &[f32]) -> Result<(), DeviceError> {
+        Err(DeviceError::no_weights())
+    }
+
+    fn gradient(&self) -> Result<Vec<f32>, DeviceError> {
+        Err(DeviceError::no_weights())
+    }
+
     fn clear_gradients(&mut self) -> Result<(), DeviceError> {
         Ok(self.trainer.clear_gradients()?)
     }

@@ -77,6 +77,11 @@ fn gpu() -> Result<String, DeviceError> {
 pub struct DeviceError(String);
 
 impl DeviceError {
+    /// A recipe that needs a trust region in `bf16` is refused when it is read.
+    fn not_f32() -> Self {
+        Self("a trust region needs weights in f32; set precision = \"f32\"".to_owned())
+    }
+
     #[cfg(not(feature = "cuda"))]
     fn left_out() -> Self {
         Self("no GPU can be used: this build has no feature `cuda`; build with it".to_owned())
@@ -85,6 +90,12 @@ impl DeviceError {
 
 #[cfg(feature = "cuda")]
 impl DeviceError {
+    /// A recipe that needs a trust region on a GPU is refused when it is read.
+    fn no_weights() -> Self {
+        let what = "a trust region moves weights on the processor only; set device = \"cpu\"";
+        Self(what.to_owned())
+    }
+
     /// A recipe that needs heads on a GPU is refused when it is read.
     fn no_heads() -> Self {
         Self("heads are computed on the processor only; set device = \"cpu\"".to_owned())
@@ -149,6 +160,15 @@ pub(crate) trait Machine {
         packed: &Packed,
         scored: &Scored,
     ) -> Result<TokenScores, DeviceError>;
+
+    /// The weights that train, in the order of [`Machine::gradient`]. Of `f32` weights only.
+    fn trained(&self) -> Result<Vec<f32>, DeviceError>;
+
+    /// Puts other numbers in place of the weights that train.
+    fn set_trained(&mut self, weights: &[f32]) -> Result<(), DeviceError>;
+
+    /// The gradients as they lie.
+    fn gradient(&self) -> Result<Vec<f32>, DeviceError>;
 
     fn clear_gradients(&mut self) -> Result<(), DeviceError>;
 
