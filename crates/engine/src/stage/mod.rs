@@ -3,6 +3,7 @@
 mod attempts;
 mod evaluate;
 mod forest;
+mod kept;
 mod mixture;
 mod preference;
 mod refill;
