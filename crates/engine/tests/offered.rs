@@ -8,7 +8,7 @@ use stepwell_engine::recipe::{Recipe, Stage};
 const TEXT: &str = include_str!("../../../recipes/sql_sasr.toml");
 
 fn put(kind: &str, table: &str) -> Recipe {
-    let set = [format!("stage[0].rl.{kind}={table}")];
+    let set = [format!("stage[2].rl.{kind}={table}")];
     match Recipe::parse_with(TEXT, "recipe.toml", &set) {
         Ok(checked) => checked.recipe,
         Err(errors) => panic!("{kind} = {table}: {errors:#?}"),
@@ -24,7 +24,7 @@ fn every_plan_curriculum_and_filter_that_is_offered_can_be_put_in() {
         let (kind, method) = method.trim().split_once(" = ").expect("`plan = {...}`");
         for table in [method, control.trim()] {
             let recipe = put(kind, table);
-            let Stage::Rl(rl) = &recipe.stage[0] else { panic!("stage 0 is reinforcement") };
+            let Stage::Rl(rl) = &recipe.stage[2] else { panic!("stage 2 is reinforcement") };
             offered.extend([rl.plan.name(), rl.curriculum.name()]);
             offered.extend(rl.filter.iter().map(|filter| filter.name()));
             // What is written reads back equal.

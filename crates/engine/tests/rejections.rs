@@ -1,5 +1,5 @@
-//! The `rejection` stage: stopped, killed and resumed it is the same run; what it keeps is right, is
-//! in the record, becomes likelier, and holds no hint.
+//! The `rejection` stage: stopped, killed and resumed it is the same run; what it keeps is right,
+//! is in the record, becomes likelier, and holds no hint.
 
 mod common;
 

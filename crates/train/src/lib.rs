@@ -4,8 +4,8 @@
 //! [`LocalPolicy`] that samples; keys and values live inside that loan, so none can outlive the
 //! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
 //! transactional optimizer step: whatever is not finite is named, and nothing moves.
-//! [`Learner::update_beside`] adds a second loss to every step; [`Learner::prefer`] trains on pairs of
-//! answers.
+//! [`Learner::update_beside`] adds a second loss to every step; [`Learner::prefer`] trains on pairs
+//! of answers.
 
 mod batch;
 mod codec;

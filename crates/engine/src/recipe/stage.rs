@@ -20,6 +20,10 @@ use crate::microbatch::microbatch;
 /// One part of a run; what stands before it has finished when it starts.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a recipe holds a few stages, and none is moved often"
+)]
 pub enum Stage {
     /// Cross-entropy on demonstrations.
     Sft(Sft),

@@ -7,6 +7,7 @@ mod critic;
 mod estimator;
 mod evaluate;
 mod forest;
+mod kept;
 mod mixture;
 mod preference;
 mod refill;

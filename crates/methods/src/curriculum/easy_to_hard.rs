@@ -9,7 +9,8 @@
 //! Differs: the paper estimates p̂ of all tasks by samples of their own before each part; here the
 //! trees that train are the samples, nothing is sampled twice, and a task is first tried when it is
 //! drawn. Whether the paper readmits what was never solved is not known.
-//! Degenerate: too few tasks in a part: the others follow, in keyed order; no estimates: keyed order.
+//! Degenerate: too few tasks in a part: the others follow, in keyed order; no estimates: keyed
+//! order.
 //! Control: `reverse = true`; `epochs` at an equal number of sampled tokens.
 
 use serde::{Deserialize, Serialize};

@@ -48,8 +48,8 @@ impl Estimates {
         }
     }
 
-    /// p̂ of a task; `None` where it was not tried, or by a policy more than `stale_after` optimizer
-    /// steps ago.
+    /// p̂ of a task; `None` where it was not tried, or by a policy more than `stale_after`
+    /// optimizer steps ago.
     pub fn rate(&self, task: &TaskHash, now: u64, stale_after: Option<u64>) -> Option<f64> {
         let own = self.table.get(task)?;
         let fresh = |steps: u64| now.saturating_sub(own.version) <= steps;

@@ -7,7 +7,8 @@
 //! Reads: rewards of leaves.
 //! Differs: DAPO keeps drawing until the batch is full; here `refill` caps the further tasks of an
 //! update, and an update that stays short trains on what it has. DAPO asks for 0 < right < G, which
-//! is the same for rewards 0 and 1. MIRAGE's digest does not mention refilling: leave `refill` at 0.
+//! is the same for rewards 0 and 1. MIRAGE's digest does not mention refilling: leave `refill` at
+//! 0.
 //! Degenerate: no or one scored attempt has no difference and is dropped; equal is exact equality,
 //! not equality within rounding. All trees dropped: the update takes no optimizer step.
 //! Control: no filter at an equal number of sampled tokens (`token_budget`).

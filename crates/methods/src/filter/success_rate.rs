@@ -80,7 +80,7 @@ mod tests {
     fn kept(solved: usize, config: &Config) -> bool {
         let row = |i: usize| format!("{} 0 policy a r={}\n", i + 1, usize::from(i < solved));
         let tree = parse(&format!("0 - prompt q\n{}", (0..4).map(row).collect::<String>()));
-        keep(&tree, &vec![None; 5], config) == Keep::All
+        keep(&tree, &[None; 5], config) == Keep::All
     }
 
     #[test]

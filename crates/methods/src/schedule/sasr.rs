@@ -10,8 +10,8 @@
 //! Differs: one summary of the paper puts a sigmoid around the ratio, which holds p between 0.5 and
 //! 0.731 and so never lets rewards lead: `ratio` is the default. W and γ are ours. The paper has no
 //! probe: `probe_every` measures g where demonstrations have not trained for long, because else
-//! nothing sees the drift that rewards cause. The reference of a KL is frozen when the warm-up ends.
-//! To skip updates without a signal, filter `drop_uniform`.
+//! nothing sees the drift that rewards cause. The reference of a KL is frozen when the warm-up
+//! ends. To skip updates without a signal, filter `drop_uniform`.
 //! Degenerate: γ = 0 is demonstrations alone; no gradient of demonstrations (g = 0) is rewards
 //! alone; g = γ·g_warm = 0 without γ = 0 is rewards alone. A warm-up as long as the stage: no gate.
 //! Control: `shuffled` with the same number of supervised updates; `fixed` with the same share.
@@ -49,8 +49,8 @@ pub enum WarmAt {
 pub struct Config {
     /// W: updates on demonstrations at the stage's start, at least 1. Default 20, ours.
     pub warmup: u64,
-    /// γ: how much the norm must fall for rewards to lead, from 0 to 1e6; at g = g_warm demonstrations
-    /// have 1/(1 + γ). Default 1, ours.
+    /// γ: how much the norm must fall for rewards to lead, from 0 to 1e6; at g = g_warm
+    /// demonstrations have 1/(1 + γ). Default 1, ours.
     pub gamma: f64,
     /// From norms to a probability. Default `ratio`.
     pub gate: Gate,
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(states[11].norm_last, Some(4.0));
     }
 
-    /// Why the norm is a proxy at all: for a target y the gradient by logits is π − onehot(y), whose
-    /// L1 norm is at most √(2·NLL) (Pinsker).
+    /// Why the norm is a proxy at all: for a target y the gradient by logits is π − onehot(y),
+    /// whose L1 norm is at most √(2·NLL) (Pinsker).
     #[test]
     fn the_gradient_by_logits_is_bounded_by_the_root_of_the_loss() {
         for draw in 0..200 {
