@@ -5,6 +5,7 @@
 //! `examples/one_loop.rs`.
 
 pub mod checkpoint;
+pub mod conversation;
 pub mod error;
 pub mod estimate;
 pub mod evaluation;

@@ -11,7 +11,7 @@ use super::nearest::{list, nearest};
 use super::optimizer::Optimizer;
 use super::preference::{Pairs, Preference};
 use super::rl::Rl;
-use super::sft::{Demonstrations, Sft};
+use super::sft::{Demonstrations, Sft, Turns};
 use super::stage::Stage;
 
 /// Most attempts an update may hold.
@@ -26,6 +26,9 @@ pub(super) fn check(
     match stage {
         Stage::Sft(sft) => {
             check_sft(sft, place, world);
+            if let Some(world) = world {
+                combine_external::check_sft(sft, world, place);
+            }
             optimizer(&sft.optimizer, sft.steps, place);
             evaluations(sft.evaluate_every, place, world);
             if sft.evaluate_every > 0 {
@@ -71,6 +74,11 @@ pub(super) fn check(
 }
 
 fn check_sft(sft: &Sft, place: &Place<'_, '_>, world: World<'_>) {
+    if sft.turns == Turns::Template && sft.data.is_none() {
+        let message = "is \"template\", and only conversations of `data` have turns of their own; \
+                       remove it";
+        place.error("turns", message);
+    }
     match (sft.demonstrations, &sft.data) {
         (Some(_), Some(_)) => {
             place.error("data", "and `demonstrations` are both set; keep one of them");

@@ -3,7 +3,7 @@
 use stepwell_methods::Objective;
 use stepwell_methods::objective::cross_entropy;
 use stepwell_train::{Settings, UpdateReport};
-use stepwell_tree::{Credit, Demonstration, Purpose, StepTree};
+use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
 use super::evaluate::development;
@@ -11,24 +11,26 @@ use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
 use crate::order::{batch, demonstration_tree};
+use crate::problem::Told;
 use crate::recipe::{Demonstrations, Sft};
 use crate::session::{Flow, Session, Stopwatch};
 
 /// Runs the stage from where the session stands.
 pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
     let problem = session.problem;
-    let read = config.data.as_ref().map(|path| problem.conversations(path)).transpose()?;
+    let codec = session.learner.codec();
     let known = match config.demonstrations {
-        Some(Demonstrations::GoldSteps) => Some(problem.gold()),
-        _ => read.as_deref(),
+        Some(Demonstrations::GoldSteps) => {
+            let tree = |d| demonstration_tree(codec, d, config.mask_observations);
+            Some(problem.gold().iter().map(tree).collect())
+        }
+        Some(Demonstrations::Scripted) => None,
+        None => Some(problem.conversations(config, codec)?),
     };
     while session.place.done < config.steps {
         let mut watch = Stopwatch::start();
-        let demonstrations = draw(session, config, known);
-        let (trees, credits): (Vec<StepTree>, Vec<Credit>) = demonstrations
-            .iter()
-            .map(|d| demonstration_tree(session.learner.codec(), d, config.mask_observations))
-            .unzip();
+        let (trees, credits): (Vec<StepTree>, Vec<Credit>) =
+            draw(session, config, known.as_ref()).into_iter().unzip();
         let report = update(session, config, &trees, &credits)?;
         watch.lap("train");
         session.place.done += 1;
@@ -47,11 +49,7 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
 }
 
 /// This step's demonstrations: of those that are known in keyed epochs, or fresh from the script.
-fn draw(
-    session: &Session<'_>,
-    config: &Sft,
-    known: Option<&[Demonstration]>,
-) -> Vec<Demonstration> {
+fn draw(session: &Session<'_>, config: &Sft, known: Option<&Told>) -> Told {
     let step = session.place.done;
     match known {
         Some(all) => {
@@ -60,7 +58,10 @@ fn draw(
         }
         None => {
             let key = session.key(Purpose::Demonstration).with(step as u64);
-            (0..config.batch as u64).map(|i| session.problem.demonstration(key.with(i))).collect()
+            let fresh = |i| session.problem.demonstration(key.with(i));
+            let codec = session.learner.codec();
+            let tree = |i| demonstration_tree(codec, &fresh(i), config.mask_observations);
+            (0..config.batch as u64).map(tree).collect()
         }
     }
 }
