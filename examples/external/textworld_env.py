@@ -5,7 +5,7 @@
 The keys are those of textworld.GameOptions (`nb_rooms=1 nb_objects=3 quest_length=1`). The reward is
 the share of the quest's score. Needs `pip install textworld`.
 """
-import json, os, sys, tempfile
+import json, os, re, sys, tempfile
 
 out, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
 os.dup2(2, 1)  # the interpreter of games prints, too: nothing but replies reaches the pipe
@@ -15,12 +15,14 @@ KEYS = {k: int(v) for k, v in (word.split("=") for word in sys.argv[1:])}
 SEEDS = {"train": 1_000_000, "development": 2_000_000, "held_out": 3_000_000}
 INFOS = textworld.EnvInfos(description=True, objective=True, admissible_commands=True,
                            max_score=True)
-folder, episodes = tempfile.TemporaryDirectory(), {}
+folder = os.path.join(tempfile.gettempdir(), "stepwell-textworld", *sys.argv[1:])
+os.makedirs(folder, exist_ok=True)  # games are made once and outlive the program
+episodes = {}
 
 
 def game(seed):
     options = textworld.GameOptions()
-    options.seeds, options.path = seed, os.path.join(folder.name, f"{seed}.z8")
+    options.seeds, options.path = seed, os.path.join(folder, f"{seed}.z8")
     for key, value in KEYS.items():
         setattr(options, key, value)
     if not os.path.exists(options.path):
@@ -53,7 +55,9 @@ def answer(method, r):
         episodes.pop(r["episode"])[0].close() if r["episode"] in episodes else None
     elif method == "step":
         env, start = episodes[r["episode"]]
-        state, score, done = env.step(r["text"].strip() or "look")
+        # Its interpreter of games takes a backslash for an escape, and crashes on some texts.
+        command = re.sub("[^A-Za-z0-9' -]", " ", r["text"])[:80].strip()
+        state, score, done = env.step(command or "look")
         if done or r["last"]:
             episodes.pop(r["episode"])[0].close()
             return {"verdict": {"reward": max(0, score) / max(1, start.max_score)}}

@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod companion;
+pub mod conversation;
 pub mod error;
 pub mod estimate;
 pub mod evaluation;

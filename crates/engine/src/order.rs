@@ -1,6 +1,5 @@
 //! Which item comes when: a pure function of the key and the place, never a consumed stream.
 
-use stepwell_env::pairs::Comparison;
 use stepwell_train::Codec;
 use stepwell_tree::{Demonstration, NewStep, Origin, StepId, StepTree, Stop, Task};
 
@@ -40,31 +39,4 @@ pub fn demonstration_tree(
         *step = marked.then_some(1.0);
     }
     (tree, credit)
-}
-
-/// A pair of a file as a tree: both answers below one prompt. `end` closes each.
-pub(crate) fn comparison_tree(codec: &Codec, pair: &Comparison, end: Option<u32>) -> StepTree {
-    let mut tree =
-        StepTree::new(comparison_task(pair).hash(), &codec.encode_opening(&pair.opening));
-    for (child_index, text) in [&pair.chosen, &pair.rejected].into_iter().enumerate() {
-        let mut token = codec.encode(text);
-        token.extend(end);
-        tree.push(NewStep {
-            parent: StepId::ROOT,
-            child_index: child_index as u32,
-            origin: Origin::Demonstration,
-            stop: Stop::NotSampled,
-            token: &token,
-            logprob: &[],
-        });
-    }
-    tree
-}
-
-/// A pair as the record knows it.
-pub(crate) fn comparison_task(pair: &Comparison) -> Task {
-    let Comparison { opening, chosen, rejected } = pair;
-    let fields = [("system", &opening.system), ("chosen", chosen), ("rejected", rejected)];
-    let fields = fields.map(|(name, text)| (name.to_owned(), text.clone()));
-    Task { id: String::new(), question: opening.user.clone(), fields: fields.into() }
 }

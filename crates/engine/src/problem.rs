@@ -2,16 +2,19 @@
 //! read them.
 
 mod calculator;
+mod conversations;
 mod external;
 mod files;
 mod math_answer;
 mod sql;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stepwell_env::pairs::{self, Comparison};
-use stepwell_env::{demonstrations, tasks};
+use stepwell_env::prompt::{Prompt, Prompted};
+use stepwell_env::tasks;
 use stepwell_model::io;
 use stepwell_model::template::ChatTemplate;
 use stepwell_model::tokenizer::{Tokenizer, words_of};
@@ -21,8 +24,10 @@ use stepwell_tree::{Demonstration, Environment, Key, Task};
 
 use files::Tasks;
 
+pub(crate) use conversations::Told;
+pub(crate) use template::template_task;
+
 use crate::error::EngineError;
-use crate::order::comparison_tree;
 use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
 use crate::stage::hinted;
 
@@ -86,6 +91,16 @@ impl Problem {
         }
     }
 
+    /// The same, with what the policy reads put under a prompt of the user's own.
+    fn under(mut self, prompt: &Prompt) -> Problem {
+        let put = |environment: Box<dyn Environment>| -> Box<dyn Environment> {
+            Box::new(Prompted { environment, prompt: prompt.clone() })
+        };
+        self.environment = put(self.environment);
+        self.blindfolded = self.blindfolded.map(put);
+        self
+    }
+
     /// Reads or generates what the recipe names. Nothing is written.
     ///
     /// # Errors
@@ -108,6 +123,9 @@ impl Problem {
             recipe::Environment::External(settings) => external::problem(settings),
         }
         .map_err(input)?;
+        if let Some(prompt) = recipe.environment.prompt() {
+            problem = problem.under(&prompt.0);
+        }
         for stage in &recipe.stage {
             let Some(file) = stage.pair_file() else { continue };
             let loaded = pairs::load(Path::new(&file.path)).map_err(input)?;
@@ -160,15 +178,6 @@ impl Problem {
         world.demonstration(key)
     }
 
-    /// Worked conversations of the user's own.
-    ///
-    /// # Errors
-    /// Where the file is missing or a line is wrong.
-    pub fn conversations(&self, path: &str) -> Result<Vec<Demonstration>, EngineError> {
-        let loaded = demonstrations::load(Path::new(path)).map_err(input)?;
-        Ok(loaded.demonstrations)
-    }
-
     /// The model of the recipe with a codec, at version 0; with a fresh adapter where the recipe
     /// has one.
     ///
@@ -197,7 +206,12 @@ impl Problem {
             model.attach(adapter).map_err(input)?;
         }
         model.set_precision(recipe.compute.precision.of_model());
-        let codec = Codec::new(tokenizer, template).map_err(input)?;
+        let template = template::template(recipe, &tokenizer, template)?;
+        let codec =
+            Codec::new(tokenizer, template).map_err(|error| match &recipe.chat_template {
+                Some(path) => template::wrong(path, &error.to_string()),
+                None => input(error),
+            })?;
         let mut learner = Learner::on(recipe.compute.device.of_train(), model, codec, threads)?;
         learner.set_activation_budget(recipe.compute.activation_bytes());
         Ok(learner)
@@ -242,7 +256,10 @@ impl Problem {
         let limit = |tokens: Option<usize>| tokens.unwrap_or(context).min(context);
         for (index, stage) in recipe.stage.iter().enumerate() {
             let (key, split, most, step) = match stage {
-                Stage::Sft(_) => continue,
+                Stage::Sft(sft) => {
+                    self.require_conversations_fit(index, sft, learner)?;
+                    continue;
+                }
                 other if other.pair_file().is_some() => {
                     let file = other.pair_file().expect("it was just asked");
                     self.require_pairs_fit(index, &file, learner)?;
@@ -280,43 +297,6 @@ impl Problem {
             }
         }
         Ok(())
-    }
-
-    /// Refuses pairs that the model cannot read whole.
-    fn require_pairs_fit(
-        &self,
-        index: usize,
-        file: &recipe::PairFile,
-        learner: &Learner,
-    ) -> Result<(), EngineError> {
-        let context = learner.model().config().context;
-        let loaded = &self.pairs[&file.path];
-        let end = file.end(learner.codec());
-        let mut long = Vec::new();
-        for (pair, line) in loaded.pairs.iter().zip(&loaded.line) {
-            let tree = comparison_tree(learner.codec(), pair, end);
-            let [prompt, chosen, rejected] = [0, 1, 2].map(|i| tree.span[i].len());
-            if prompt == 0 || chosen == 0 || rejected == 0 {
-                return Err(EngineError::Input(format!(
-                    "{}:{line}: prompt and answers must have a token each, got: {prompt}, \
-                     {chosen} and {rejected}; the model's tokenizer knows none of their words",
-                    file.path
-                )));
-            }
-            let tokens = prompt + chosen.max(rejected);
-            if tokens > context {
-                long.push((*line, tokens));
-            }
-        }
-        let Some((line, tokens)) = long.first() else { return Ok(()) };
-        Err(EngineError::Input(format!(
-            "stage[{index}].preference: {}:{line}: prompt and answer have {tokens} tokens, expected \
-             at most the model's context: {context}; {} of {} pairs are too long; shorten them or \
-             take a model with a longer context",
-            file.path,
-            long.len(),
-            loaded.pairs.len()
-        )))
     }
 }
 

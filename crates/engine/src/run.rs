@@ -8,11 +8,11 @@ use stepwell_train::{Device, Reference};
 
 use crate::checkpoint::{self, Occasion};
 use crate::companion::{CRITIC, Companions};
+use crate::conversation::comparison_task;
 use crate::error::EngineError;
 use crate::memory::Memory;
 use crate::observe::{Event, Observer};
-use crate::order::comparison_task;
-use crate::problem::Problem;
+use crate::problem::{Problem, template_task};
 use crate::recipe::{Recipe, Stage};
 use crate::retention;
 use crate::session::{Flow, Place, Session};
@@ -110,6 +110,9 @@ pub fn resume(
 fn commit_data(record: &mut Record, recipe: &Recipe, problem: &Problem) -> Result<(), EngineError> {
     for (name, tasks) in problem.splits() {
         record.commit_tasks(0, name, tasks)?;
+    }
+    if let Some(template) = template_task(recipe)? {
+        record.commit_tasks(0, "chat_template", &[template])?;
     }
     for (index, stage) in recipe.stage.iter().enumerate() {
         if let Some(file) = stage.pair_file() {

@@ -202,7 +202,10 @@ fn chat(record: &Map<String, Value>) -> Result<Value, String> {
     // The reader of demonstrations judges the whole.
     match demonstrations::parse("conversation", conversation.to_string().as_bytes()) {
         Ok(_) => Ok(conversation),
-        Err(error) => Err(error.to_string().trim_start_matches("conversation:1: ").to_owned()),
+        Err(error) => Err(error
+            .to_string()
+            .split_once(": ")
+            .map_or_else(String::new, |(_, what)| what.to_owned())),
     }
 }
 

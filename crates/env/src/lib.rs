@@ -10,6 +10,7 @@
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
+pub mod chat;
 pub mod demonstrations;
 mod error;
 pub mod external;

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use stepwell_tree::{Environment, Episode, Key, Opening, Task, UnscoredReason};
+
 /// A prompt that was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Prompt {
@@ -103,6 +105,56 @@ impl fmt::Display for Prompt {
     }
 }
 
+/// An environment under a prompt of the user's own.
+pub struct Prompted {
+    /// What answers and judges, and whose own prompt the field `own` is.
+    pub environment: Box<dyn Environment>,
+    /// What the policy reads in its place.
+    pub prompt: Prompt,
+}
+
+impl Prompted {
+    /// Fields that every task has: its question, and what the environment itself would say.
+    pub const FIELDS: [&'static str; 2] = ["question", "own"];
+}
+
+impl Environment for Prompted {
+    fn name(&self) -> &'static str {
+        self.environment.name()
+    }
+
+    fn opening(&self, task: &Task) -> Opening {
+        let Opening { system, user } = self.environment.opening(task);
+        let own = if system.is_empty() { user } else { format!("{system}\n\n{user}") };
+        let value = |name: &str| match name {
+            "question" => Some(task.question.as_str()),
+            "own" => Some(own.as_str()),
+            _ => None,
+        };
+        Opening { system: String::new(), user: self.prompt.fill(value) }
+    }
+
+    fn stop_strings(&self) -> Vec<String> {
+        self.environment.stop_strings()
+    }
+
+    fn reward_range(&self) -> (f64, f64) {
+        self.environment.reward_range()
+    }
+
+    fn parts(&self) -> Vec<String> {
+        self.environment.parts()
+    }
+
+    fn start(&self, task: &Task, key: Key) -> Result<Box<dyn Episode>, UnscoredReason> {
+        self.environment.start(task, key)
+    }
+
+    fn answer(&self, task: &Task, text: &str) -> Option<String> {
+        self.environment.answer(task, text)
+    }
+}
+
 fn is_of_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_' || letter == '-'
 }
@@ -119,6 +171,25 @@ mod tests {
         assert_eq!(filled, "Q: {evidence}\n{json} e!");
         let default = Prompt::default();
         assert_eq!(Prompt::new(default.source()), Ok(default));
+    }
+
+    #[test]
+    fn an_environment_is_put_under_another_prompt() {
+        use crate::math_answer::{Config, Form, MathAnswerEnvironment};
+        let config = Config { form: Form::Tags, ..Config::default() };
+        let environment = Box::new(MathAnswerEnvironment::new(config).unwrap());
+        let task = Task {
+            id: "a".to_owned(),
+            question: "2 + 3?".to_owned(),
+            fields: [("answer".to_owned(), "5".to_owned())].into(),
+        };
+        let own = environment.opening(&task);
+        let prompt = Prompt::new("Think of {question}\n{own}").unwrap();
+        let prompted = Prompted { environment, prompt };
+        let expected = format!("Think of 2 + 3?\n{}", own.user);
+        assert_eq!(prompted.opening(&task), Opening { system: own.system, user: expected });
+        assert_eq!((prompted.name(), prompted.reward_range()), ("math_answer", (0.0, 1.0)));
+        assert_eq!(prompted.answer(&task, "<answer>5</answer>"), Some("5".to_owned()));
     }
 
     #[test]

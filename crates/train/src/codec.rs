@@ -1,6 +1,6 @@
 //! Text to tokens and back: the tokenizer, and the chat template where the model has one.
 
-use stepwell_model::template::{ChatTemplate, Message, TemplateError};
+use stepwell_model::template::{ChatTemplate, Message, TemplateError, Turn, Turns};
 use stepwell_model::tokenizer::{StopMatcher, Tokenizer};
 use stepwell_tree::Opening;
 
@@ -50,6 +50,32 @@ impl Codec {
             Some(template) => template.apply(&self.tokenizer, &messages, true),
             None => Ok(messages.iter().flat_map(|m| self.tokenizer.encode(m.content)).collect()),
         }
+    }
+
+    /// A conversation as tokens, cut where its contents begin and end; with `generation`, up to
+    /// where the assistant's next words go. Without a template: the contents, one after the other,
+    /// what the assistant said closed by the token that ends a text.
+    ///
+    /// # Errors
+    /// Where the template cannot write these messages once each and in order.
+    pub fn encode_turns(
+        &self,
+        messages: &[Message<'_>],
+        generation: bool,
+    ) -> Result<Turns, TemplateError> {
+        if let Some(template) = &self.template {
+            return template.turns(&self.tokenizer, messages, generation);
+        }
+        let mut end = Vec::new();
+        let turn = |message: &Message<'_>| {
+            let content = self.tokenizer.encode(message.content);
+            let said: Option<&u32> =
+                self.end_tokens().first().filter(|_| message.role == "assistant");
+            let after = said.copied().into_iter().collect();
+            Turn { before: std::mem::replace(&mut end, after), content }
+        };
+        let turns = messages.iter().map(turn).collect();
+        Ok(Turns { turns, after: end })
     }
 
     /// Content as tokens; no text becomes a control token.

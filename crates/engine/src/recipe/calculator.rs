@@ -2,6 +2,7 @@
 
 use super::environment::Source;
 use super::macros::settings;
+use super::prompt::PromptText;
 use super::setting::Limit;
 
 settings! {
@@ -48,6 +49,9 @@ settings! {
     pub struct Calculator {
         /// Most calls that are calculated in an attempt, before the answer.
         max_interactions: usize = 3, Limit::Whole(0, 1000);
+        /// What the policy reads: a text with `{question}` or `{own}`, what the environment itself
+        /// would say, in braces. Default: what the environment itself says.
+        prompt: Option<PromptText> = None, Limit::Any;
         /// The prompt explains the tags: for models that were not trained on them.
         instructions: bool = true, Limit::Any;
         /// Worked examples in the prompt: for models that follow examples rather than rules.

@@ -1,4 +1,7 @@
-//! Impossible combinations of the `external` environment, and of stages with it.
+//! Impossible combinations of the `external` environment and of prompts of the user's own, and of
+//! stages with them.
+
+use stepwell_env::prompt::Prompted;
 
 use super::combine::{Checker, Place};
 use super::combine_world::{check_files, no_databases, words_only};
@@ -6,7 +9,9 @@ use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate};
 use super::external::{External, ExternalMode, ExternalSource};
 use super::model::Model;
+use super::nearest::{list, nearest};
 use super::rl::Rl;
+use super::sft::Sft;
 
 /// The environment by itself.
 pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_>) {
@@ -43,6 +48,30 @@ pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_
             }
             words_only(model, "tasks", "what the program answers", checker);
         }
+    }
+}
+
+/// The fields of a prompt that is put around an environment's own.
+pub(super) fn check_prompt(environment: &Environment, checker: &Checker<'_, '_>) {
+    let Some(prompt) = environment.prompt() else { return };
+    let known = Prompted::FIELDS;
+    if let Some(name) = prompt.0.fields().find(|name| !known.contains(name)) {
+        let near = nearest(name, &known).map(|near| format!("; nearest: `{near}`"));
+        let message = format!(
+            "names the field `{name}`; known: {}{}",
+            list(&known),
+            near.unwrap_or_default()
+        );
+        checker.error("environment.prompt", &message);
+    }
+}
+
+/// Demonstrations that the environment words itself stand under its own prompt.
+pub(super) fn check_sft(sft: &Sft, environment: &Environment, place: &Place<'_, '_>) {
+    if environment.prompt().is_some() && sft.demonstrations.is_some() {
+        let message = "are worded under the environment's own prompt, and `environment.prompt` is \
+                       another; remove one of them, or set `data`";
+        place.error("demonstrations", message);
     }
 }
 

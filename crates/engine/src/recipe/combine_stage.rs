@@ -14,7 +14,7 @@ use super::optimizer::Optimizer;
 use super::preference::{Pairs, Preference};
 use super::rejection::Rejection;
 use super::rl::Rl;
-use super::sft::Demonstrations;
+use super::sft::{Demonstrations, Sft, Turns};
 use super::stage::Stage;
 use super::{combine_control, combine_rejection, combine_rl};
 
@@ -29,7 +29,11 @@ pub(super) fn check(
 ) {
     match stage {
         Stage::Sft(sft) => {
+            check_turns(sft, place);
             demonstrations(sft.demonstrations, &sft.data, place, world);
+            if let Some(world) = world {
+                combine_external::check_sft(sft, world, place);
+            }
             optimizer(&sft.optimizer, sft.steps, place);
             evaluations(sft.evaluate_every, place, world);
             if sft.evaluate_every > 0 {
@@ -93,6 +97,14 @@ pub(super) fn check(
                 place.error("split", &why);
             }
         }
+    }
+}
+
+fn check_turns(sft: &Sft, place: &Place<'_, '_>) {
+    if sft.turns == Turns::Template && sft.data.is_none() {
+        let message = "is \"template\", and only conversations of `data` have turns of their own; \
+                       remove it";
+        place.error("turns", message);
     }
 }
 

@@ -9,6 +9,7 @@ use super::model::{Model, Tokenizer};
 use super::sql::Sql;
 
 pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<'_, '_>) {
+    combine_external::check_prompt(environment, checker);
     match environment {
         Environment::Sql(Sql { source: Source::World(world), .. }) => {
             let mix = &world.mix;

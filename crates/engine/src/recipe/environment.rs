@@ -8,6 +8,7 @@ use super::external::{External, ExternalSource};
 use super::macros::{Entry, Settings, settings};
 use super::math_answer::{MathAnswer, StepEnd};
 use super::nearest::{list, nearest};
+use super::prompt::PromptText;
 use super::section::Section;
 use super::setting::{Limit, Setting, shown};
 use super::sql::Sql;
@@ -57,6 +58,17 @@ impl Environment {
             Environment::Calculator(_) => stepwell_env::calculator::PARTS.to_vec(),
             Environment::MathAnswer(_) => stepwell_env::math_answer::PARTS.to_vec(),
             Environment::External(external) => external.parts.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// A prompt of the user's own around what the environment itself would say.
+    pub fn prompt(&self) -> Option<&PromptText> {
+        match self {
+            Environment::Sql(sql) => sql.prompt.as_ref(),
+            Environment::Calculator(calculator) => calculator.prompt.as_ref(),
+            Environment::MathAnswer(math) => math.prompt.as_ref(),
+            // Its prompt is all there is, and part of its own settings.
+            Environment::External(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::environment::Files;
 use super::macros::{choices, settings};
+use super::prompt::PromptText;
 use super::setting::Limit;
 
 choices! {
@@ -33,6 +34,9 @@ settings! {
     pub struct MathAnswer {
         /// How a final answer is marked: in a box, behind `####`, between answer tags.
         form: AnswerForm = AnswerForm::Boxed, Limit::Any;
+        /// What the policy reads: a text with `{question}` or `{own}`, what the environment itself
+        /// would say, in braces. Default: what the environment itself says.
+        prompt: Option<PromptText> = None, Limit::Any;
         /// The prompt says how.
         instructions: bool = true, Limit::Any;
         /// Where a step ends, and trees can fork: at a blank line, at a line's end, or nowhere.

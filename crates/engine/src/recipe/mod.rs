@@ -74,7 +74,7 @@ pub use prompt::PromptText;
 pub use rejection::{Dedupe, Prefer, Rejection};
 pub use rl::Rl;
 pub use scorer::{Continuations, Learned, ScorerConfig};
-pub use sft::{Demonstrations, Sft};
+pub use sft::{Demonstrations, Sft, Turns};
 pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 pub use stage::Stage;
 pub use supervision::Supervision;
@@ -91,6 +91,8 @@ pub struct Recipe {
     pub seed: u64,
     /// What the policy is made of.
     pub model: Model,
+    /// A file with a chat template in place of the model's own (`model.chat_template`).
+    pub chat_template: Option<String>,
     /// What trains in place of the model's weights (`model.lora`); without it they all train.
     pub lora: Option<Lora>,
     /// How the model is computed (`model.compute`).
@@ -154,6 +156,7 @@ impl Recipe {
             recipe.stage.into_iter().collect::<Option<Vec<Stage>>>().map(|stage| Recipe {
                 seed: recipe.seed,
                 model: recipe.model,
+                chat_template: recipe.chat_template,
                 lora: recipe.lora,
                 compute: recipe.compute,
                 checkpoints: recipe.checkpoints,
@@ -176,6 +179,7 @@ impl Recipe {
 struct Draft {
     seed: u64,
     model: Model,
+    chat_template: Option<String>,
     lora: Option<Lora>,
     compute: Compute,
     checkpoints: Checkpoints,
@@ -189,6 +193,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
     let draft = Draft {
         seed: top.setting("seed", 0, write::SEED_LIMIT),
         model: Model::read(&top, Model::default()),
+        chat_template: model::chat_template(&top),
         lora: Lora::read_from(&top),
         compute: Compute::read_from(&top),
         checkpoints: Checkpoints::read_from(&top),

@@ -97,6 +97,16 @@ impl Lora {
     }
 }
 
+/// What `model.chat_template` means.
+pub(super) const CHAT_TEMPLATE_ABOUT: &[&str] =
+    &["A file with a chat template (Jinja), in place of the model's own."];
+
+/// The key `model.chat_template`, where the recipe has one.
+pub(super) fn chat_template(top: &Section<'_>) -> Option<String> {
+    let model = top.has("model").then(|| top.child("model"))??;
+    model.setting("chat_template", None, Limit::Any)
+}
+
 impl Scratch {
     /// Fills the widths that follow from others, so that a resolved recipe states them.
     pub(super) fn resolve(&mut self) {
@@ -132,6 +142,7 @@ impl Settings for Model {
         }
         // Read by themselves: they go with either kind of model.
         table.take("lora");
+        table.take("chat_template");
         table.take("compute");
         let path: Option<String> = table.setting("path", None, Limit::Any);
         let scratch = table.child("scratch").map(|scratch| {

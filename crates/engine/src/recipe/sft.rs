@@ -15,13 +15,29 @@ choices! {
     }
 }
 
+choices! {
+    /// How a conversation of `data` becomes tokens.
+    pub enum Turns {
+        /// What follows the first user message is one turn of the policy, with observations in it,
+        /// as an environment has it.
+        Inline = "inline",
+        /// Each message is a turn of its own, as the chat template writes it, and the token that
+        /// ends the assistant's turn is trained with it.
+        Template = "template",
+    }
+}
+
 settings! {
     /// Supervised fine-tuning: cross-entropy on the steps that the data marks.
     pub struct Sft {
         /// Where demonstrations come from when not from `data`.
         demonstrations: Option<Demonstrations> = None, Limit::Any;
-        /// A file of conversations, one JSON object with `messages` per line (chat format).
+        /// A file of conversations, one JSON object per line: `messages`, or `prompt` and
+        /// `completion`.
         data: Option<String> = None, Limit::Any;
+        /// Conversations of `data`: one turn of the policy with observations in it, or the turns of
+        /// the chat template.
+        turns: Turns = Turns::Inline, Limit::Any;
         /// Optimizer steps.
         steps: usize = 300, Limit::Whole(1, 10_000_000);
         /// Demonstrations per optimizer step.

@@ -2,6 +2,7 @@
 
 use super::environment::Source;
 use super::macros::{choices, settings};
+use super::prompt::PromptText;
 use super::setting::Limit;
 
 choices! {
@@ -119,6 +120,9 @@ settings! {
         rows_shown: usize = 3, Limit::Whole(1, 1000);
         /// Most bytes of an observation between its tags.
         observation_bytes_max: usize = 1000, Limit::Whole(64, 1_000_000);
+        /// What the policy reads: a text with `{question}` or `{own}`, what the environment itself
+        /// would say, in braces. Default: what the environment itself says.
+        prompt: Option<PromptText> = None, Limit::Any;
         /// The prompt explains the tags: for models that were not trained on them.
         instructions: bool = false, Limit::Any;
         with {

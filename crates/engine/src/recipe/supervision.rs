@@ -2,7 +2,7 @@
 
 use super::macros::settings;
 use super::setting::Limit;
-use super::sft::{Demonstrations, Sft};
+use super::sft::{Demonstrations, Sft, Turns};
 
 settings! {
     /// Demonstrations beside trees. Its keys stand in the stage's own table.
@@ -11,6 +11,8 @@ settings! {
         demonstrations: Option<Demonstrations> = None, Limit::Any;
         /// A file of conversations, one JSON object with `messages` per line (chat format).
         data: Option<String> = None, Limit::Any;
+        /// How the turns of a conversation are written.
+        turns: Turns = Turns::Inline, Limit::Any;
         /// Demonstrations per optimizer step that trains on some.
         batch: usize = 32, Limit::Whole(1, 65_536);
         /// Observations in demonstrations are read and not trained.
@@ -21,7 +23,7 @@ settings! {
 impl Supervision {
     /// Those of an `sft` stage.
     pub(crate) fn of(sft: &Sft) -> Supervision {
-        let Sft { demonstrations, batch, mask_observations, .. } = *sft;
-        Supervision { demonstrations, data: sft.data.clone(), batch, mask_observations }
+        let Sft { demonstrations, turns, batch, mask_observations, .. } = *sft;
+        Supervision { demonstrations, data: sft.data.clone(), turns, batch, mask_observations }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Recipe;
 use super::macros::{Entry, Settings, entry};
+use super::model::CHAT_TEMPLATE_ABOUT;
 use super::setting::Limit;
 
 /// One key that two recipes set differently. `Display` is the sentence a resume is refused with.
@@ -34,6 +35,10 @@ impl Recipe {
     /// Every key with its value and meaning, in the order they are written.
     pub fn entries(&self) -> Vec<Entry> {
         let mut out = vec![entry("", "seed", &self.seed, SEED_ABOUT, SEED_LIMIT)];
+        if self.chat_template.is_some() {
+            let (value, about) = (&self.chat_template, CHAT_TEMPLATE_ABOUT);
+            out.push(entry("model", "chat_template", value, about, Limit::Any));
+        }
         self.model.write("", &mut out);
         if let Some(lora) = &self.lora {
             lora.write("model.lora", &mut out);

@@ -9,10 +9,11 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 use super::adamw;
 use super::forest::{Growing, forest, growth, rate};
 use crate::companion;
+use crate::conversation::comparison_tree;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
-use crate::order::{batch, comparison_tree};
+use crate::order::batch;
 use crate::recipe::{Estimator, EstimatorTrunk, PairFile, Stage};
 use crate::session::{Flow, Session, Stopwatch};
 
@@ -41,7 +42,7 @@ pub(crate) fn estimator(
         session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();
         let Judged { trees, leaf, mut metrics, rate } = match config.pair_file() {
-            Some(file) => compared(session, config, &file),
+            Some(file) => compared(session, config, &file)?,
             None => grown(session, config, &mut watch)?,
         };
         metrics.extend(learn(session, config, &name, &trees, &leaf)?);
@@ -89,17 +90,25 @@ fn grown(
 }
 
 /// This update's pairs of a file, in keyed epochs: a tree each, whose better leaf is worth 1.
-fn compared(session: &Session<'_>, config: &Estimator, file: &PairFile) -> Judged {
+fn compared(
+    session: &Session<'_>,
+    config: &Estimator,
+    file: &PairFile,
+) -> Result<Judged, EngineError> {
     let all = session.problem.pairs(&file.path);
     let key = session.key(Purpose::TaskOrder);
     let order = batch(key, all.len(), config.batch, session.place.done);
     let codec = session.learner.codec();
     let end = file.end(codec);
     let tree = |i: &usize| comparison_tree(codec, &all[*i], end);
-    let trees: Vec<StepTree> = order.iter().map(tree).collect();
+    let trees: Vec<StepTree> = order
+        .iter()
+        .map(tree)
+        .collect::<Result<_, _>>()
+        .map_err(|error| EngineError::Input(format!("{}: {error}", file.path)))?;
     let leaf = vec![vec![None, Some(1.0), Some(0.0)]; trees.len()];
     let metrics = Metrics::from([("pairs".to_owned(), trees.len() as f64)]);
-    Judged { trees, leaf, metrics, rate: None }
+    Ok(Judged { trees, leaf, metrics, rate: None })
 }
 
 fn learn(

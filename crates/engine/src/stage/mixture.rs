@@ -22,7 +22,7 @@ use crate::session::Session;
 pub(super) struct Shares<'s> {
     pub(super) at: At,
     pub(super) plan: Plan,
-    pub(super) shown: &'s Shown<'s>,
+    pub(super) shown: &'s Shown,
 }
 
 /// Trains on trees and demonstrations, each by its weight; what a schedule sees, and what the
@@ -99,7 +99,7 @@ pub(super) fn train(
 }
 
 /// This update's demonstrations. Their order has a key of its own.
-fn demonstrations(session: &Session<'_>, shown: &Shown<'_>) -> (Vec<StepTree>, Vec<Credit>) {
+fn demonstrations(session: &Session<'_>, shown: &Shown) -> (Vec<StepTree>, Vec<Credit>) {
     let order = session.key(Purpose::Demonstration).with(u64::MAX);
     shown.trees(session, order, session.place.done)
 }

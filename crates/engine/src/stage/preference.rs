@@ -7,10 +7,11 @@ use stepwell_tree::{Credit, Key, NewStep, Origin, Purpose, StepId, StepTree, Sto
 use super::adamw;
 use super::evaluate::development;
 use super::forest::{Growing, forest, growth, rate};
+use crate::conversation::comparison_tree;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::{Event, Metrics};
-use crate::order::{batch, comparison_tree};
+use crate::order::batch;
 use crate::recipe::{Control, PairFile, Pairs, Preference};
 use crate::session::{Flow, Session, Stopwatch};
 
@@ -32,7 +33,7 @@ pub(crate) fn preference(
         session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();
         let Drawn { trees, pairs, mut metrics, rate } = match &config.pairs {
-            Pairs::File(file) => drawn(session, config, file),
+            Pairs::File(file) => drawn(session, config, file)?,
             Pairs::Siblings(own) => grown(session, config, own, &mut watch)?,
         };
         let report = train(session, config, trees, &pairs)?;
@@ -54,21 +55,27 @@ pub(crate) fn preference(
 }
 
 /// This update's pairs of a file, in keyed epochs: a tree each.
-fn drawn(session: &Session<'_>, config: &Preference, file: &PairFile) -> Drawn {
+fn drawn(
+    session: &Session<'_>,
+    config: &Preference,
+    file: &PairFile,
+) -> Result<Drawn, EngineError> {
     let all = session.problem.pairs(&file.path);
     let key = session.key(Purpose::TaskOrder);
     let order = batch(key, all.len(), config.batch, session.place.done);
     let codec = session.learner.codec();
     let end = file.end(codec);
-    let trees: Vec<StepTree> =
-        order.iter().map(|&i| comparison_tree(codec, &all[i], end)).collect();
+    let trees = order.iter().map(|&i| comparison_tree(codec, &all[i], end));
+    let trees: Vec<StepTree> = trees
+        .collect::<Result<_, _>>()
+        .map_err(|error| EngineError::Input(format!("{}: {error}", file.path)))?;
     let both = |tree| StepPair { tree, chosen: StepId(1), rejected: StepId(2) };
     let mut pairs: Vec<StepPair> = (0..trees.len()).map(both).collect();
     let mut metrics = Metrics::from([("pairs".to_owned(), pairs.len() as f64)]);
     // A pair is swapped whenever it comes, or never: a wrong label stays wrong.
     let key = session.key(Purpose::Control);
     metrics.extend(control(config, key, &trees, &mut pairs));
-    Drawn { trees, pairs, metrics, rate: None }
+    Ok(Drawn { trees, pairs, metrics, rate: None })
 }
 
 /// Grows this update's trees and reads their pairs off, committed before anything trains on them.

@@ -29,7 +29,7 @@ struct Ready {
 
 /// Runs the stage from where the session stands.
 pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineError> {
-    let shown = Shown::of(session.problem, &config.supervision)?;
+    let shown = Shown::of(session, &config.supervision)?;
     while session.place.done < config.steps && !spent(session, config) {
         session.problem.require_unchanged()?;
         let mut watch = Stopwatch::start();

@@ -14,7 +14,7 @@ use crate::session::{Flow, Session, Stopwatch};
 
 /// Runs the stage from where the session stands.
 pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
-    let shown = Shown::of(session.problem, &Supervision::of(config))?;
+    let shown = Shown::of(session, &Supervision::of(config))?;
     while session.place.done < config.steps {
         let mut watch = Stopwatch::start();
         let order = session.key(Purpose::TaskOrder);

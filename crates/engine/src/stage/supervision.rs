@@ -1,34 +1,36 @@
 //! Demonstrations as a training step takes them.
 
-use std::borrow::Cow;
-
 use stepwell_methods::Objective;
 use stepwell_methods::objective::cross_entropy;
 use stepwell_model::AdamWSettings;
 use stepwell_train::Settings;
-use stepwell_tree::{Credit, Demonstration, Key, Purpose, StepTree};
+use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
 use crate::error::EngineError;
 use crate::order::{batch, demonstration_tree};
-use crate::problem::Problem;
+use crate::problem::Told;
 use crate::recipe::{Demonstrations, Supervision};
 use crate::session::Session;
 
 /// Where a stage's demonstrations come from.
-pub(super) struct Shown<'p> {
+pub(super) struct Shown {
     /// All of them, where there is a list; else the world's script writes fresh ones.
-    known: Option<Cow<'p, [Demonstration]>>,
+    known: Option<Told>,
     batch: usize,
     mask_observations: bool,
 }
 
-impl<'p> Shown<'p> {
+impl Shown {
     /// Reads what the keys name.
-    pub(super) fn of(problem: &'p Problem, keys: &Supervision) -> Result<Shown<'p>, EngineError> {
-        let read = keys.data.as_ref().map(|path| problem.conversations(path)).transpose()?;
-        let known = match (keys.demonstrations, read) {
-            (Some(Demonstrations::GoldSteps), _) => Some(Cow::Borrowed(problem.gold())),
-            (_, read) => read.map(Cow::Owned),
+    pub(super) fn of(session: &Session<'_>, keys: &Supervision) -> Result<Shown, EngineError> {
+        let (problem, codec) = (session.problem, session.learner.codec());
+        let known = match keys.demonstrations {
+            Some(Demonstrations::GoldSteps) => {
+                let tree = |d| demonstration_tree(codec, d, keys.mask_observations);
+                Some(problem.gold().iter().map(tree).collect())
+            }
+            _ if keys.data.is_some() => Some(problem.conversations(keys, codec)?),
+            _ => None,
         };
         Ok(Shown { known, batch: keys.batch, mask_observations: keys.mask_observations })
     }
@@ -41,20 +43,15 @@ impl<'p> Shown<'p> {
         order: Key,
         step: usize,
     ) -> (Vec<StepTree>, Vec<Credit>) {
-        let demonstrations: Vec<Demonstration> = match &self.known {
-            Some(all) => {
-                let chosen = batch(order, all.len(), self.batch, step);
-                chosen.into_iter().map(|i| all[i].clone()).collect()
-            }
-            None => {
-                let key = session.key(Purpose::Demonstration).with(step as u64);
-                let fresh = |i| session.problem.demonstration(key.with(i));
-                (0..self.batch as u64).map(fresh).collect()
-            }
-        };
+        if let Some(all) = &self.known {
+            let chosen = batch(order, all.len(), self.batch, step);
+            return chosen.into_iter().map(|i| all[i].clone()).unzip();
+        }
+        let key = session.key(Purpose::Demonstration).with(step as u64);
         let codec = session.learner.codec();
-        let tree = |d| demonstration_tree(codec, d, self.mask_observations);
-        demonstrations.iter().map(tree).unzip()
+        let fresh = |i| session.problem.demonstration(key.with(i));
+        let tree = |i| demonstration_tree(codec, &fresh(i), self.mask_observations);
+        (0..self.batch as u64).map(tree).unzip()
     }
 }
 

@@ -35,6 +35,24 @@ pub struct Message<'a> {
     pub content: &'a str,
 }
 
+/// A conversation as ids, cut where the contents begin and end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// `[M]` each message.
+    pub turns: Vec<Turn>,
+    /// The template's own ids after the last content.
+    pub after: Vec<u32>,
+}
+
+/// One message as ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The template's own, from the content before to this one.
+    pub before: Vec<u32>,
+    /// The content's; none of them is a control token.
+    pub content: Vec<u32>,
+}
+
 /// Names that templates use for the ends of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Controls {
@@ -137,16 +155,31 @@ impl ChatTemplate {
         messages: &[Message<'_>],
         generation: bool,
     ) -> Result<Vec<u32>, TemplateError> {
+        let Turns { turns, after } = self.turns(tokenizer, messages, generation)?;
+        let ids = turns.into_iter().flat_map(|turn| [turn.before, turn.content]);
+        Ok(ids.chain([after]).flatten().collect())
+    }
+
+    /// The same, cut where the contents begin and end.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::apply`].
+    pub fn turns(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message<'_>],
+        generation: bool,
+    ) -> Result<Turns, TemplateError> {
         let rendered = self.render(messages, generation)?;
         let pieces = self.cut(&rendered, messages)?;
-        let mut ids = Vec::new();
-        for (number, piece) in pieces.iter().enumerate() {
-            ids.extend(encode_template_text(tokenizer, piece));
-            if let Some(message) = messages.get(number) {
-                ids.extend(tokenizer.encode(message.content));
-            }
-        }
-        Ok(ids)
+        let mut own = pieces.into_iter().map(|piece| encode_template_text(tokenizer, piece));
+        let mut next = || own.next().expect("there is a piece before each content and after all");
+        let turn = |message: &Message<'_>| Turn {
+            before: next(),
+            content: tokenizer.encode(message.content),
+        };
+        let turns = messages.iter().map(turn).collect();
+        Ok(Turns { turns, after: next() })
     }
 
     /// Renders with sentinels in the place of contents.
