@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::EstimatorConfig;
     use crate::estimator::laws;
+    use std::f64::consts::LN_2;
     use stepwell_tree::parse;
 
     const TREE: &str = "
@@ -105,7 +106,7 @@ mod tests {
         let score = [9.0, 1.0, 9.0, 9.0, 2.0, 0.0, 9.0, 1.0];
         let got = loss(&tree, &leaf, &score, 5.0, &Config::default());
         // Leads -1, 1, 0, 2, 1: softplus of their negatives.
-        let expected: f64 = [1.3132617, 0.3132617, 0.6931472, 0.1269280, 0.3132617].iter().sum();
+        let expected: f64 = [1.3132617, 0.3132617, LN_2, 0.1269280, 0.3132617].iter().sum();
         assert!((got.value - expected / 5.0).abs() < 1e-6, "{}", got.value);
         // a: -(σ(1) + σ(-1) + σ(0))/5 = -1.5/5.
         assert!((got.d_score[1] + 0.3).abs() < 1e-7, "{:?}", got.d_score);
@@ -114,7 +115,7 @@ mod tests {
         // A margin of 1 moves every lead down; centring adds (s_w + s_l)² by 5.
         let config = Config { margin: 1.0, centring: 0.1 };
         let moved = loss(&tree, &leaf, &score, 5.0, &config);
-        let expected: f64 = [2.1269280, 0.6931472, 1.3132617, 0.3132617, 0.6931472].iter().sum();
+        let expected: f64 = [2.1269280, LN_2, 1.3132617, 0.3132617, LN_2].iter().sum();
         let centre = 0.1 * (9.0 + 1.0 + 4.0 + 4.0 + 9.0);
         assert!((moved.value - (expected + centre) / 5.0).abs() < 1e-6, "{}", moved.value);
     }

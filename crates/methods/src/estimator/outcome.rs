@@ -87,6 +87,9 @@ mod tests {
         let expected = -(0.75f64.ln() + 0.5f64.ln()) / 2.0;
         assert!((got.value - expected).abs() < 1e-6, "{}", got.value);
         assert!((got.d_score[1] + 0.125).abs() < 1e-6 && (got.d_score[4] - 0.25).abs() < 1e-6);
+        // From its threshold on an attempt is right.
+        let low = Config { threshold: 0.25, ..Config::default() };
+        assert!((loss(&tree, &leaf, &score, 2.0, &low).d_score[4] + 0.25).abs() < 1e-6);
         let soft = Config { labels: Labels::Soft, ..Config::default() };
         let got = loss(&tree, &leaf, &score, 2.0, &soft);
         assert!((got.d_score[4] - 0.125).abs() < 1e-6, "σ(0) − 1/4, by 2");
