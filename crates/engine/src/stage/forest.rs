@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepwell_methods::{Grow, is_companion};
-use stepwell_tree::{Credit, Purpose, Sampling, StepId, Task, UnscoredReason, Verdict, leaves};
+use stepwell_tree::{Credit, Purpose, Sampling, StepId, Task, Verdict, leaves};
 
 use super::companions::beside;
 use crate::error::EngineError;
@@ -79,13 +79,8 @@ pub(super) fn refuse_unscored(
     let mut attempts = 0;
     for Grown { tree, .. } in forest {
         for leaf in leaves(tree) {
-            let verdict = &tree.verdict[leaf.index()];
-            if *verdict == Verdict::Unscored(UnscoredReason::Abandoned) {
-                // The search's own decision, no failure to judge.
-                continue;
-            }
             attempts += 1;
-            if let Verdict::Unscored(reason) = verdict {
+            if let Verdict::Unscored(reason) = &tree.verdict[leaf.index()] {
                 *reasons.entry(reason.label()).or_default() += 1;
             }
         }
