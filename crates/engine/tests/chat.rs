@@ -135,10 +135,13 @@ fn what_is_wrong_with_a_template_or_a_row_is_told_with_its_place() {
     let good = text(here);
     let path = |name: &str| here.join(name).display().to_string();
     for (template, expected) in [
-        ("{% for m in messages %}", ":1:0: syntax error: unexpected end of input"),
+        (
+            "{% for m in messages %}",
+            ":1:22: syntax error: unexpected end of input, expected end of block",
+        ),
         ("{{ messages[0].nope }}", ":1:4: `messages[0].nope` is undefined"),
         ("{{ nope }}", ":1:4: `nope` is undefined"),
-        ("constant", ":message 1 (user) is written 0 times, expected once; use another template"),
+        ("constant", ": message 1 (user) is written 0 times, expected once; use another template"),
     ] {
         fs::write(here.join("own.jinja"), template).unwrap();
         let why = refused(&good);
@@ -161,7 +164,7 @@ fn what_is_wrong_with_a_template_or_a_row_is_told_with_its_place() {
     let long = format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "x".repeat(200));
     fs::write(here.join("talks.jsonl"), TALKS.to_owned() + &long).unwrap();
     let expected = format!(
-        "stage[0].sft: {}:3: the conversation has 211 tokens, expected at most the model's \
+        "stage[0].sft: {}:3: the conversation has 212 tokens, expected at most the model's \
          context: 120; 1 of 3 are too long; shorten them or take a model with a longer context",
         path("talks.jsonl")
     );

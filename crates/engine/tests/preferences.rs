@@ -144,7 +144,8 @@ fn a_wrong_file_is_refused_before_a_folder_is_made_and_a_changed_one_before_goin
     let same = PAIRS.replace("guess size : C", "check size");
     assert_eq!(
         refused(&same),
-        "pairs.jsonl:3: `chosen` and `rejected` are the same; a pair must differ; take the line out"
+        "pairs.jsonl:3:46: `chosen` and `rejected` are the same; a pair must differ; take the line \
+         out"
     );
     let long = PAIRS.replace("check size", &"look ".repeat(300));
     let message = refused(&long);

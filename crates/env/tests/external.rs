@@ -69,7 +69,7 @@ fn a_program_plays_judges_and_forks() {
 
 /// What a program does with a step, and what is said of it.
 const MISDEEDS: &[(&str, &str, &str)] = &[
-    ("hangs", "sleep 60", "environment did not answer `step` in 2 s"),
+    ("hangs", "sleep 60", "environment did not answer `step` in 4 s"),
     ("ends", "exit 3", "environment exited (code 3) during `step`"),
     ("ends well", "exit 0", "environment exited (code 0) during `step`"),
     ("crashes", "kill -SEGV $$", "environment exited (signal 11) during `step`"),
@@ -179,7 +179,7 @@ const MISDEEDS: &[(&str, &str, &str)] = &[
         "printf '{\"id\":1,\"\\377\\n'",
         "environment sent bytes that are not a reply: 0xff is not UTF-8",
     ),
-    ("drips", "while :; do printf x; sleep 0.1; done", "environment did not answer `step` in 2 s"),
+    ("drips", "while :; do printf x; sleep 0.1; done", "environment did not answer `step` in 4 s"),
     (
         "leaves a child with the pipe",
         "sleep 60 & exit 0",
@@ -197,7 +197,7 @@ fn what_a_program_does_wrong_is_never_a_reward_and_never_a_hang() {
                 let begun = Instant::now();
                 let mut episode = begin(&environment);
                 assert_eq!(unscored(episode.step("a", Stop::EndOfText)), *expected, "{name}");
-                assert!(begun.elapsed() < Duration::from_secs(20), "{name}");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{name}");
                 // The attempt is over, and the door opens again.
                 let after = unscored(episode.step("b", Stop::EndOfText));
                 assert_eq!(after, "protocol: step after end", "{name}");
@@ -232,8 +232,8 @@ fn a_program_that_does_not_read_is_late() {
     // More than a pipe holds.
     let text = "x".repeat(1 << 20);
     let why = unscored(episode.step(&text, Stop::EndOfText));
-    assert_eq!(why, "environment did not answer `step` in 2 s");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(why, "environment did not answer `step` in 4 s");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

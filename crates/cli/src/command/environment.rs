@@ -22,11 +22,14 @@ fn check(words: &EnvCheck) -> anyhow::Result<ExitCode> {
         Some(file) => external::load(file, &Options::default())?.tasks,
         None => Vec::new(),
     };
+    let timeout = Duration::from_secs(words.timeout);
+    let limits = Limits::default();
+    let start_timeout = limits.start_timeout.max(timeout);
     let config = Config {
         command: words.program.clone(),
         mode: if words.grader { Mode::Grader } else { Mode::Environment },
         max_steps: words.max_steps,
-        limits: Limits { timeout: Duration::from_secs(words.timeout), ..Limits::default() },
+        limits: Limits { timeout, start_timeout, ..limits },
         ..Config::default()
     };
     let Checked { findings, null, noise } = external::check(&config, tasks)?;

@@ -43,8 +43,8 @@ pub(super) fn template(
 
 /// What is wrong with the template of a recipe: where it is of a file, that file's name.
 pub(super) fn wrong(path: &str, error: &str) -> EngineError {
-    let what = error.strip_prefix("chat_template:").unwrap_or(error).trim_start();
-    input(format!("`model.chat_template`: {path}:{what}"))
+    let what = error.strip_prefix("chat_template").unwrap_or(error);
+    input(format!("`model.chat_template`: {path}{what}"))
 }
 
 /// The template as the record knows it, so that a resume notices another one.

@@ -85,7 +85,7 @@ impl Shell {
     pub(crate) fn config(&self) -> Config {
         let limits = Limits {
             start_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(4),
             line_bytes_max: 4096,
             ..Limits::default()
         };
