@@ -79,7 +79,7 @@ fn scorer<'a>(
     environment: &'a dyn Environment,
     question: &Question<'_>,
 ) -> Continuations<'a> {
-    let ScorerConfig::Continuations(own) = config.scorer;
+    let ScorerConfig::Continuations(own) = config.picker();
     Continuations {
         policy: Box::new(learner.policy()),
         environment,
@@ -147,6 +147,6 @@ fn decoding(config: &Evaluate) -> (Grow, Choice, Sampling) {
         Decoding::LinearVote => (linear(leaves), Choice::Majority, sampling),
         Decoding::TreeVote => (tree, Choice::Majority, sampling),
         Decoding::BestOfN => (linear(leaves), Choice::Best, sampling),
-        Decoding::Search => (config.grow.clone(), Choice::Best, sampling),
+        Decoding::Search => (config.search(), Choice::Best, sampling),
     }
 }
