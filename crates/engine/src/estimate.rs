@@ -184,7 +184,7 @@ fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt
     let questions = problem.tasks(evaluate.split).len().min(evaluate.questions);
     let leaves = match evaluate.decoding {
         crate::recipe::Decoding::Greedy => 1.0,
-        crate::recipe::Decoding::Search => f64::from(evaluate.grow.leaves_max()),
+        crate::recipe::Decoding::Search => f64::from(evaluate.search().leaves_max()),
         _ => evaluate.leaves as f64,
     };
     let attempt = ((recipe.environment.max_interactions() + 1) * evaluate.max_tokens) as f64;
@@ -201,8 +201,8 @@ fn evaluate_work(evaluate: &Evaluate, recipe: &Recipe, problem: &Problem, prompt
 /// Continuations that a scorer samples for one question, each at most an attempt long.
 fn scored_prefixes(evaluate: &Evaluate, leaves: f64, turns: usize) -> f64 {
     let searches = evaluate.decoding == crate::recipe::Decoding::Search;
-    let crate::recipe::ScorerConfig::Continuations(own) = evaluate.scorer else { return 0.0 };
-    match evaluate.grow.scores() {
+    let crate::recipe::ScorerConfig::Continuations(own) = evaluate.picker() else { return 0.0 };
+    match evaluate.search().scores() {
         Scores::Everywhere if searches => (1.0 + leaves * turns as f64) * f64::from(own.rollouts),
         _ => 0.0,
     }

@@ -33,11 +33,22 @@ fn every_way_of_growing_is_offered_with_its_credit_and_reads_back() {
     let recipe = read(GROWING, &[]).unwrap();
     for stage in &recipe.stage {
         if let Stage::Evaluate(evaluate) = stage {
-            offered.insert(evaluate.grow.name());
+            offered.insert(evaluate.search().name());
         }
     }
     let missing: Vec<_> = Grow::NAMES.iter().filter(|name| !offered.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?} are not offered");
+}
+
+#[test]
+fn what_an_evaluation_does_not_read_is_not_written() {
+    let plain = read(GOOD, &[]).unwrap().to_toml();
+    let evaluate = plain.split("[stage.evaluate]").nth(1).unwrap();
+    assert!(!evaluate.contains("grow") && !evaluate.contains("scorer"), "{evaluate}");
+    let search = "stage[2].evaluate={ decoding = \"search\", grow = { type = \"beam\" } }";
+    let searched = read(GOOD, &[search.to_owned()]).unwrap();
+    assert!(searched.to_toml().contains("grow.width = 4"));
+    assert_eq!(read(&searched.to_toml(), &[]), Ok(searched));
 }
 
 #[derive(serde::Deserialize)]

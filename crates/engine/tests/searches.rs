@@ -381,6 +381,19 @@ fn the_best_attempt_is_the_scorers_and_an_unjudged_one_is_not_picked() {
         sum += even.unwrap_or(rewards[0]);
     }
     assert!((best.accuracy - sum / 40.0).abs() < 1e-12, "{}", best.accuracy);
+    // Ties go to the first, and where nothing is valued, too.
+    struct Constant(Option<f64>);
+    impl Scorer for Constant {
+        fn score(&mut self, asked: &[Prefix<'_>]) -> Vec<Option<f64>> {
+            vec![self.0; asked.len()]
+        }
+    }
+    let first = |Grown { tree, .. }: &Grown| tree.verdict[leaves(tree)[0].index()].reward();
+    let mean = forest.iter().filter_map(first).sum::<f64>() / 40.0;
+    for score in [Some(0.5), None, Some(f64::NAN)] {
+        let picked = ask(&world, 5, Choice::Best, Some(&mut Constant(score)));
+        assert!((picked.accuracy - mean).abs() < 1e-12, "{}", picked.accuracy);
+    }
 }
 
 const MCTS: Grow = Grow::Mcts(mcts::Config {

@@ -50,7 +50,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
             }
             Stage::Estimator(own) => estimator::check(own, device, &place),
             Stage::Evaluate(own) => {
-                if let ScorerConfig::Estimator(scorer) = &own.scorer {
+                if let ScorerConfig::Estimator(scorer) = own.picker() {
                     estimator::check_use(("scorer", scorer.stage), before, None, &place);
                 }
             }

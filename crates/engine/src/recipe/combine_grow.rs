@@ -4,9 +4,7 @@ use stepwell_methods::{CreditConfig, Grow};
 
 use super::combine::Place;
 use super::evaluate::{Decoding, Evaluate};
-use super::methods::default_grow;
 use super::rl::Rl;
-use super::scorer::ScorerConfig;
 
 /// Companions and the credit that reads them.
 pub(super) fn check_rl(rl: &Rl, place: &Place<'_, '_>) {
@@ -63,13 +61,13 @@ pub(super) fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
     let Evaluate { decoding, leaves, ref grow, ref scorer, .. } = *evaluate;
     let picks = matches!(decoding, Decoding::BestOfN | Decoding::Search);
     let got = decoding.name();
-    if decoding != Decoding::Search && *grow != default_grow() {
+    if decoding != Decoding::Search && grow.is_some() {
         let message = format!(
             "is read where `decoding = \"search\"`, got: \"{got}\"; set that, or take `grow` out"
         );
         place.error("grow", &message);
     }
-    if !picks && *scorer != ScorerConfig::default() {
+    if !picks && scorer.is_some() {
         let message = format!(
             "is read where `decoding` is \"best_of_n\" or \"search\", got: \"{got}\"; set one of \
              them, or take `scorer` out"
@@ -80,9 +78,7 @@ pub(super) fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
         let message = "is 1: one attempt leaves nothing to pick; `best_of_n` needs at least 2";
         place.error("leaves", message);
     }
-    if decoding != Decoding::Search {
-        return;
-    }
+    let (Decoding::Search, Some(grow)) = (decoding, grow) else { return };
     if grow.needs_credit().is_some() {
         let message = format!(
             "is `{}`, which grows companions to judge attempts by for training; use `branch`",

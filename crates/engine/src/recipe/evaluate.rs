@@ -65,10 +65,22 @@ settings! {
         /// Resamples of the bootstrap interval of the accuracy, over questions; 0 is none.
         resamples: usize = 10_000, Limit::Whole(0, 10_000);
         with {
-            /// Where the tree of `search` branches.
-            grow: Grow = default_grow();
-            /// What picks an attempt, of `best_of_n` and `search`.
-            scorer: ScorerConfig = ScorerConfig::default();
+            /// Where the tree of `search` branches. Default: `branch`.
+            grow: Option<Grow> = None;
+            /// What picks an attempt, of `best_of_n` and `search`. Default: `continuations`.
+            scorer: Option<ScorerConfig> = None;
         }
+    }
+}
+
+impl Evaluate {
+    /// Where the tree of `search` branches.
+    pub fn search(&self) -> Grow {
+        self.grow.clone().unwrap_or_else(default_grow)
+    }
+
+    /// What picks an attempt.
+    pub fn picker(&self) -> ScorerConfig {
+        self.scorer.unwrap_or_default()
     }
 }

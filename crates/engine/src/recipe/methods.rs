@@ -10,6 +10,7 @@ use toml::de::ValueDeserializer;
 use super::macros::{Entry, Settings};
 use super::part::{self, Part};
 use super::preference::Pairs;
+use super::scorer::ScorerConfig;
 use super::section::Section;
 
 macro_rules! part {
@@ -78,6 +79,27 @@ impl Settings for Vec<Filter> {
         part::write_list(self, section, about, out);
     }
 }
+
+/// A part that a stage reads at times; nothing is written of it where it is not set.
+macro_rules! optional_part {
+    ($kind:ident, $default:expr) => {
+        impl Settings for Option<$kind> {
+            fn read(section: &Section<'_>, default: Self) -> Self {
+                section.take($kind::KIND)?;
+                Some(part::read(section, default.unwrap_or_else(|| $default)))
+            }
+
+            fn write(&self, section: &str, out: &mut Vec<Entry>) {
+                if let Some(part) = self {
+                    part::write(part, section, out);
+                }
+            }
+        }
+    };
+}
+
+optional_part!(Grow, default_grow());
+optional_part!(ScorerConfig, ScorerConfig::default());
 
 /// Trees that branch, and credit that compares what branched: what this engine is for.
 pub(super) fn default_grow() -> Grow {

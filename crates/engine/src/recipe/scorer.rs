@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_methods::estimator::Aggregator;
 use toml::de::ValueDeserializer;
 
-use super::macros::{Entry, Settings};
-use super::part::{self, Part};
-use super::section::Section;
+use super::part::Part;
 
 /// What a prefix of a tree is worth.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -84,15 +82,5 @@ impl Part for ScorerConfig {
         let counts = [("rollouts", rollouts), ("best_of", best_of)];
         let (name, count) = counts.into_iter().find(|(_, n)| !(1..=1024).contains(n))?;
         Some(format!("`continuations.{name}` must be from 1 to 1024, got: {count}"))
-    }
-}
-
-impl Settings for ScorerConfig {
-    fn read(section: &Section<'_>, default: Self) -> Self {
-        part::read(section, default)
-    }
-
-    fn write(&self, section: &str, out: &mut Vec<Entry>) {
-        part::write(self, section, out);
     }
 }

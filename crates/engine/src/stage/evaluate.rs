@@ -67,9 +67,9 @@ pub(crate) fn answers(
     };
     let environment = environment.as_ref();
     let mut verifier = verifier;
-    let mut own = match (choice, &config.scorer) {
+    let mut own = match (choice, config.picker()) {
         (Choice::Best, ScorerConfig::Continuations(own)) => {
-            Some(continuations(*own, learner, environment, &question))
+            Some(continuations(own, learner, environment, &question))
         }
         _ => None,
     };
@@ -89,7 +89,7 @@ fn verifier<'a>(
     recipe: &'a Recipe,
     companions: &'a mut Companions,
 ) -> Option<Learned<'a>> {
-    let ScorerConfig::Estimator(own) = config.scorer else { return None };
+    let ScorerConfig::Estimator(own) = config.picker() else { return None };
     let Some(Stage::Estimator(stage)) = recipe.stage.get(own.stage) else {
         panic!("stage[{}] was checked to be an estimator when the recipe was read", own.stage)
     };
@@ -173,6 +173,6 @@ fn decoding(config: &Evaluate) -> (Grow, Choice, Sampling) {
         Decoding::LinearVote => (linear(leaves), Choice::Majority, sampling),
         Decoding::TreeVote => (tree, Choice::Majority, sampling),
         Decoding::BestOfN => (linear(leaves), Choice::Best, sampling),
-        Decoding::Search => (config.grow.clone(), Choice::Best, sampling),
+        Decoding::Search => (config.search(), Choice::Best, sampling),
     }
 }
