@@ -34,8 +34,16 @@ pub enum RewardConfig {
 
 impl RewardConfig {
     /// What `type` may say.
-    pub const NAMES: &'static [&'static str] =
-        &["outcome", "composite", "gated", "hierarchical", "expert_mix", "overlong", "kl_penalty"];
+    pub const NAMES: &'static [&'static str] = &[
+        "outcome",
+        "composite",
+        "gated",
+        "hierarchical",
+        "expert_mix",
+        "overlong",
+        "kl_penalty",
+        "attribution",
+    ];
 
     /// The method called `name`, its table read with positions kept; `None` for an unknown name.
     pub fn from_type<'de, D: Deserializer<'de>>(
