@@ -109,6 +109,11 @@ fn stages() {
 }
 
 #[test]
+fn critics_estimators_teachers_and_trust_regions() {
+    check(include_str!("bad_inputs/heads.toml"));
+}
+
+#[test]
 fn checkpoints() {
     check(include_str!("bad_inputs/checkpoints.toml"));
 }

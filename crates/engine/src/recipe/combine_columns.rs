@@ -2,6 +2,7 @@
 
 use stepwell_methods::credit::reverse_kl::TEACHER;
 use stepwell_methods::estimator::{CONTRIBUTION, SCORE};
+use stepwell_methods::reward::attribution::GROUNDED;
 
 use super::combine::Place;
 use super::compute::Device;
@@ -14,6 +15,14 @@ use super::stage::Stage;
 pub(super) fn check(rl: &Rl, device: Device, before: &[Option<Stage>], place: &Place<'_, '_>) {
     let (credit, reward) = (rl.credit.needs(), rl.reward.needs());
     let steps = credit.step_columns.iter().chain(reward.step_columns);
+    if reward.step_columns.contains(&GROUNDED) {
+        let message = format!(
+            "`{}` pays actions that the environment could carry out, which no environment here \
+             tells; set `beta = 0`, or name a part of its verdict in `grounding`",
+            rl.reward.name()
+        );
+        place.say("reward", message);
+    }
     let of_an_estimator = steps.clone().find(|column| [SCORE, CONTRIBUTION].contains(column));
     match (of_an_estimator, rl.estimator) {
         (Some(column), Some(index)) => {
