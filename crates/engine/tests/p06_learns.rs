@@ -5,7 +5,9 @@ mod common;
 use common::world::{World, task};
 use stepwell_engine::rollout::{Plan, grow_forest};
 use stepwell_methods::credit::{permuted, reinforce, sibling};
-use stepwell_methods::grow::{branch, independent};
+use stepwell_methods::grow::{
+    branch, continuations, first_pit, greedy_baseline, independent, mcts,
+};
 use stepwell_methods::objective::clipped;
 use stepwell_methods::{Aggregation, CreditConfig, Grow, Objective, RewardConfig};
 use stepwell_model::tokenizer::Tokenizer;
@@ -154,4 +156,28 @@ fn p06_a_reward_two_steps_later_is_learned_by_forks() {
     assert!(first < 0.5 && last > 0.9, "{first} {last}");
     let (_, last, _) = train(&world, &forked(), &sibling(), flipped, 80);
     assert!(last < 0.1, "{last}");
+}
+
+#[test]
+fn p06_companions_and_searches_teach_what_comes_two_steps_later() {
+    let world = World::new(2, |_, said| {
+        Verdict::scored(f64::from(u8::from(even(&said[0]) && !even(&said[1]))))
+    });
+    let lines = continuations::Config { attempts: 4, rollouts: 2, leaves: 99, tokens: None };
+    let pits = first_pit::Config { attempts: 6, rollouts: 2, ..Default::default() };
+    let search = mcts::Config { simulations: 8, children: 4, ..Default::default() };
+    let monte_carlo = CreditConfig::MonteCarlo(Default::default());
+    let remax = CreditConfig::Remax(Default::default());
+    let arms = [
+        (Grow::Continuations(lines), monte_carlo.clone()),
+        (Grow::FirstPit(pits), monte_carlo),
+        (Grow::GreedyBaseline(greedy_baseline::Config { attempts: 7 }), remax),
+        (Grow::Mcts(search), sibling()),
+    ];
+    for (grow, credit) in &arms {
+        let (first, last, _) = train(&world, grow, credit, honest, 80);
+        assert!(first < 0.6 && last > 0.9, "{grow:?}: {first} {last}");
+        let (_, last, _) = train(&world, grow, credit, flipped, 80);
+        assert!(last < 0.1, "{grow:?} flipped: {last}");
+    }
 }
