@@ -10,7 +10,8 @@ use stepwell_methods::Grow;
 use stepwell_methods::grow::independent;
 use stepwell_tree::{Key, Purpose, Sampling, Task, UnscoredReason, Verdict};
 
-/// Right where the word begins in the first half of the alphabet; `length` is a part of the verdict.
+/// Right where the word begins in the first half of the alphabet; `length` is a part of the
+/// verdict.
 fn judge(_: &str, said: &[String]) -> Verdict {
     let right = said[0].bytes().next().is_some_and(|byte| byte < b'n');
     let parts = [("length".to_owned(), said[0].len() as f64)].into();
