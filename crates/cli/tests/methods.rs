@@ -87,6 +87,6 @@ fn an_unknown_method_is_the_users_input() {
     let folder = workplace();
     let said = run(folder.path(), &["methods", "backupp"]);
     assert_eq!(said.code, Some(2));
-    let expected = "error: no method `backupp`; known: `beam`, `branch`, `continuations`, ";
+    let expected = "error: no method `backupp`; known: `adaptive_kl`, `cosine`, ";
     assert!(said.err.starts_with(expected), "{}", said.err);
 }
