@@ -93,11 +93,9 @@ impl Problem {
 
     /// The same, with what the policy reads put under a prompt of the user's own.
     fn under(mut self, prompt: &Prompt) -> Problem {
-        let put = |environment: Box<dyn Environment>| -> Box<dyn Environment> {
-            Box::new(Prompted { environment, prompt: prompt.clone() })
-        };
-        self.environment = put(self.environment);
-        self.blindfolded = self.blindfolded.map(put);
+        let put = |environment| Prompted { environment, prompt: prompt.clone() };
+        self.blindfolded = self.blindfolded.map(|blind| Box::new(put(blind)) as _);
+        self.environment = Box::new(put(self.environment));
         self
     }
 

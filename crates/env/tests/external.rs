@@ -429,8 +429,7 @@ fn every_law_is_kept_by_a_good_program_and_broken_by_its_own_fault() {
         reply "\"tasks\":[${x}a$y$t\"},${x}b${y}x$t\"},${x}c${y}y$t\"}]""#;
     let live = "if [ $n = 1 ]; then g=$((g + 1)); fi; if [ $n = 3 ]; then g=$((g - 1)); fi;";
     let never_over = Shell::default().step.replace("eval \"n_$ep=over\"; ", "");
-    let mut unknown = Shell::default();
-    unknown.unknown = "reply '\"ok\":true'".to_owned();
+    let unknown = Shell { unknown: "reply '\"ok\":true'".to_owned(), ..Shell::default() };
     for (law, shell) in [
         (Law::Hello, Shell { hello: "exit 1".to_owned(), ..Shell::default() }),
         (Law::Unknown, unknown),

@@ -13,7 +13,9 @@ use crate::order::demonstration_tree;
 use crate::recipe::{PairFile, Sft, Supervision, Turns};
 
 /// Conversations as trees, with the credit that trains what their file marks.
-pub(crate) type Told = Vec<(StepTree, Credit)>;
+pub(crate) type Told = Vec<One>;
+
+type One = (StepTree, Credit);
 
 impl Problem {
     /// The conversations of the file that a stage names; none where it names no file.
@@ -28,12 +30,8 @@ impl Problem {
         Ok(self.told(keys, codec)?.into_iter().map(|(_, tree)| tree).collect())
     }
 
-    /// The same with their lines.
-    fn told(
-        &self,
-        keys: &Supervision,
-        codec: &Codec,
-    ) -> Result<Vec<(usize, (StepTree, Credit))>, EngineError> {
+    /// The same, each with its line.
+    fn told(&self, keys: &Supervision, codec: &Codec) -> Result<Vec<(usize, One)>, EngineError> {
         let Some(path) = &keys.data else { return Ok(Vec::new()) };
         let loaded = demonstrations::load(Path::new(path)).map_err(input)?;
         let tree = |(told, line): (&demonstrations::Conversation, &usize)| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepwell_methods::{Grow, is_companion};
-use stepwell_tree::{Credit, Purpose, Sampling, StepId, Task, Verdict, leaves};
+use stepwell_tree::{Credit, Purpose, Sampling, StepId, Task, UnscoredReason, Verdict, leaves};
 
 use super::companions::beside;
 use crate::error::EngineError;
@@ -75,21 +75,26 @@ pub(super) fn refuse_unscored(
     growing: &Growing<'_>,
     forest: &[Grown],
 ) -> Result<(), EngineError> {
-    let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
+    // How often, and what was said the first time.
+    let mut reasons: BTreeMap<&'static str, (usize, &str)> = BTreeMap::new();
     let mut attempts = 0;
     for Grown { tree, .. } in forest {
         for leaf in leaves(tree) {
             attempts += 1;
             if let Verdict::Unscored(reason) = &tree.verdict[leaf.index()] {
-                *reasons.entry(reason.label()).or_default() += 1;
+                reasons.entry(reason.label()).or_insert((0, said(reason))).0 += 1;
             }
         }
     }
-    let unscored: usize = reasons.values().sum();
+    let unscored: usize = reasons.values().map(|(count, _)| count).sum();
     if unscored as f64 <= growing.unscored_max * attempts as f64 {
         return Ok(());
     }
-    let named: Vec<String> = reasons.iter().map(|(name, n)| format!("{name}: {n}")).collect();
+    let named = reasons.iter().map(|(name, (count, first))| match first {
+        &"" => format!("{name}: {count}"),
+        first => format!("{name}: {count}, first: {first}"),
+    });
+    let named: Vec<String> = named.collect();
     Err(EngineError::Unscored {
         stage: session.place.stage,
         update: session.place.done,
@@ -98,6 +103,16 @@ pub(super) fn refuse_unscored(
         reasons: named.join(", "),
         limit: growing.unscored_max,
     })
+}
+
+/// A reason in its own words, where it has some.
+fn said(reason: &UnscoredReason) -> &str {
+    match reason {
+        UnscoredReason::GoldFailed(why)
+        | UnscoredReason::EnvironmentFailed(why)
+        | UnscoredReason::ReplayDiverged(why) => why,
+        UnscoredReason::Interrupted | UnscoredReason::Abandoned => "",
+    }
 }
 
 /// What the trees look like before training.
