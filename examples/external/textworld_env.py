@@ -17,6 +17,8 @@ INFOS = textworld.EnvInfos(description=True, objective=True, admissible_commands
                            max_score=True)
 folder = os.path.join(tempfile.gettempdir(), "stepwell-textworld", *sys.argv[1:])
 os.makedirs(folder, exist_ok=True)  # games are made once and outlive the program
+os.chdir(folder)  # the interpreter of games writes files where it stands
+FILES = {"save", "restore", "script", "unscript", "transcript", "quit", "restart", "undo"}
 episodes = {}
 
 
@@ -57,7 +59,9 @@ def answer(method, r):
         env, start = episodes[r["episode"]]
         # Its interpreter of games takes a backslash for an escape, and crashes on some texts.
         command = re.sub("[^A-Za-z0-9' -]", " ", r["text"])[:80].strip()
-        state, score, done = env.step(command or "look")
+        # A policy that says `script` or `save` would write a file named by what it says next.
+        outside = not command or command.split()[0].lower() in FILES
+        state, score, done = env.step("look" if outside else command)
         if done or r["last"]:
             episodes.pop(r["episode"])[0].close()
             return {"verdict": {"reward": max(0, score) / max(1, start.max_score)}}
