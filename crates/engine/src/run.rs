@@ -4,7 +4,8 @@ use std::path::Path;
 
 use stepwell_model::{ActivationPlan, io};
 use stepwell_store::{Closing, Record, RunFolder};
-use stepwell_train::{Device, Reference};
+use stepwell_train::{Device, Learner, Reference};
+use stepwell_tree::Task;
 
 use crate::checkpoint::{self, Occasion};
 use crate::companion::{CRITIC, Companions};
@@ -13,7 +14,7 @@ use crate::error::EngineError;
 use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::problem::{Problem, template_task};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Recipe, Rl, Stage};
 use crate::retention;
 use crate::session::{Flow, Place, Session};
 use crate::stage;
@@ -41,13 +42,14 @@ pub fn start(
     let problem = Problem::build(recipe)?;
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
+    let taught = teachers(recipe, &learner)?;
     for note in problem.notes.iter().cloned().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
     let folder = RunFolder::create(path, &recipe.to_toml())?;
     folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
     let mut record = folder.record()?;
-    commit_data(&mut record, recipe, &problem)?;
+    commit_data(&mut record, recipe, &problem, &taught)?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
     let (reference, companions, memory) = (None, Companions::new(), Memory::default());
@@ -82,8 +84,8 @@ pub fn resume(
     let recipe = &checked.recipe;
     let problem = &Problem::build(recipe)?;
     let mut record = folder.record()?;
-    commit_data(&mut record, recipe, problem)?;
     let mut learner = problem.learner(recipe, threads)?;
+    commit_data(&mut record, recipe, problem, &teachers(recipe, &learner)?)?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
     for note in restored.notes.iter().cloned().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
@@ -107,7 +109,15 @@ pub fn resume(
 }
 
 /// Commits what the run is about to use, so that a resumed run notices other data.
-fn commit_data(record: &mut Record, recipe: &Recipe, problem: &Problem) -> Result<(), EngineError> {
+fn commit_data(
+    record: &mut Record,
+    recipe: &Recipe,
+    problem: &Problem,
+    teachers: &[(u32, Task)],
+) -> Result<(), EngineError> {
+    for (stage, teacher) in teachers {
+        record.commit_tasks(*stage, "teacher", std::slice::from_ref(teacher))?;
+    }
     for (name, tasks) in problem.splits() {
         record.commit_tasks(0, name, tasks)?;
     }
@@ -177,7 +187,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     if let Stage::Rl(config) = stage {
         stage::prepare_critic(session, config)?;
         session.teacher =
-            config.teacher.as_deref().map(|path| teacher(session, path)).transpose()?;
+            config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
@@ -193,11 +203,27 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// The teachers of all stages, each as the record knows it: by a hash of its weights.
+fn teachers(recipe: &Recipe, learner: &Learner) -> Result<Vec<(u32, Task)>, EngineError> {
+    let mut known = Vec::new();
+    for (index, stage) in recipe.stage.iter().enumerate() {
+        let Stage::Rl(Rl { teacher: Some(path), .. }) = stage else { continue };
+        let Reference::Weights(model) = teacher(learner, path)? else { continue };
+        let task = Task {
+            id: path.clone(),
+            question: format!("{:016x}", model.checksum()),
+            fields: Default::default(),
+        };
+        known.push((index as u32, task));
+    }
+    Ok(known)
+}
+
 /// The model of a folder or file, which must speak the policy's tokens.
-fn teacher(session: &Session<'_>, path: &str) -> Result<Reference, EngineError> {
+fn teacher(learner: &Learner, path: &str) -> Result<Reference, EngineError> {
     let wrong = |what: String| EngineError::Input(format!("teacher `{path}`: {what}"));
     let loaded = io::load(Path::new(path)).map_err(|e| wrong(e.to_string()))?;
-    let own = session.learner.codec().tokenizer();
+    let own = learner.codec().tokenizer();
     let (got, expected) = (loaded.tokenizer.vocabulary(), own.vocabulary());
     let differs = |id: &u32| own.spelling(*id) != loaded.tokenizer.spelling(*id);
     if got != expected {
@@ -209,6 +235,13 @@ fn teacher(session: &Session<'_>, path: &str) -> Result<Reference, EngineError> 
     if let Some(id) = (0..own.vocabulary() as u32).find(differs) {
         return Err(wrong(format!(
             "token {id} is another one than the policy's; take a teacher with the same tokenizer"
+        )));
+    }
+    let (got, expected) = (loaded.model.config().context, learner.model().config().context);
+    if got < expected {
+        return Err(wrong(format!(
+            "reads paths of {got} tokens, the policy's have up to {expected}; take a teacher with \
+             as long a context, or lower the policy's"
         )));
     }
     Ok(Reference::Weights(Box::new(loaded.model)))

@@ -78,16 +78,15 @@ impl Scorer for Learned<'_> {
         for same in asked.chunk_by(|a, b| std::ptr::eq(a.tree, b.tree)) {
             let tree = same[0].tree;
             let said = self.learner.step_scores(std::slice::from_ref(tree), self.tokens_max);
-            // A device that fails could not judge.
-            let said = said.ok().map(|mut said| said.remove(0));
-            score.extend(same.iter().map(|prefix| self.of(tree, said.as_deref()?, prefix.step)));
+            let said = said.expect("heads are computed on the processor, which does not fail");
+            score.extend(same.iter().map(|prefix| self.of(tree, &said[0], prefix.step)));
         }
         score
     }
 }
 
 impl Learned<'_> {
-    /// The score of a path; `None` where the policy has not written yet.
+    /// The score of a path; `None` where an estimator of steps is asked before the first.
     fn of(&self, tree: &StepTree, said: &[f32], step: StepId) -> Option<f64> {
         let written = |step: &StepId| tree.origin[step.index()].is_policy();
         let own: Vec<f32> = path_to(tree, step)
@@ -96,7 +95,10 @@ impl Learned<'_> {
             .map(|step| self.method.column(said[step.index()]))
             .collect();
         match self.method {
-            EstimatorConfig::Progress(_) if own.is_empty() => None,
+            // The chance of the path as it stands, prompt and observations included.
+            EstimatorConfig::PrefixValue(_) if self.aggregator == Aggregator::Last => {
+                Some(f64::from(self.method.column(said[step.index()])))
+            }
             EstimatorConfig::Progress(_) => Some(own.iter().map(|c| f64::from(*c)).sum()),
             _ => self.aggregator.aggregate(&own),
         }

@@ -19,6 +19,8 @@ pub struct Learner {
     codec: Arc<Codec>,
     device: Device,
     threads: usize,
+    /// Bytes that activations may take, where they may not take all.
+    budget: Option<usize>,
     version: PolicyVersion,
 }
 
@@ -61,12 +63,14 @@ impl Learner {
     /// Where the device has no room for it.
     pub fn twin(&self) -> Result<Learner, DeviceError> {
         let machine = machine::open(self.device, self.model().clone(), self.threads.max(1))?;
-        Ok(Self::of(machine, Arc::clone(&self.codec), self.device, self.threads))
+        let mut twin = Self::of(machine, Arc::clone(&self.codec), self.device, self.threads);
+        twin.set_activation_budget(self.budget);
+        Ok(twin)
     }
 
     fn of(machine: Box<dyn Machine>, codec: Arc<Codec>, device: Device, threads: usize) -> Self {
         let version = PolicyVersion(0);
-        Learner { machine, heads: BTreeMap::new(), codec, device, threads, version }
+        Learner { machine, heads: BTreeMap::new(), codec, device, threads, budget: None, version }
     }
 
     /// Where the model is computed.
@@ -82,6 +86,7 @@ impl Learner {
     /// Bytes that activations may take from a forward to its backward; `None` keeps all. Changes
     /// no result.
     pub fn set_activation_budget(&mut self, bytes: Option<usize>) {
+        self.budget = bytes;
         self.machine.set_activation_budget(bytes);
     }
 

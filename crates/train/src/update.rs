@@ -158,7 +158,8 @@ impl Learner {
         let check_gap = first && settings.on_policy;
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradient_norm()?;
-        self.apply(norm, &settings.adamw, settings.gradient_clip)?;
+        let heads = batches.iter().any(|own| own.values.is_some());
+        self.apply_to(norm, &settings.adamw, settings.gradient_clip, heads)?;
         report.gradient_norm += norm;
         report.optimizer_steps += 1;
         Ok(())
@@ -211,9 +212,23 @@ impl Learner {
         adamw: &AdamWSettings,
         gradient_clip: f64,
     ) -> Result<(), TrainError> {
+        self.apply_to(norm, adamw, gradient_clip, true)
+    }
+
+    /// As [`Learner::apply`]; heads move only where the loss has read them: a moment without a
+    /// gradient would move them too.
+    fn apply_to(
+        &mut self,
+        norm: f64,
+        adamw: &AdamWSettings,
+        gradient_clip: f64,
+        heads: bool,
+    ) -> Result<(), TrainError> {
         self.clip(norm, gradient_clip)?;
         self.machine.step(adamw)?;
-        self.step_heads(adamw);
+        if heads {
+            self.step_heads(adamw);
+        }
         self.advance_version();
         Ok(())
     }

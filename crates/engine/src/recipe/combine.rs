@@ -1,9 +1,12 @@
 //! Settings that are each allowed and together impossible. Every message names what to change.
 
+use stepwell_methods::Grow;
+use stepwell_methods::estimator::SCORE;
 use toml::de::DeValue;
 
 use super::document::locate;
 use super::environment::Environment;
+use super::evaluate::Decoding;
 use super::model::{Lora, Model, Scratch};
 use super::nearest::list;
 use super::scorer::ScorerConfig;
@@ -51,7 +54,11 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
             Stage::Estimator(own) => estimator::check(own, device, &place),
             Stage::Evaluate(own) => {
                 if let ScorerConfig::Estimator(scorer) = own.picker() {
-                    estimator::check_use(("scorer", scorer.stage), before, None, &place);
+                    // A beam with progress reads chances; picking and a plain beam any score.
+                    let progress = matches!(own.search(), Grow::Beam(beam) if beam.alpha > 0.0);
+                    let searches = own.decoding == Decoding::Search;
+                    let column = (searches && progress).then_some(SCORE);
+                    estimator::check_use(("scorer", scorer.stage), before, column, &place);
                 }
             }
             _ => {}

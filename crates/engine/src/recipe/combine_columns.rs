@@ -23,29 +23,33 @@ pub(super) fn check(rl: &Rl, device: Device, before: &[Option<Stage>], place: &P
         );
         place.say("reward", message);
     }
-    let of_an_estimator = steps.clone().find(|column| [SCORE, CONTRIBUTION].contains(column));
-    match (of_an_estimator, rl.estimator) {
-        (Some(column), Some(index)) => {
-            check_use(("estimator", index), before, Some(column), place);
+    let known = |column: &&&'static str| [SCORE, CONTRIBUTION].contains(*column);
+    let read: Vec<&str> = steps.filter(known).copied().collect();
+    match rl.estimator {
+        Some(index) => {
+            for column in &read {
+                check_use(("estimator", index), before, Some(column), place);
+            }
+            if read.is_empty() {
+                let message = "is named, and neither `credit` nor `reward` reads what it fills; \
+                               take it out";
+                place.error("estimator", message);
+            }
         }
-        (Some(column), None) => {
-            let (key, name) = match credit.step_columns.contains(column) {
-                true => ("credit", rl.credit.name()),
-                false => ("reward", rl.reward.name()),
-            };
-            let message = format!(
-                "`{name}` reads the column `{column}`, which an estimator fills; put a \
-                 `[stage.estimator]` before this stage and name it, `estimator = 1` (stages count \
-                 from 0)"
-            );
-            place.say(key, message);
+        None => {
+            for column in read {
+                let (key, name) = match credit.step_columns.contains(&column) {
+                    true => ("credit", rl.credit.name()),
+                    false => ("reward", rl.reward.name()),
+                };
+                let message = format!(
+                    "`{name}` reads the column `{column}`, which an estimator fills; put a \
+                     `[stage.estimator]` before this stage and name it, `estimator = 1` (stages \
+                     count from 0)"
+                );
+                place.say(key, message);
+            }
         }
-        (None, Some(_)) => {
-            let message = "is named, and neither `credit` nor `reward` reads what it fills; take \
-                           it out";
-            place.error("estimator", message);
-        }
-        (None, None) => {}
     }
     let taught = credit.token_columns.contains(&TEACHER);
     match &rl.teacher {

@@ -1,6 +1,8 @@
 //! Impossible combinations of a `rejection` stage.
 
 use super::combine::{Place, World};
+use super::combine_grow;
+use super::combine_rewards::compared;
 use super::combine_stage::{attempts, parts};
 use super::combine_world::lacks;
 use super::evaluate::Split;
@@ -31,6 +33,8 @@ pub(super) fn check(rejection: &Rejection, place: &Place<'_, '_>, world: World<'
                        these weights anyway; raise `rounds`";
         place.warn("restart", message);
     }
+    combine_grow::check_pairs(&rejection.grow, place);
+    compared(&rejection.reward, place);
     attempts(rejection.tasks_at_once, &rejection.grow, place);
     parts(&rejection.reward, place, world);
     if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {

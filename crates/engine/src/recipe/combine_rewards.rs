@@ -18,12 +18,12 @@ pub(super) fn rewards(rl: &Rl, place: &Place<'_, '_>) {
     }
 }
 
-/// Of a stage that compares siblings by their rewards.
+/// Of a stage that compares or keeps whole attempts by their rewards.
 pub(super) fn compared(reward: &RewardConfig, place: &Place<'_, '_>) {
     columns(reward, place);
     if reward.pays_steps() {
         let message = format!(
-            "`{}` pays steps, and pairs are made by what stands at the end of an attempt; use \
+            "`{}` pays steps, and this stage looks at what stands at the end of an attempt; use \
              `reward = {{ type = \"outcome\" }}`",
             reward.name()
         );

@@ -42,6 +42,16 @@ fn check_filter(rl: &Rl, place: &Place<'_, '_>) {
         );
         place.error("refill", &message);
     }
+    let needs = rl.reward.needs();
+    if rl.refill > 0 && !(needs.step_columns.is_empty() && needs.token_columns.is_empty()) {
+        let message = format!(
+            "is {}, and what the reward `{}` reads is filled once an update's trees are all there; \
+             set it to 0, or use `reward = {{ type = \"outcome\" }}`",
+            rl.refill,
+            rl.reward.name()
+        );
+        place.error("refill", &message);
+    }
     let compares = rl.filter.iter().any(|filter| matches!(filter, Filter::DropUniform(_)));
     if compares && rl.grow.leaves_max() < 2 {
         let message = "holds `drop_uniform`, and trees of one attempt have no difference: all \

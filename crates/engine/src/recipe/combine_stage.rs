@@ -76,14 +76,16 @@ pub(super) fn check(
             evaluations(rejection.evaluate_every, place, world);
         }
         Stage::Estimator(estimator) => {
-            attempts(estimator.tasks, &estimator.grow, place);
-            combine_grow::check_pairs(&estimator.grow, place);
-            compared(&estimator.reward, place);
-            parts(&estimator.reward, place, world);
             optimizer(&estimator.optimizer, estimator.steps, place);
-            tokens("max_tokens", estimator.max_tokens, estimator.path_tokens, context, place);
-            if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
-                place.error("", &why);
+            if stage.samples() {
+                attempts(estimator.tasks, &estimator.grow, place);
+                combine_grow::check_pairs(&estimator.grow, place);
+                compared(&estimator.reward, place);
+                parts(&estimator.reward, place, world);
+                tokens("max_tokens", estimator.max_tokens, estimator.path_tokens, context, place);
+                if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
+                    place.error("", &why);
+                }
             }
         }
         Stage::Evaluate(evaluate) => {

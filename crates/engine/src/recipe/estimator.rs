@@ -1,7 +1,7 @@
 //! The `estimator` stage: a learner beside the policy that says a number at the ends of steps, and
 //! what later stages must ask of it.
 
-use stepwell_methods::estimator::prefix_value;
+use stepwell_methods::estimator::{SCORE, prefix_value};
 use stepwell_methods::{EstimatorConfig, Grow, RewardConfig};
 
 use super::combine::Place;
@@ -81,7 +81,7 @@ pub(super) fn check(own: &Estimator, device: Device, place: &Place<'_, '_>) {
                        `model.compute.device = \"cpu\"`";
         place.error("", message);
     }
-    if own.temperature == 0.0 {
+    if own.temperature == 0.0 && own.pairs.is_none() {
         place.error("temperature", "is 0: all attempts at a task would be one; set it to 1");
     }
     let compares = own.estimator.needs().attempts_min > 1;
@@ -124,6 +124,13 @@ pub(super) fn check_use(
                 wrong(format!(
                     "is stage[{index}], whose `{}` fills `{fills}`, and `{column}` is read; name \
                      another stage",
+                    own.estimator.name()
+                ));
+            }
+            if column == Some(SCORE) && !own.estimator.reads_chances() {
+                wrong(format!(
+                    "is stage[{index}], whose `{}` says what is better and not how likely it is; \
+                     name one that learns chances: `outcome`, `process` or `prefix_value`",
                     own.estimator.name()
                 ));
             }

@@ -82,6 +82,9 @@ pub(super) fn forest(
     let mut forest = grow(session, growing, &tasks.own);
     loop {
         refuse_unscored(session, growing, &forest)?;
+        if config.refill == 0 || config.filter.is_empty() {
+            return Ok(forest);
+        }
         let missing = tasks.own.len().saturating_sub(kept(config, &forest));
         if missing == 0 || spent(session, config, &forest) {
             return Ok(forest);
