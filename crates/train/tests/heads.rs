@@ -141,6 +141,24 @@ fn a_critic_learns_on_the_policy_s_trunk_and_on_its_own() {
 }
 
 #[test]
+fn a_loss_that_reads_no_values_moves_no_head() {
+    let mut forest = forest();
+    let mut learner = learner(1, 1);
+    learner.attach_head(VALUE, None, 1, 7);
+    let key = Key::new(1, Purpose::TaskOrder);
+    let credits = valued(&mut learner, &mut forest);
+    let mut policy = Settings { on_policy: false, ..settings(0.01, 1.0) };
+    policy.value = Some(value_loss::Config::default());
+    learner.update(&forest, &credits, &policy, key).unwrap();
+    let moved = learner.state().heads;
+    assert!(moved[0].optimizer_step == 1 && moved[0].tensors.iter().any(|(_, _, x)| x[0] != 0.0));
+    // A step on something else, demonstrations say: moments of the head would carry it on.
+    policy.value = None;
+    learner.update(&forest, &credits, &policy, key).unwrap();
+    assert_eq!(learner.state().heads, moved);
+}
+
+#[test]
 fn packing_and_threads_change_no_bit_of_what_a_head_says() {
     let mut forest = forest();
     let said = |threads, tokens_max, forest: &mut [StepTree]| {
