@@ -44,12 +44,12 @@ fn refuse_beam(grow: &Grow, place: &Place<'_, '_>) {
     }
 }
 
-/// Pairs of siblings come from trees of attempts.
+/// What is compared, kept or learned from as attempts comes from trees of attempts.
 pub(super) fn check_pairs(grow: &Grow, place: &Place<'_, '_>) {
     refuse_beam(grow, place);
     if grow.needs_credit().is_some() {
         let message = format!(
-            "is `{}`, whose companions are no attempts that could be preferred; use `branch`",
+            "is `{}`, whose companions are no attempts; use `branch`",
             grow.name()
         );
         place.error("grow", &message);
