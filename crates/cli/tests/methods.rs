@@ -74,10 +74,25 @@ fn a_run_trains_with_every_reward_and_every_credit_that_is_listed() {
                 words
                     .extend(["--set", "stage[1].rl.grow={ type = \"continuations\", leaves = 9 }"]);
             }
+            // Steps are paid: a credit that reads it, and contributions that need no estimator.
+            "attribution" => words.extend([
+                "--set",
+                "stage[1].rl.reward={ type = \"attribution\", contributions = \"uniform\" }",
+                "--set",
+                "stage[1].rl.credit={ type = \"reinforce\" }",
+            ]),
             _ => {}
         }
-        run(folder.path(), &words).fine();
-        trained += 1;
+        let said = run(folder.path(), &words);
+        match name {
+            // These read what another model says, and ask for it by name.
+            "effective_reward" => assert!(said.err.contains("[stage.estimator]"), "{}", said.err),
+            "reverse_kl" => assert!(said.err.contains("teacher = \"folder\""), "{}", said.err),
+            _ => {
+                said.fine();
+                trained += 1;
+            }
+        }
     }
     assert!(trained >= 20, "{trained} methods were listed");
 }

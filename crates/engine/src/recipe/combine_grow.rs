@@ -48,10 +48,8 @@ fn refuse_beam(grow: &Grow, place: &Place<'_, '_>) {
 pub(super) fn check_pairs(grow: &Grow, place: &Place<'_, '_>) {
     refuse_beam(grow, place);
     if grow.needs_credit().is_some() {
-        let message = format!(
-            "is `{}`, whose companions are no attempts; use `branch`",
-            grow.name()
-        );
+        let message =
+            format!("is `{}`, whose companions are no attempts; use `branch`", grow.name());
         place.error("grow", &message);
     }
 }
