@@ -1,9 +1,9 @@
 //! What every credit method must obey, whatever it computes: one line per method runs it all.
 //!
 //! Some laws hold for all: prompt, environment and demonstration steps have no credit; nor has a
-//! step without a scored leaf below, nor any token of a step that has none; taking unscored attempts out of the tree changes nothing;
-//! permuting siblings permutes credit; the order of trees does not matter. Others hold where a
-//! method claims them.
+//! step without a scored leaf below, nor any token of a step that has none; taking unscored
+//! attempts out of the tree changes nothing; permuting siblings permutes credit; the order of trees
+//! does not matter. Others hold where a method claims them.
 
 use stepwell_tree::{
     Credit, Key, NewStep, Origin, PolicyVersion, Purpose, StepId, StepTree, Stop, TaskHash,
