@@ -18,6 +18,7 @@ const SOURCES: &str = "crates/methods/src";
 const KINDS: &[(&str, &str)] = &[
     ("schedule", "what an update is made of"),
     ("curriculum", "which tasks come when"),
+    ("selection", "which attempts become demonstrations"),
     ("grow", "where to sample next"),
     ("reward", "from verdicts to training rewards"),
     ("filter", "what may train"),

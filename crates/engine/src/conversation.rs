@@ -10,8 +10,8 @@ use stepwell_tree::{Credit, NewStep, Origin, StepId, StepTree, Stop, Task};
 /// A conversation in the turns of the chat template, as a tree with one path, and the credit that
 /// trains what the assistant says: the content and the token that ends its turn.
 ///
-/// Everything up to the first trained words, the template's own included, is the prompt. What
-/// stands between two of the assistant's turns is one observation.
+/// Everything up to the assistant's first message, trained or not, the template's own words
+/// included, is the prompt. What stands between two of the assistant's turns is one observation.
 ///
 /// # Errors
 /// Where the template cannot write these messages once each and in order.
@@ -110,6 +110,13 @@ pub(crate) fn comparison_task(pair: &Comparison) -> Task {
     let fields = [("system", &system), ("chosen", chosen), ("rejected", rejected)];
     let fields = fields.map(|(name, text)| (name.to_owned(), text.clone()));
     Task { id: String::new(), question, fields: fields.into_iter().chain(long).collect() }
+}
+
+/// A conversation as the record knows it: its messages, and `train`, which of them are trained.
+pub(crate) fn conversation_task(conversation: &Conversation) -> Task {
+    let Conversation { messages, train } = conversation;
+    let marks = train.iter().map(|train| if *train { '1' } else { '0' }).collect();
+    Task { fields: [("train".to_owned(), marks)].into(), ..identity(messages) }
 }
 
 /// Messages as a task of their own.

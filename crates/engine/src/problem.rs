@@ -12,6 +12,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use stepwell_env::demonstrations;
 use stepwell_env::pairs::{self, Comparison};
 use stepwell_env::prompt::{Prompt, Prompted};
 use stepwell_env::tasks;
@@ -46,7 +47,7 @@ pub struct Problem {
     pub held_out: Vec<Task>,
     /// Things a person should know: odd lines of task files.
     pub notes: Vec<String>,
-    /// The user's task files and what they held when they were read.
+    /// The user's files of tasks, pairs and conversations, and what they held when they were read.
     watched: Vec<(PathBuf, [u8; 32])>,
     /// Words beside those of prompts that a policy made from scratch should know.
     speech: Vec<String>,
@@ -56,6 +57,8 @@ pub struct Problem {
     gold: Vec<Demonstration>,
     /// Pairs of the user's files, by path, where stages ask for them.
     pairs: BTreeMap<String, pairs::Loaded>,
+    /// Conversations of the user's files, by path, where stages ask for them.
+    shown: BTreeMap<String, demonstrations::Loaded>,
 }
 
 /// What a generated world tells beside its tasks.
@@ -88,6 +91,7 @@ impl Problem {
             world,
             gold: Vec::new(),
             pairs: BTreeMap::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -125,6 +129,7 @@ impl Problem {
             problem = problem.under(&prompt.0);
         }
         for stage in &recipe.stage {
+            problem.read_conversations(stage)?;
             let Some(file) = stage.pair_file() else { continue };
             let loaded = pairs::load(Path::new(&file.path)).map_err(input)?;
             problem.watched.push((PathBuf::from(&file.path), loaded.digest));
@@ -235,7 +240,7 @@ impl Problem {
         words
     }
 
-    /// Refuses to go on where a task file is no longer what the run began with.
+    /// Refuses to go on where a file is no longer what the run began with.
     ///
     /// # Errors
     /// Names the file.
@@ -245,19 +250,20 @@ impl Problem {
             .try_for_each(|(path, digest)| tasks::changed(path, digest).map_err(input))
     }
 
-    /// Refuses prompts that leave no room for a step on their path.
+    /// Refuses conversations that do not fit, and prompts that leave no room for a step on their
+    /// path.
     ///
     /// # Errors
-    /// Names the first task that does not fit and counts the others.
+    /// Names the first that does not fit and counts the others.
     pub fn require_fit(&self, recipe: &Recipe, learner: &Learner) -> Result<(), EngineError> {
         let context = learner.model().config().context;
         let limit = |tokens: Option<usize>| tokens.unwrap_or(context).min(context);
         for (index, stage) in recipe.stage.iter().enumerate() {
+            if let Some((name, keys)) = conversations::supervision(stage) {
+                self.require_conversations_fit((index, name), &keys, learner)?;
+            }
             let (key, split, most, step) = match stage {
-                Stage::Sft(sft) => {
-                    self.require_conversations_fit(index, sft, learner)?;
-                    continue;
-                }
+                Stage::Sft(_) => continue,
                 other if other.pair_file().is_some() => {
                     let file = other.pair_file().expect("it was just asked");
                     self.require_pairs_fit(index, &file, learner)?;

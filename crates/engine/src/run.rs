@@ -125,6 +125,9 @@ fn commit_data(
         record.commit_tasks(0, "chat_template", &[template])?;
     }
     for (index, stage) in recipe.stage.iter().enumerate() {
+        if let Some(shown) = problem.shown(stage) {
+            record.commit_tasks(index as u32, "demonstrations", &shown)?;
+        }
         if let Some(file) = stage.pair_file() {
             let pairs = problem.pairs(&file.path).iter().map(comparison_task);
             record.commit_tasks(index as u32, "pairs", &pairs.collect::<Vec<_>>())?;

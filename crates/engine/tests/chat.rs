@@ -94,6 +94,13 @@ fn a_run_trains_on_completions_and_long_pairs_under_its_own_template() {
     let error = run::resume(&stopped, 1, &mut Watch::default()).unwrap_err().to_string();
     assert!(error.contains("`chat_template`"), "{error}");
     fs::write(here.join("own.jinja"), TEMPLATE).unwrap();
+    // So are other conversations.
+    let marked = TALKS.replace("\"content\": \"5\"}", "\"content\": \"6\"}");
+    assert_ne!(marked, TALKS);
+    fs::write(here.join("talks.jsonl"), marked).unwrap();
+    let error = run::resume(&stopped, 1, &mut Watch::default()).unwrap_err().to_string();
+    assert!(error.contains("`demonstrations`"), "{error}");
+    fs::write(here.join("talks.jsonl"), TALKS).unwrap();
     assert_eq!(finish(&stopped, 2).unwrap(), end(&whole));
     let series = RunReader::open(&whole).unwrap().metric_series("loss").unwrap();
     let loss: Vec<f64> = series[..30].iter().map(|point| point.value).collect();
@@ -169,4 +176,45 @@ fn what_is_wrong_with_a_template_or_a_row_is_told_with_its_place() {
         path("talks.jsonl")
     );
     assert_eq!(refused(&good), expected);
+}
+
+/// The recipe with demonstrations beside trees in place of both its stages.
+fn beside(folder: &Path) -> String {
+    let text = text(folder);
+    let stages = text.find("[[stage]]").unwrap();
+    let talks = folder.join("talks.jsonl").display().to_string();
+    format!(
+        "{}[[stage]]\n[stage.rl]\nsteps = 3\ntasks = 1\nmax_tokens = 8\nbatch = 2\n\
+         checkpoint_every = 1\nturns = \"template\"\ndata = \"{talks}\"\n\
+         plan = {{ type = \"fixed\", share = 0.5, mix = \"soft\" }}\n\
+         grow = {{ type = \"independent\", attempts = 2 }}\nreward = {{ type = \"outcome\" }}\n\
+         credit = {{ type = \"reinforce\" }}\n",
+        &text[..stages]
+    )
+}
+
+#[test]
+fn conversations_beside_trees_are_checked_and_watched_as_those_of_their_own_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (text, file) = (beside(here), here.join("talks.jsonl"));
+    let long = format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "x".repeat(200));
+    fs::write(&file, TALKS.to_owned() + &long).unwrap();
+    let why = refused(&text);
+    let expected = format!("stage[0].rl: {}:3: the conversation has 212 tokens", file.display());
+    assert!(why.starts_with(&expected), "{why}");
+
+    fs::write(&file, TALKS).unwrap();
+    let path = here.join("run");
+    let mut watch = Watch { stop_after: Some(1), ..Watch::default() };
+    run::start(&recipe(&text), &path, 1, &mut watch).unwrap();
+    fs::write(&file, TALKS.replace("2 + 6", "2 + 7")).unwrap();
+    let error = run::resume(&path, 1, &mut Watch::default()).unwrap_err().to_string();
+    assert!(error.contains("`demonstrations`"), "{error}");
+    fs::write(&file, TALKS).unwrap();
+    assert_eq!(finish(&path, 1).unwrap(), {
+        let whole = here.join("whole");
+        start(&text, &whole, 2).unwrap();
+        end(&whole)
+    });
 }

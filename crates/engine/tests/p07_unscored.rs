@@ -203,3 +203,31 @@ fn p07_too_many_failures_stop_the_run_before_it_trains() {
     assert!(counted.len() >= 3 && counted.iter().all(|point| point.value == 2.0), "{counted:?}");
     assert!(reader.newest(Kind::Updated).unwrap().is_some());
 }
+
+/// Rounds of two tasks, one of which cannot be judged: half of the attempts, however many grow at a
+/// time, and whichever comes first.
+#[test]
+fn p07_a_round_is_refused_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, at_once: usize, unscored_max: f64| {
+        let text = half_broken(folder.path(), unscored_max);
+        let stage = text.find("[[stage]]").unwrap();
+        let rejection = format!(
+            "[[stage]]\n[stage.rejection]\nrounds = 6\nsteps = 1\nbatch = 2\nmax_tokens = 8\n\
+             tasks_at_once = {at_once}\nunscored_max = {unscored_max}\n\
+             grow = {{ type = \"independent\", attempts = 2 }}\n"
+        );
+        let path = folder.path().join(name);
+        run::start(&recipe(&(text[..stage].to_owned() + &rejection)), &path, 2, &mut Silent)
+            .map(|_| path)
+    };
+    let refused = |name: &str, at_once: usize| match run(name, at_once, 0.4) {
+        Err(EngineError::Unscored { unscored, attempts, .. }) => (unscored, attempts),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([refused("a", 1), refused("b", 2)], [(2, 4); 2]);
+    let path = run("c", 1, 0.6).unwrap();
+    let reader = RunReader::open(&path).unwrap();
+    let first = |round: u64| reader.grown(0, round).unwrap().unwrap().remove(0).tree;
+    assert!((0..6).any(|round| !unscored(&first(round)).is_empty()), "the test has no power");
+}

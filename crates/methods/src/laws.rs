@@ -1,9 +1,9 @@
 //! What every credit method must obey, whatever it computes: one line per method runs it all.
 //!
 //! Some laws hold for all: prompt, environment and demonstration steps have no credit; nor has a
-//! step without a scored leaf below; taking unscored attempts out of the tree changes nothing;
-//! permuting siblings permutes credit; the order of trees does not matter. Others hold where a
-//! method claims them.
+//! step without a scored leaf below, nor any token of a step that has none; taking unscored
+//! attempts out of the tree changes nothing; permuting siblings permutes credit; the order of trees
+//! does not matter. Others hold where a method claims them.
 
 use stepwell_tree::{
     Credit, Key, NewStep, Origin, PolicyVersion, Purpose, StepId, StepTree, Stop, TaskHash,
@@ -126,6 +126,9 @@ fn nowhere_else(tree: &StepTree, credit: &Credit, seed: u64) {
         assert!(number.is_none_or(f64::is_finite), "seed {seed}");
         let may = tree.origin[i].is_policy() && value[i].is_some();
         assert!(number.is_none() || may, "step {i} has credit, seed {seed}");
+        let own = credit.token.iter().flat_map(|token| &token[tree.span[i].range()]);
+        let zero = own.fold(true, |zero, x| zero && *x == 0.0);
+        assert!(number.is_some() || zero, "tokens of step {i} have credit, seed {seed}");
     }
 }
 

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use stepwell_methods::credit::{
-    gpg, group_mean, leave_one_out, length_weighted, pass_at_k, reinforce_plus_plus,
+    Rewards, gae, gpg, group_mean, leave_one_out, length_weighted, pass_at_k, reinforce_plus_plus,
 };
 use stepwell_methods::objective::{
-    Estimator, Kl, Part, RowSequence, cispo, clipped, gmpo, gspo, sequences,
+    Estimator, Kl, Part, RowSequence, cispo, clipped, gmpo, gspo, sequences, value_loss,
 };
 use stepwell_methods::preference::{
     Answer, Pair, Term, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
@@ -41,6 +41,11 @@ struct Inputs {
     old: Rows,
     logprob: Rows,
     reference: Rows,
+    /// What a critic says, and what it says after a step.
+    #[serde(default)]
+    value: Rows,
+    #[serde(default)]
+    new_value: Rows,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +70,34 @@ struct Preferred {
     bits: Option<u32>,
 }
 
+/// Estimates with values: of sampled tokens alone, and of rows that observe some.
+#[derive(Deserialize)]
+struct Estimated {
+    mask: Rows,
+    returns: Rows,
+    advantage: Rows,
+    whitened: Rows,
+}
+
+#[derive(Deserialize)]
+struct Regressed {
+    clip: f64,
+    value: f64,
+    gradient: Rows,
+}
+
+#[derive(Deserialize)]
+struct Estimates {
+    gamma: f64,
+    lambda: f64,
+    /// One per token.
+    reward: Rows,
+    sampled: Estimated,
+    with_observations: Estimated,
+    loss: Regressed,
+    masked_whiten: Rows,
+}
+
 #[derive(Deserialize)]
 struct Fixture {
     batch: Inputs,
@@ -75,6 +108,7 @@ struct Fixture {
     advantages: BTreeMap<String, Rows>,
     #[serde(default)]
     divergences: BTreeMap<String, Rows>,
+    values: Option<Estimates>,
 }
 
 fn trl() -> Fixture {
@@ -320,6 +354,111 @@ fn divergences_agree_with_verl() {
             });
             same(loss.value, *expected, CLOSE, name);
         }
+    }
+}
+
+/// A tree per row with a step per token, so that every token can earn: the policy's where the mask
+/// is 1, the environment's elsewhere. Beside it what its tokens earn.
+fn chains(inputs: &Inputs, mask: &Rows, reward: &Rows) -> (Vec<StepTree>, Rewards) {
+    let (mut forest, mut leaf, mut step) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, mask) in mask.iter().enumerate() {
+        let mut tree = StepTree::new(TaskHash([row as u8; 32]), &[1]);
+        let (mut parent, mut earned, mut value) = (StepId::ROOT, vec![0.0], vec![0.0]);
+        for (at, mask) in mask.iter().enumerate() {
+            let policy = *mask == 1.0;
+            parent = tree.push(NewStep {
+                parent,
+                child_index: 0,
+                origin: match policy {
+                    true => Origin::Policy(PolicyVersion(0)),
+                    false => Origin::Environment,
+                },
+                stop: if policy { Stop::EndOfText } else { Stop::NotSampled },
+                token: &[2],
+                logprob: if policy { &[-1.0] } else { &[] },
+            });
+            earned.push(if policy { reward[row][at] } else { 0.0 });
+            value.push(inputs.value[row][at] as f32);
+        }
+        tree.judge(parent, Verdict::scored(0.0));
+        leaf.push(tree.verdict.iter().map(Verdict::reward).collect());
+        tree.token_column.insert("value".to_owned(), value);
+        forest.push(tree);
+        step.push(earned);
+    }
+    (forest, Rewards { leaf, step: Some(step) })
+}
+
+/// Advantages of every token, the prompt of one token left out.
+fn estimated(forest: &[StepTree], rewards: &Rewards, config: &gae::Config) -> Rows {
+    let credits = gae::credit(forest, rewards, config);
+    credits.into_iter().map(|credit| credit.token.unwrap()[1..].to_vec()).collect()
+}
+
+#[track_caller]
+fn same_rows(got: &Rows, expected: &Rows, tolerance: f64, what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (row, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got.len(), expected.len(), "{what}, row {row}");
+        for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
+            same(*got, *expected, tolerance, &format!("{what}, row {row}, token {at}"));
+        }
+    }
+}
+
+#[test]
+fn estimates_with_values_agree_with_verl() {
+    let fixture = verl();
+    let inputs = &fixture.batch;
+    let values = fixture.values.unwrap();
+    let plain = gae::Config {
+        mode: gae::Mode::TokenCompact,
+        gamma: values.gamma,
+        lambda: values.lambda,
+        whiten: false,
+        kl: 0.0,
+    };
+    let both = [("sampled", &values.sampled), ("with_observations", &values.with_observations)];
+    for (name, expected) in both {
+        let (forest, rewards) = chains(inputs, &expected.mask, &values.reward);
+        let advantage = estimated(&forest, &rewards, &plain);
+        same_rows(&advantage, &expected.advantage, CLOSE, name);
+        let returns: Rows = gae::value_targets(&forest, &rewards, &plain)
+            .into_iter()
+            .map(|target| target[1..].to_vec())
+            .collect();
+        same_rows(&returns, &expected.returns, CLOSE, &format!("{name}, returns"));
+        let white = estimated(&forest, &rewards, &gae::Config { whiten: true, ..plain });
+        same_rows(&white, &expected.whitened, WHITENED, &format!("{name}, whitened"));
+    }
+    // Where nothing is earned and γ is 0, the surprise is the value with its sign turned.
+    let nothing = values.reward.iter().map(|row| vec![0.0; row.len()]).collect();
+    let (forest, rewards) = chains(inputs, &values.sampled.mask, &nothing);
+    let blind = gae::Config { gamma: 0.0, whiten: true, ..plain };
+    let mut white = estimated(&forest, &rewards, &blind);
+    white.iter_mut().flatten().for_each(|x| *x = -*x);
+    same_rows(&white, &values.masked_whiten, WHITENED, "masked_whiten");
+}
+
+/// verl's loss is the mean over tokens of half the square: our coefficient 1.
+#[test]
+fn the_loss_of_values_agrees_with_verl() {
+    let fixture = verl();
+    let inputs = &fixture.batch;
+    let expected = fixture.values.unwrap().loss;
+    // The log-probabilities stand for the returns: any numbers will do.
+    let (value, target) = (inputs.flat(&inputs.new_value), inputs.flat(&inputs.old));
+    let behaviour = inputs.flat(&inputs.value);
+    let config = value_loss::Config { coefficient: 1.0, clip: Some(expected.clip) };
+    let weight = vec![1.0 / value.len() as f64; value.len()];
+    let values = value_loss::Values { value: &value, behaviour: &behaviour, target: &target };
+    let loss = value_loss::value_loss(&values, &weight, &config);
+    same(loss.value, expected.value, CLOSE, "loss of values");
+    let gradient: Vec<f64> = expected.gradient.into_iter().flatten().collect();
+    assert_eq!(gradient.len(), loss.d_value.len());
+    assert!(gradient.contains(&0.0), "the clip holds nothing");
+    for (at, (got, expected)) in loss.d_value.iter().zip(gradient).enumerate() {
+        same(f64::from(*got), expected, GRADIENT, &format!("loss of values, token {at}"));
     }
 }
 

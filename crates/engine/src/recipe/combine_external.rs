@@ -11,7 +11,7 @@ use super::external::{External, ExternalMode, ExternalSource};
 use super::model::Model;
 use super::nearest::{list, nearest};
 use super::rl::Rl;
-use super::sft::Sft;
+use super::sft::Demonstrations;
 
 /// The environment by itself.
 pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_>) {
@@ -67,8 +67,12 @@ pub(super) fn check_prompt(environment: &Environment, checker: &Checker<'_, '_>)
 }
 
 /// Demonstrations that the environment words itself stand under its own prompt.
-pub(super) fn check_sft(sft: &Sft, environment: &Environment, place: &Place<'_, '_>) {
-    if environment.prompt().is_some() && sft.demonstrations.is_some() {
+pub(super) fn check_demonstrations(
+    demonstrations: Option<Demonstrations>,
+    environment: &Environment,
+    place: &Place<'_, '_>,
+) {
+    if environment.prompt().is_some() && demonstrations.is_some() {
         let message = "are worded under the environment's own prompt, and `environment.prompt` is \
                        another; remove one of them, or set `data`";
         place.error("demonstrations", message);

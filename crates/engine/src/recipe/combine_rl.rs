@@ -65,7 +65,7 @@ fn check_plan(rl: &Rl, place: &Place<'_, '_>, world: World<'_>) {
     let keys = &rl.supervision;
     let given = keys.demonstrations.is_some() || keys.data.is_some();
     match (rl.plan.reads_demonstrations(), given) {
-        (true, true) => demonstrations(keys.demonstrations, &keys.data, place, world),
+        (true, true) => demonstrations(keys, place, world),
         (true, false) => {
             let message = format!(
                 "is `{plan}`, which trains on demonstrations too; set `demonstrations = \

@@ -14,8 +14,9 @@ use super::optimizer::Optimizer;
 use super::preference::{Pairs, Preference};
 use super::rejection::Rejection;
 use super::rl::Rl;
-use super::sft::{Demonstrations, Sft, Turns};
+use super::sft::{Demonstrations, Turns};
 use super::stage::Stage;
+use super::supervision::Supervision;
 use super::{combine_control, combine_rejection, combine_rl};
 
 /// Most attempts an update may hold.
@@ -29,11 +30,7 @@ pub(super) fn check(
 ) {
     match stage {
         Stage::Sft(sft) => {
-            check_turns(sft, place);
-            demonstrations(sft.demonstrations, &sft.data, place, world);
-            if let Some(world) = world {
-                combine_external::check_sft(sft, world, place);
-            }
+            demonstrations(&Supervision::of(sft), place, world);
             optimizer(&sft.optimizer, sft.steps, place);
             evaluations(sft.evaluate_every, place, world);
             if sft.evaluate_every > 0 {
@@ -102,22 +99,21 @@ pub(super) fn check(
     }
 }
 
-fn check_turns(sft: &Sft, place: &Place<'_, '_>) {
-    if sft.turns == Turns::Template && sft.data.is_none() {
+/// Where demonstrations come from: one source, which there is, in words that it can have.
+pub(super) fn demonstrations(keys: &Supervision, place: &Place<'_, '_>, world: World<'_>) {
+    if keys.turns == Turns::Template && keys.data.is_none() {
         let message = "is \"template\", and only conversations of `data` have turns of their own; \
                        remove it";
         place.error("turns", message);
     }
+    source(keys, place, world);
+    if let Some(world) = world {
+        combine_external::check_demonstrations(keys.demonstrations, world, place);
+    }
 }
 
-/// Where demonstrations come from: one source, which there is.
-pub(super) fn demonstrations(
-    demonstrations: Option<Demonstrations>,
-    data: &Option<String>,
-    place: &Place<'_, '_>,
-    world: World<'_>,
-) {
-    match (demonstrations, data) {
+fn source(keys: &Supervision, place: &Place<'_, '_>, world: World<'_>) {
+    match (keys.demonstrations, &keys.data) {
         (Some(_), Some(_)) => {
             place.error("data", "and `demonstrations` are both set; keep one of them");
         }

@@ -9,7 +9,8 @@ settings! {
     pub struct Supervision {
         /// Where demonstrations come from when not from `data`, where `plan` trains on some.
         demonstrations: Option<Demonstrations> = None, Limit::Any;
-        /// A file of conversations, one JSON object with `messages` per line (chat format).
+        /// A file of conversations, one JSON object per line with `messages` (chat format), or with
+        /// `prompt` and `completion`.
         data: Option<String> = None, Limit::Any;
         /// How the turns of a conversation are written.
         turns: Turns = Turns::Inline, Limit::Any;

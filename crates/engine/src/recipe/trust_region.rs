@@ -62,7 +62,7 @@ pub(super) fn check(rl: &Rl, compute: &Compute, place: &Place<'_, '_>) {
             place.error(key, &message);
         }
     }
-    if !rl.plan.is_plain() {
+    if rl.plan.reads_demonstrations() {
         let message = "moves weights by another loss too, and a trust region is one step of one \
                        loss; take `plan` or `trust_region` out";
         place.error("plan", message);

@@ -55,11 +55,15 @@ impl Environment for Hinted<'_> {
     }
 }
 
-/// True where an attempt's own words quote a hint or speak of one.
+/// True where an attempt's own words speak of a hint or quote what it says: what stands behind its
+/// `Hint:`, where it has one.
 pub(super) fn speaks_of_hint(tree: &StepTree, text: &[String], leaf: StepId, hint: &str) -> bool {
     let own = path_to(tree, leaf).into_iter().filter(|s| tree.origin[s.index()].is_policy());
+    let hint = hint.to_lowercase();
+    let content = hint.strip_prefix("hint:").unwrap_or(&hint).trim();
+    let quotes = |words: &str| !content.is_empty() && words.contains(content);
     own.map(|s| text[s.index()].to_lowercase())
-        .any(|words| words.contains("hint") || words.contains(&hint.to_lowercase()))
+        .any(|words| words.contains("hint") || quotes(&words))
 }
 
 /// An attempt as a demonstration below a prompt: the policy's steps train, observations do not.
@@ -125,11 +129,12 @@ mod tests {
     fn an_attempt_that_speaks_of_its_hint_is_known() {
         let tree = tree();
         let said = |a: &str, o: &str, b: &str| {
-            let text = ["q Hint: it is 7", a, o, b, ""].map(str::to_owned);
-            speaks_of_hint(&tree, &text, StepId(3), "it is 7")
+            let text = ["q", a, o, b, ""].map(str::to_owned);
+            speaks_of_hint(&tree, &text, StepId(3), "Hint: the answer is 7")
         };
         assert!(!said("look", "a Hint of rain", "seven"));
         assert!(said("as the HINT says", "", "7"));
-        assert!(said("look", "", "so It is 7"));
+        assert!(!said("look", "the answer is 7", "so it is 7"));
+        assert!(said("look", "", "so The answer is 7"));
     }
 }

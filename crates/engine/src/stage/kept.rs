@@ -1,6 +1,6 @@
 //! A round of rejection sampling: attempts, second tries with a hint, and what is kept of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stepwell_methods::selection::rejection::select;
 use stepwell_tree::{Credit, Environment, Purpose, Sampling, StepId, StepTree, Task, leaves};
@@ -25,27 +25,46 @@ pub(super) struct Kept {
     pub(super) credits: Vec<Credit>,
 }
 
-/// A round's tasks, by their place among the training tasks.
-fn tasks(session: &Session<'_>, config: &Rejection) -> Vec<usize> {
+/// A round's tasks, by their place among the training tasks, each once.
+fn tasks(session: &Session<'_>, config: &Rejection, round: usize) -> Vec<usize> {
     let all = session.problem.train.len();
     let count = config.tasks.unwrap_or(all).min(all);
     // Rounds draw one after another, whatever their number of steps.
     let key = session.key(Purpose::TaskOrder);
-    batch(key, all, count, session.place.done / config.steps)
+    once(batch(key, all, count, round))
+}
+
+/// The first of each: a round that ends one epoch and begins the next may draw a task twice, and
+/// its attempts would be the same.
+fn once(mut tasks: Vec<usize>) -> Vec<usize> {
+    let mut seen = BTreeSet::new();
+    tasks.retain(|task| seen.insert(*task));
+    tasks
+}
+
+/// A round's attempts, grown or read back, none with too many unjudged in all.
+pub(super) fn attempts(
+    session: &mut Session<'_>,
+    config: &Rejection,
+    round: usize,
+) -> Result<Vec<Grown>, EngineError> {
+    let forest = match session.recorded_forest()? {
+        Some(forest) => forest,
+        None => grow(session, config, round),
+    };
+    refuse_unscored(session, &growing(config), &forest)?;
+    Ok(forest)
 }
 
 /// Attempts at the round's tasks, then second tries, with a hint, at those that kept none.
-pub(super) fn grow(
-    session: &mut Session<'_>,
-    config: &Rejection,
-) -> Result<Vec<Grown>, EngineError> {
-    let tasks = tasks(session, config);
-    let mut forest = sample(session, config, &tasks, false)?;
+fn grow(session: &mut Session<'_>, config: &Rejection, round: usize) -> Vec<Grown> {
+    let tasks = tasks(session, config, round);
+    let mut forest = sample(session, config, &tasks, false);
     if config.hints {
         let open = unsolved(session, config, &tasks, &forest);
-        forest.extend(sample(session, config, &open, true)?);
+        forest.extend(sample(session, config, &open, true));
     }
-    Ok(forest)
+    forest
 }
 
 /// Tasks of which nothing was kept at the first try and that have a hint.
@@ -69,7 +88,7 @@ fn sample(
     config: &Rejection,
     order: &[usize],
     second: bool,
-) -> Result<Vec<Grown>, EngineError> {
+) -> Vec<Grown> {
     let key = session.key(Purpose::Sample).with(session.place.done as u64);
     let plan = Plan {
         grow: &config.grow,
@@ -94,10 +113,8 @@ fn sample(
         forest.extend(grow_forest(&mut policy, environment, &members, &plan, |live| {
             observer.event(Event::Sampling { live });
         }));
-        drop(policy);
-        refuse_unscored(session, &growing(config), &forest)?;
     }
-    Ok(forest)
+    forest
 }
 
 fn growing(config: &Rejection) -> Growing<'_> {
@@ -149,10 +166,7 @@ pub(super) fn keep(
     round: usize,
     forest: &[Grown],
 ) -> (Kept, Vec<Credit>, Metrics) {
-    let first = {
-        let all = session.problem.train.len();
-        config.tasks.unwrap_or(all).min(all).min(forest.len())
-    };
+    let first = tasks(session, config, round).len();
     let by_hash: BTreeMap<_, _> =
         session.problem.train.iter().map(|task| (task.hash(), task)).collect();
     let mut kept = Kept { round, trees: Vec::new(), credits: Vec::new() };
@@ -181,4 +195,23 @@ pub(super) fn keep(
         }
     }
     (kept, credits, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepwell_tree::Key;
+
+    #[test]
+    fn a_round_across_two_epochs_holds_each_task_once() {
+        let key = Key::new(1, Purpose::TaskOrder);
+        let rounds: Vec<Vec<usize>> = (0..40).map(|round| batch(key, 5, 4, round)).collect();
+        assert!(rounds.iter().any(|round| once(round.clone()).len() < 4), "none repeats a task");
+        for round in rounds {
+            let own = once(round.clone());
+            let tasks: BTreeSet<usize> = round.iter().copied().collect();
+            assert_eq!((own.len(), own.iter().copied().collect()), (tasks.len(), tasks));
+            assert_eq!(own[0], round[0]);
+        }
+    }
 }

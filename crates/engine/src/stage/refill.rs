@@ -2,8 +2,10 @@
 //!
 //! Further tasks come from a keyed order of their own: the update and the draw name them, so that
 //! what earlier updates drew plays no part, and a stopped run that grows the update again draws the
-//! same. A task is in an update at most once, so the key of its tree, which is the update's and the
-//! task's, is its own; how many trees grow at a time changes nothing.
+//! same. A further task is in an update at most once and is none of the update's own, so the key of
+//! its tree, which is the update's and the task's, is its own; how many trees grow at a time
+//! changes nothing. (Of its own tasks an update that is larger than their number, or that ends an
+//! epoch, may hold some again, and their trees are the same.)
 
 use std::collections::BTreeSet;
 

@@ -10,7 +10,7 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 use super::adamw;
 use super::evaluate::development;
 use super::forest::{growth, rate};
-use super::kept::{Kept, grow, keep};
+use super::kept::{Kept, attempts, keep};
 use super::sft::metrics as training;
 use super::supervision::cross_entropy_step;
 use crate::error::EngineError;
@@ -70,10 +70,7 @@ fn begin(
     round: usize,
     watch: &mut Stopwatch,
 ) -> Result<(Kept, Metrics, f64), EngineError> {
-    let forest = match session.recorded_forest()? {
-        Some(forest) => forest,
-        None => grow(session, config)?,
-    };
+    let forest = attempts(session, config, round)?;
     let seconds = watch.lap("sample");
     let (kept, credits, told) = keep(session, config, round, &forest);
     let mut metrics = growth(&forest, &credits);

@@ -75,7 +75,7 @@ impl Sifted {
     }
 
     /// Counts for the record; nothing where there is no filter. `wanted` is the number of trees
-    /// that the update was to hold, `refilled` how many were drawn beyond it.
+    /// that the update was to hold.
     pub(super) fn metrics(&self, filters: &[Filter], trees: &[StepTree], wanted: usize) -> Metrics {
         let mut metrics = Metrics::new();
         if filters.is_empty() {

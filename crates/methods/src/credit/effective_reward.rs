@@ -105,9 +105,11 @@ pub fn credit(forest: &[StepTree], rewards: &Rewards, config: &Config) -> Vec<Cr
     if config.baseline == Baseline::Value {
         for (tree, credit) in forest.iter().zip(&mut credits) {
             let value = token_column(tree, VALUE);
-            let token = spread(tree, credit);
+            let mut own = spread(tree, credit);
             let met: Vec<bool> = credit.step.iter().map(Option::is_some).collect();
-            let own = token.iter().zip(value).map(|(c, v)| c - f64::from(*v)).collect();
+            for (span, _) in tree.span.iter().zip(&met).filter(|(_, met)| **met) {
+                span.range().for_each(|t| own[t] -= f64::from(value[t]));
+            }
             *credit = by_token(tree, &met, own, gae::Mode::TokenCompact);
         }
     }

@@ -9,9 +9,12 @@ pub mod epochs;
 pub mod weighted;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use stepwell_tree::{StepTree, TaskHash, leaves};
+use stepwell_tree::{StepId, StepTree, TaskHash, leaves};
+
+use crate::grow::is_companion;
 
 /// What is known of one task.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,16 +35,24 @@ pub struct Estimates {
 
 impl Estimates {
     /// Adds what a tree shows. Attempts of one policy version add up; those of an older one are
-    /// forgotten. A tree without a judged attempt shows nothing.
+    /// forgotten. A tree without a judged attempt shows nothing; companions are no attempts.
     pub fn observe(&mut self, tree: &StepTree, version: u64, solved_at: f64) {
         let Some(rate) = crate::filter::success_rate(tree, solved_at) else { return };
-        let judged = |s: &stepwell_tree::StepId| tree.verdict[s.index()].reward().is_some();
-        let attempts = leaves(tree).iter().filter(|s| judged(s)).count() as u64;
+        let own = |s: &&StepId| !is_companion(tree, **s);
+        let judged = |s: &&StepId| tree.verdict[s.index()].reward().is_some();
+        let attempts = leaves(tree).iter().filter(own).filter(judged).count() as u64;
         let fresh = Estimate { rate, attempts, version };
-        let own = self.table.entry(tree.task).or_insert(fresh);
+        let mut known = match self.table.entry(tree.task) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(place) => {
+                place.insert(fresh);
+                return;
+            }
+        };
+        let own = known.get_mut();
         if own.version != version {
             *own = fresh;
-        } else if *own != fresh {
+        } else {
             let all = (own.attempts + attempts) as f64;
             own.rate = (own.rate * own.attempts as f64 + rate * attempts as f64) / all;
             own.attempts += attempts;
@@ -154,5 +165,26 @@ mod tests {
         assert_eq!(all.rate(&TaskHash([1; 32]), 9, Some(4)), Some(1.0));
         assert_eq!(all.rate(&TaskHash([1; 32]), 10, Some(4)), None);
         assert_eq!(all.rate(&TaskHash([2; 32]), 9, None), None);
+    }
+
+    #[test]
+    fn a_second_tree_that_looks_like_the_first_counts_too() {
+        let mut all = Estimates::default();
+        all.observe(&tree(1, &["r=1", "r=0"]), 3, 1.0);
+        all.observe(&tree(1, &["r=1", "r=0"]), 3, 1.0);
+        assert_eq!(all.table[&TaskHash([1; 32])].attempts, 4);
+        // Two of six, and not one of four.
+        all.observe(&tree(1, &["r=0", "r=0"]), 3, 1.0);
+        assert!((all.rate(&TaskHash([1; 32]), 9, None).unwrap() - 1.0 / 3.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        let mut all = Estimates::default();
+        let mut beside = tree(1, &["r=1", "r=0", "r=0"]);
+        beside.step_column.insert(crate::grow::COMPANION.to_owned(), vec![0.0, 0.0, 1.0, 1.0]);
+        all.observe(&beside, 3, 1.0);
+        let expected = Estimate { rate: 1.0, attempts: 1, version: 3 };
+        assert_eq!(all.table[&TaskHash([1; 32])], expected);
     }
 }

@@ -6,7 +6,7 @@
 //! often the policy that grew the tree solves them.
 //! Formula: p̂ = recursive mean of [outcome ≥ solved_at]; `unsolved` p̂ = 0; `hard` 0 < p̂ <
 //! hard_below; `medium` hard_below ≤ p̂ < easy_from; `easy` easy_from ≤ p̂ < 1; `solved` p̂ = 1
-//! Reads: outcomes of leaves.
+//! Reads: outcomes of leaves that are no companions.
 //! Differs: Tool-Star classifies once, with and without tools; here every tree of every update is.
 //! Degenerate: no judged attempt is in no bucket and is dropped; every tree is in one bucket.
 //! Control: all five buckets kept, at an equal number of sampled tokens.
@@ -113,6 +113,7 @@ pub fn keep(tree: &StepTree, reward: &[Option<f64>], config: &Config) -> Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grow::COMPANION;
     use stepwell_tree::parse;
 
     fn tree(solved: usize, attempts: usize) -> StepTree {
@@ -135,6 +136,16 @@ mod tests {
         assert_eq!((0..=6).filter(|k| kept(*k)).collect::<Vec<_>>(), [0, 6]);
         let unjudged = parse("0 - prompt q\n1 0 policy a unscored=x");
         assert_eq!(keep(&unjudged, &[None; 2], &only), Keep::Nothing);
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        let mut tree = tree(1, 2);
+        assert_eq!(bucket(&tree, &Config::default()), Some(Bucket::Medium));
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 0.0, 1.0]);
+        assert_eq!(bucket(&tree, &Config::default()), Some(Bucket::Solved));
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 1.0, 1.0]);
+        assert_eq!(bucket(&tree, &Config::default()), None);
     }
 
     #[test]

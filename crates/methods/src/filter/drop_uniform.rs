@@ -4,7 +4,7 @@
 //! Idea: Where all attempts at a task are worth the same, credit that compares them is 0: the tree
 //! would only dilute the update. Drop it, and with `refill` draw another task in its place.
 //! Formula: keep ⇔ max r > min r over the scored attempts
-//! Reads: rewards of leaves.
+//! Reads: rewards of leaves that are no companions.
 //! Differs: DAPO keeps drawing until the batch is full; here `refill` caps the further tasks of an
 //! update, and an update that stays short trains on what it has. DAPO asks for 0 < right < G, which
 //! is the same for rewards 0 and 1. MIRAGE's digest does not mention refilling: leave `refill` at
@@ -14,9 +14,10 @@
 //! Control: no filter at an equal number of sampled tokens (`token_budget`).
 
 use serde::{Deserialize, Serialize};
-use stepwell_tree::StepTree;
+use stepwell_tree::{StepId, StepTree};
 
 use super::{Keep, assert_fits};
+use crate::grow::is_companion;
 
 /// Nothing to set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -26,7 +27,8 @@ pub struct Config {}
 /// Drops a tree whose scored rewards are all equal; `reward` is `[N]`, of scored leaves.
 pub fn keep(tree: &StepTree, reward: &[Option<f64>], _: &Config) -> Keep {
     assert_fits(tree, reward);
-    let mut scored = reward.iter().flatten();
+    let own = |i: &usize| !is_companion(tree, StepId(*i as u32));
+    let mut scored = (0..reward.len()).filter(own).filter_map(|i| reward[i]);
     let first = scored.next();
     let differs = first.is_some_and(|first| scored.any(|r| r != first));
     if differs { Keep::All } else { Keep::Nothing }
@@ -36,6 +38,7 @@ pub fn keep(tree: &StepTree, reward: &[Option<f64>], _: &Config) -> Keep {
 mod tests {
     use super::*;
     use crate::credit::Rewards;
+    use crate::grow::COMPANION;
     use crate::{CreditConfig, RewardConfig, token_weights};
     use stepwell_tree::{Credit, parse};
 
@@ -61,6 +64,14 @@ mod tests {
             let (tree, reward) = of(attempts);
             assert_eq!(keep(&tree, &reward, &Config {}), expected, "{attempts:?}");
         }
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        let (mut tree, reward) = of(&["r=1", "r=1", "r=0"]);
+        assert_eq!(keep(&tree, &reward, &Config {}), Keep::All);
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(keep(&tree, &reward, &Config {}), Keep::Nothing);
     }
 
     /// Σ weight · credit over the tokens: the gradient of a first update, up to its direction.

@@ -7,14 +7,15 @@
 //! last step ended for want of tokens; a step trains ⇔ some scored leaf below it is not masked
 //! Reads: tokens, and why steps ended.
 //! Differs: in a tree a step is shared, and it trains as long as one attempt through it may.
-//! Degenerate: unscored leaves do not count; no leaf masked: the tree as it is; all masked: the
-//! tree is dropped.
+//! Degenerate: unscored leaves and companions do not count, and a companion is not masked; no leaf
+//! masked: the tree as it is; all masked: the tree is dropped.
 //! Control: `overlong` in the reward, which punishes what this ignores.
 
 use serde::{Deserialize, Serialize};
-use stepwell_tree::{StepTree, Stop, leaves, sampled_length};
+use stepwell_tree::{StepId, StepTree, Stop, leaves, sampled_length};
 
 use super::{Keep, assert_fits};
+use crate::grow::is_companion;
 
 /// What is too long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,10 +50,11 @@ impl Config {
 pub fn keep(tree: &StepTree, reward: &[Option<f64>], config: &Config) -> Keep {
     assert_fits(tree, reward);
     let length = sampled_length(tree);
+    let companion = |i: usize| is_companion(tree, StepId(i as u32));
     let mut trains = vec![false; tree.len()];
     let (mut scored, mut masked) = (0, 0);
     for leaf in leaves(tree).into_iter().map(|leaf| leaf.index()) {
-        if reward[leaf].is_none() {
+        if reward[leaf].is_none() || companion(leaf) {
             continue;
         }
         scored += 1;
@@ -70,12 +72,14 @@ pub fn keep(tree: &StepTree, reward: &[Option<f64>], config: &Config) -> Keep {
     for i in (1..tree.len()).rev() {
         trains[tree.parent[i].index()] |= trains[i];
     }
+    (1..tree.len()).filter(|&i| companion(i)).for_each(|i| trains[i] = true);
     Keep::Steps(trains)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grow::COMPANION;
     use stepwell_tree::{StepId, parse};
 
     fn tree() -> (StepTree, Vec<Option<f64>>) {
@@ -113,6 +117,21 @@ mod tests {
         assert_eq!(keep(&tree, &reward, &Config::default()), above);
         let off = Config { tokens_max: Some(9), truncated: false };
         assert_eq!(keep(&tree, &reward, &off), Keep::All);
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        // d of 4 tokens is masked, and c of 2 is a line beside it: all attempts left are a of 2.
+        let (mut tree, reward) = tree();
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+        let most = |tokens| Config { tokens_max: Some(tokens), truncated: false };
+        let beside = Keep::Steps(vec![true, true, false, false, true, false, false]);
+        assert_eq!(keep(&tree, &reward, &most(3)), beside);
+        // A companion that is too long masks nothing, and one that is not saves nothing.
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(keep(&tree, &reward, &most(3)), Keep::All);
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(keep(&tree, &reward, &most(3)), Keep::Nothing);
     }
 
     #[test]

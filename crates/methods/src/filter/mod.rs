@@ -11,7 +11,9 @@ pub mod drop_uniform;
 pub mod length;
 pub mod success_rate;
 
-use stepwell_tree::{StepTree, recursive_mean};
+use stepwell_tree::{StepId, StepTree, recursive_mean};
+
+use crate::grow::is_companion;
 
 /// What a filter says of a tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,10 +27,12 @@ pub enum Keep {
 }
 
 /// How often the policy solved the tree's task: the recursive mean of "the outcome is at least
-/// `solved_at`" over judged attempts (DECISIONS 4), from 0 to 1. `None` where none was judged.
+/// `solved_at`" over judged attempts (DECISIONS 4), from 0 to 1; companions are no attempts. `None`
+/// where none was judged.
 pub fn success_rate(tree: &StepTree, solved_at: f64) -> Option<f64> {
     let solved = |outcome: f64| if outcome >= solved_at { 1.0 } else { 0.0 };
-    recursive_mean(tree, |s| tree.verdict[s.index()].reward().map(solved))[0]
+    let outcome = |s: StepId| tree.verdict[s.index()].reward().filter(|_| !is_companion(tree, s));
+    recursive_mean(tree, |s| outcome(s).map(solved))[0]
 }
 
 /// What a recipe must not hold as the outcome that counts as solved.
@@ -45,6 +49,7 @@ fn assert_fits(tree: &StepTree, reward: &[Option<f64>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grow::COMPANION;
     use stepwell_tree::parse;
 
     #[test]
@@ -62,5 +67,15 @@ mod tests {
         assert_eq!(success_rate(&tree, 1.0), Some(0.75));
         assert_eq!(success_rate(&tree, 0.5), Some(1.0));
         assert_eq!(success_rate(&parse("0 - prompt q\n1 0 policy a unscored=x"), 1.0), None);
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        let mut tree = parse("0 - prompt q\n1 0 policy a r=1\n2 0 policy b r=0");
+        assert_eq!(success_rate(&tree, 1.0), Some(0.5));
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 1.0, 0.0]);
+        assert_eq!(success_rate(&tree, 1.0), Some(0.0));
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 1.0, 1.0]);
+        assert_eq!(success_rate(&tree, 1.0), None);
     }
 }

@@ -4,7 +4,7 @@
 //! Idea: A task teaches most where the policy sometimes succeeds. Keep the trees whose share of
 //! solved attempts lies between two bounds, under the policy that grew them.
 //! Formula: keep ⇔ above < p̂ < below; p̂ = recursive mean of [outcome ≥ solved_at]
-//! Reads: outcomes of leaves (the verdict's, not what `reward` makes of them).
+//! Reads: outcomes of leaves (the verdict's, not what `reward` makes of them), companions' not.
 //! Differs: MIRAGE estimates p̂ with samples of their own before a stage; here it is read off the
 //! tree that trains, so nothing is sampled twice and the estimate is never old. Its stages are
 //! `above = 0` and then `below = 0.5`.
@@ -74,6 +74,7 @@ pub fn keep(tree: &StepTree, reward: &[Option<f64>], config: &Config) -> Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grow::COMPANION;
     use stepwell_tree::parse;
 
     /// Of four attempts the first `solved` succeed.
@@ -95,6 +96,15 @@ mod tests {
         let unjudged = parse("0 - prompt q\n1 0 policy a unscored=x");
         let open = bounds(None, Some(1.0));
         assert_eq!(keep(&unjudged, &[None; 2], &open), Keep::Nothing);
+    }
+
+    #[test]
+    fn a_companion_is_no_attempt() {
+        let mut tree = parse("0 - prompt q\n1 0 policy a r=0\n2 0 policy b r=1");
+        let solved = Config { above: Some(0.0), ..Config::default() };
+        assert_eq!(keep(&tree, &[None; 3], &solved), Keep::All);
+        tree.step_column.insert(COMPANION.to_owned(), vec![0.0, 0.0, 1.0]);
+        assert_eq!(keep(&tree, &[None; 3], &solved), Keep::Nothing);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub struct Label {
     pub n: u32,
     /// Right ones among them.
     pub c: u32,
-    /// True where no line of the first `rollouts` was right.
+    /// True where some line of the first `rollouts` was judged and none was right.
     pub pit: bool,
 }
 
@@ -118,7 +118,7 @@ pub fn labels(tree: &StepTree, config: &Config) -> Vec<Label> {
     let of = |at: StepId| {
         let judged: Vec<bool> = lines.from[at.index()].iter().flatten().copied().collect();
         let (n, c) = (judged.len() as u32, judged.iter().filter(|right| **right).count() as u32);
-        Label { at, n, c, pit: lines.is_lost(at, config) && n > 0 }
+        Label { at, n, c, pit: lines.is_pit(at, config) }
     };
     known.into_iter().map(of).collect()
 }
@@ -158,10 +158,19 @@ impl Lines {
         self.from.iter().map(|lines| lines.len() as u32).sum()
     }
 
+    /// What the deciding lines said, those that could be judged.
+    fn deciding(&self, at: StepId, config: &Config) -> impl Iterator<Item = bool> {
+        self.from[at.index()].iter().take(config.rollouts as usize).flatten().copied()
+    }
+
     /// True where none of the deciding lines was right.
     fn is_lost(&self, at: StepId, config: &Config) -> bool {
-        let deciding = self.from[at.index()].iter().take(config.rollouts as usize);
-        !deciding.flatten().any(|right| *right)
+        !self.deciding(at, config).any(|right| right)
+    }
+
+    /// True where one of them was judged besides.
+    fn is_pit(&self, at: StepId, config: &Config) -> bool {
+        self.is_lost(at, config) && self.deciding(at, config).next().is_some()
     }
 
     /// Along every failed attempt: the boundaries that have lines, and those that need some next.
@@ -257,6 +266,10 @@ mod tests {
         let harness = format!("{SEEDS}\n9 0 policy x unscored=x\n10 0 policy y unscored=x");
         assert_eq!(ask(&harness, &CONFIG, 2), []);
         assert!(!labels(&parse(&harness), &CONFIG)[0].pit);
+        // An extra line that was judged decides nothing: only the first two do.
+        let late = format!("{harness}\n11 0 policy z r=0");
+        let label = Label { at: StepId(0), n: 1, c: 0, pit: false };
+        assert_eq!(labels(&parse(&late), &Config { extra: 1, ..CONFIG }), [label]);
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub struct State {
 /// What was measured in an update.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Seen {
-    /// Norm of the gradient of the demonstrations' loss alone, before clipping and before the step
-    /// moved anything; `None` where nobody looked.
+    /// Norm of the gradient of the demonstrations' loss alone, before weight and clip: the mean
+    /// over the update's optimizer steps, each before it moved anything; `None` where none looked.
     pub norm: Option<f64>,
     /// The same on the same demonstrations after the step; where [`sasr`] asks for it.
     pub norm_after: Option<f64>,
