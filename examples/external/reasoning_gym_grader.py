@@ -11,14 +11,17 @@ out, sys.stdout = sys.stdout, sys.stderr  # a stray print must not pass for a re
 import reasoning_gym
 
 FAMILY, KEYS = sys.argv[1], {k: int(v) for k, v in (word.split("=") for word in sys.argv[2:])}
-SEEDS = {"train": 1, "development": 2, "held_out": 3}
+APART = 1_000_000  # an entry is drawn from seed + index: so many entries of a split are its own
+SEEDS = {"train": APART, "development": 2 * APART, "held_out": 3 * APART}
 sets = {}  # a data set is made at once: an entry depends on its seed and index only
 
 
 def entry(split, index):
+    if index >= APART:
+        raise ValueError(f"a split has {APART} tasks, asked for number {index}")
     if index >= len(sets.get(split, ())):
         sets[split] = reasoning_gym.create_dataset(
-            FAMILY, seed=SEEDS[split], size=2 * index + 100, **KEYS)
+            FAMILY, seed=SEEDS[split], size=min(2 * index + 100, APART), **KEYS)
     return sets[split][index]
 
 

@@ -97,6 +97,19 @@ fn exports_are_whole_or_absent() {
     run(here, &["train", "again.toml", "--run", "s"]).fine();
     let left: Vec<_> = fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("tmp-")), "{left:?}");
+
+    // What has the name of the copy that is not whole yet, and is not of this call, stays.
+    fs::create_dir(here.join("tmp-again")).unwrap();
+    fs::write(here.join("tmp-again/mine"), "mine").unwrap();
+    fs::write(here.join("tmp-lines"), "mine").unwrap();
+    for (format, name) in [("huggingface", "again"), ("jsonl", "again"), ("jsonl", "lines")] {
+        let said = run(here, &["export", "r", "--format", format, name]);
+        assert_eq!(said.code, Some(2), "{}{}", said.out, said.err);
+        assert!(said.err.contains(&format!("tmp-{name}` exists")), "{}", said.err);
+        assert!(!here.join(name).exists());
+    }
+    assert_eq!(fs::read_to_string(here.join("tmp-again/mine")).unwrap(), "mine");
+    assert_eq!(fs::read_to_string(here.join("tmp-lines")).unwrap(), "mine");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{run, start};
@@ -59,6 +60,33 @@ fn reasoning_gym_keeps_the_laws() {
     let program = example("reasoning_gym_grader.py");
     let words = ["--timeout", "300", &python, program.to_str().unwrap(), "chain_sum"];
     lawful(&words, 6);
+}
+
+/// Sums so long that two of them are the same by no accident.
+#[test]
+fn reasoning_gym_splits_share_no_task() {
+    let name = "reasoning_gym_splits_share_no_task";
+    let Some(python) = python(name, "reasoning_gym") else { return };
+    let long = ["chain_sum", "min_terms=6", "max_terms=6", "min_digits=4", "max_digits=4"];
+    let mut child = Command::new(&python)
+        .arg(example("reasoning_gym_grader.py"))
+        .args(long)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for split in ["train", "development", "held_out"] {
+        let fields = format!("\"split\":\"{split}\",\"from\":0,\"count\":100");
+        writeln!(input, "{{\"id\":1,\"method\":\"tasks\",{fields}}}").unwrap();
+    }
+    drop(input);
+    let said = child.wait_with_output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let replies = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let tasks: Vec<_> = replies.flat_map(|r| r["tasks"].as_array().unwrap().clone()).collect();
+    let questions: BTreeSet<_> = tasks.iter().map(|t| t["question"].to_string()).collect();
+    assert_eq!((tasks.len(), questions.len()), (300, 300));
 }
 
 #[test]

@@ -52,6 +52,22 @@ fn a_sweep_is_run_told_extended_and_kept_apart_from_others() {
     let more = run(here, &sweep(&[&["--seeds", "1..3"][..], &steps].concat())).fine();
     assert_eq!(more.out.matches(": starting").count(), 2, "{}", more.out);
 
+    // Fewer runs leave the rows of the others; another metric says that it takes their place.
+    run(here, &sweep(&[&["--seeds", "3"][..], &steps].concat())).fine();
+    let rows = fs::read_to_string(here.join("runs/sweep.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 7, "{rows}");
+    assert!(table.lines().all(|line| rows.contains(line)), "{rows}");
+    let words = ["sweep", "tiny.toml", "--out", "runs", "--seeds", "3"];
+    let said = run(here, &[&words[..], &steps].concat());
+    let expected = "sweep.csv held `sampled_tokens_per_question`, and is written anew";
+    assert!(said.code == Some(0) && said.err.contains(expected), "{}{}", said.out, said.err);
+    fs::write(here.join("runs/sweep.csv"), "run,seed,fame\nmine\n").unwrap();
+    let said = run(here, &[&words[..], &steps].concat());
+    assert_eq!(said.code, Some(2), "{}", said.out);
+    assert!(said.err.contains("sweep.csv` is no table of a sweep"), "{}", said.err);
+    assert_eq!(fs::read_to_string(here.join("runs/sweep.csv")).unwrap(), "run,seed,fame\nmine\n");
+    fs::remove_file(here.join("runs/sweep.csv")).unwrap();
+
     for (words, expected) in [
         (&["--seeds", "1"][..], "was run with `stage[1].rl.steps = "),
         (&["--seeds", "1", "--set", "stage[1].rl.stepz=1,2"], "did you mean `steps`?"),
@@ -72,7 +88,11 @@ fn a_sweep_is_run_told_extended_and_kept_apart_from_others() {
     let unknown = ["sweep", "tiny.toml", "--out", "runs", "--seeds", "1", "--metric", "fame"];
     let said = run(here, &[&unknown[..], &steps].concat());
     assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("measures `fame`; its metrics: `accuracy`"), "{}", said.err);
+    assert!(
+        said.err.contains("seed-1` measures no `fame`; its metrics: `accuracy`"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

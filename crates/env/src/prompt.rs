@@ -153,6 +153,10 @@ impl Environment for Prompted {
     fn answer(&self, task: &Task, text: &str) -> Option<String> {
         self.environment.answer(task, text)
     }
+
+    fn hint(&self, task: &Task) -> Option<String> {
+        self.environment.hint(task)
+    }
 }
 
 fn is_of_name(letter: char) -> bool {
@@ -190,6 +194,7 @@ mod tests {
         assert_eq!(prompted.opening(&task), Opening { system: own.system, user: expected });
         assert_eq!((prompted.name(), prompted.reward_range()), ("math_answer", (0.0, 1.0)));
         assert_eq!(prompted.answer(&task, "<answer>5</answer>"), Some("5".to_owned()));
+        assert_eq!(prompted.hint(&task), Some("Hint: the answer is 5".to_owned()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `export`: copies of a run for other tools.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,19 +36,19 @@ pub(crate) fn export(words: &Export) -> anyhow::Result<ExitCode> {
     }
     if words.follow {
         interrupt::listen()?;
-        let what = tensorboard(words, output)?;
+        let what = tensorboard(words, &mut Copy::at(output.clone()))?;
         say(format!("{}: {what}", output.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    let temporary = temporary(output)?;
-    let what = match write(words, &temporary) {
+    let mut copy = Copy::at(temporary(output)?);
+    let what = match write(words, &mut copy) {
         Ok(what) => what,
         Err(error) => {
-            let _ = fs::remove_file(&temporary).or_else(|_| fs::remove_dir_all(&temporary));
+            copy.remove();
             return Err(error);
         }
     };
-    fs::rename(&temporary, output)
+    fs::rename(&copy.path, output)
         .with_context(|| format!("cannot write `{}`", output.display()))?;
     say(format!("{}: {what}", output.display()));
     Ok(ExitCode::SUCCESS)
@@ -59,8 +59,58 @@ fn temporary(output: &Path) -> anyhow::Result<PathBuf> {
     Ok(output.with_file_name(format!("tmp-{}", name.to_string_lossy())))
 }
 
+/// What is written, until it is whole. What lay there before is not touched.
+struct Copy {
+    path: PathBuf,
+    /// True once this call has made it.
+    made: bool,
+}
+
+impl Copy {
+    fn at(path: PathBuf) -> Copy {
+        Copy { path, made: false }
+    }
+
+    fn file(&mut self) -> anyhow::Result<File> {
+        self.room()?;
+        let file = File::create_new(&self.path).map_err(|error| self.cannot(error))?;
+        self.made = true;
+        Ok(file)
+    }
+
+    fn folder(&mut self) -> anyhow::Result<()> {
+        self.room()?;
+        fs::create_dir(&self.path).map_err(|error| self.cannot(error))?;
+        self.made = true;
+        Ok(())
+    }
+
+    /// Makes the folder that it lies in: only once there is something to write.
+    fn room(&self) -> anyhow::Result<()> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))
+    }
+
+    fn cannot(&self, error: io::Error) -> anyhow::Error {
+        let path = self.path.display();
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => input(format!(
+                "`{path}` exists, perhaps of an export that was stopped; move or remove it, or \
+                 name another output"
+            )),
+            _ => anyhow::Error::new(error).context(format!("cannot write `{path}`")),
+        }
+    }
+
+    fn remove(&self) {
+        if self.made {
+            let _ = fs::remove_file(&self.path).or_else(|_| fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
 /// Returns what was written.
-fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
+fn write(words: &Export, to: &mut Copy) -> anyhow::Result<String> {
     match (words.format, words.metrics) {
         (Some(format @ (Format::Huggingface | Format::Peft)), _) => folder(words, format, to),
         (_, Some(MetricsFormat::Tensorboard)) => tensorboard(words, to),
@@ -68,11 +118,10 @@ fn write(words: &Export, to: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn file(words: &Export, to: &Path) -> anyhow::Result<String> {
+fn file(words: &Export, to: &mut Copy) -> anyhow::Result<String> {
     let reader = RunReader::open(&words.run)?;
     let place = || format!("cannot write `{}`", words.output.display());
-    make_room(to)?;
-    let mut out = BufWriter::new(File::create(to).with_context(place)?);
+    let mut out = BufWriter::new(to.file()?);
     let what = match (words.format, words.metrics) {
         (_, Some(metrics)) => {
             let wide = metrics == MetricsFormat::Csv;
@@ -91,20 +140,13 @@ fn file(words: &Export, to: &Path) -> anyhow::Result<String> {
     Ok(what)
 }
 
-/// Makes the folder that the output lies in: only once there is something to write.
-fn make_room(to: &Path) -> anyhow::Result<()> {
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))
-}
-
 /// A folder of events; with `--follow` until the run is over or nobody goes on with it.
-fn tensorboard(words: &Export, to: &Path) -> anyhow::Result<String> {
+fn tensorboard(words: &Export, to: &mut Copy) -> anyhow::Result<String> {
     type Events = EventFile<BufWriter<File>>;
     RunReader::open(&words.run)?;
     let place = || format!("cannot write `{}`", words.output.display());
-    make_room(to)?;
-    fs::create_dir(to).with_context(place)?;
-    let file = File::create(to.join(Events::NAME)).with_context(place)?;
+    to.folder()?;
+    let file = File::create_new(to.path.join(Events::NAME)).with_context(place)?;
     let mut events = EventFile::new(BufWriter::new(file)).with_context(place)?;
     let (mut cursor, mut written) = (MetricCursor::default(), 0);
     loop {
@@ -128,16 +170,15 @@ fn tensorboard(words: &Export, to: &Path) -> anyhow::Result<String> {
 }
 
 /// A checkpoint without what only a resume needs.
-fn folder(words: &Export, format: Format, to: &Path) -> anyhow::Result<String> {
+fn folder(words: &Export, format: Format, to: &mut Copy) -> anyhow::Result<String> {
     let (name, files) = match format {
         Format::Peft => adapter_at(&words.run, words.checkpoint)?,
         _ => policy_at(&words.run, words.checkpoint)?,
     };
     let place = || format!("cannot write `{}`", words.output.display());
-    make_room(to)?;
-    fs::create_dir(to).with_context(place)?;
+    to.folder()?;
     for (file, bytes) in &files {
-        fs::write(to.join(file), bytes).with_context(place)?;
+        fs::write(to.path.join(file), bytes).with_context(place)?;
     }
     let names: Vec<&str> = files.iter().map(|(file, _)| file.as_str()).collect();
     Ok(format!("{name} as {}", names.join(", ")))

@@ -23,6 +23,7 @@ pub(crate) fn sweep(words: &Sweep) -> anyhow::Result<ExitCode> {
     let members = members(words)?;
     members.iter().try_for_each(|member| require_conversations(&member.recipe))?;
     let known = same_sweep(&words.out, &members)?;
+    result::earlier(&words.out)?;
     interrupt::listen()?;
     for (at, member) in members.iter().enumerate() {
         let place = format!("run {} of {}, {}", at + 1, members.len(), member.name);

@@ -2,14 +2,18 @@
 //! stages with them.
 
 use stepwell_env::prompt::Prompted;
+use stepwell_methods::Objective;
+use stepwell_methods::objective::una;
 
-use super::combine::{Checker, Place};
+use super::combine::{Checker, Place, World};
 use super::combine_world::{check_files, no_databases, words_only};
 use super::environment::Environment;
+use super::estimator::Estimator;
 use super::evaluate::{Decoding, Evaluate};
 use super::external::{External, ExternalMode, ExternalSource};
 use super::model::Model;
 use super::nearest::{list, nearest};
+use super::rejection::Rejection;
 use super::rl::Rl;
 use super::sft::Demonstrations;
 
@@ -79,16 +83,45 @@ pub(super) fn check_demonstrations(
     }
 }
 
-/// Credits that read chances of success need rewards that are some.
-pub(super) fn check_rl(rl: &Rl, external: &External, place: &Place<'_, '_>) {
-    let (least, most) = (external.reward_min, external.reward_max);
-    if rl.credit.reads_chances() && (least < 0.0 || most > 1.0) {
+/// The range of a world's rewards, and so of `outcome`.
+pub(super) fn reward_range(world: World<'_>) -> (f64, f64) {
+    of(world).map_or((0.0, 1.0), |external| (external.reward_min, external.reward_max))
+}
+
+/// Credits and objectives that read chances of success need rewards that are some.
+pub(super) fn check_rl(rl: &Rl, world: World<'_>, place: &Place<'_, '_>) {
+    if rl.credit.reads_chances() {
+        chances("credit", rl.credit.name(), world, place);
+    }
+    if matches!(&rl.objective, Objective::Una(una) if una.distance == una::Distance::Bce) {
+        chances("objective", "una", world, place);
+    }
+}
+
+/// Estimators that learn chances of success too.
+pub(super) fn check_estimator(own: &Estimator, world: World<'_>, place: &Place<'_, '_>) {
+    if own.estimator.reads_chances() {
+        chances("estimator", own.estimator.name(), world, place);
+    }
+}
+
+fn chances(key: &str, who: &str, world: World<'_>, place: &Place<'_, '_>) {
+    let (least, most) = reward_range(world);
+    if least < 0.0 || most > 1.0 {
         let message = format!(
-            "`{}` reads rewards as chances of success, from 0 to 1, and the program's are from \
-             {least} to {most}; use another credit, or rewards from 0 to 1",
-            rl.credit.name()
+            "`{who}` reads rewards as chances of success, from 0 to 1, and the program's are from \
+             {least} to {most}; use another {key}, or rewards from 0 to 1"
         );
-        place.say("credit", message);
+        place.say(key, message);
+    }
+}
+
+/// Second tries with the answer in the prompt, which only the program knows.
+pub(super) fn check_rejection(rejection: &Rejection, world: World<'_>, place: &Place<'_, '_>) {
+    if rejection.hints && of(world).is_some() {
+        let message = "is true, and an `external` program gives no answers away to hint at; \
+                       remove it";
+        place.error("hints", message);
     }
 }
 
@@ -110,7 +143,7 @@ pub(super) fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>) {
 }
 
 /// The `external` settings of a world that is one.
-pub(super) fn of<'e>(world: super::combine::World<'e>) -> Option<&'e External> {
+pub(super) fn of<'e>(world: World<'e>) -> Option<&'e External> {
     match world {
         Some(Environment::External(external)) => Some(external),
         _ => None,

@@ -1,6 +1,7 @@
 //! Impossible combinations of a `rejection` stage.
 
 use super::combine::{Place, World};
+use super::combine_external;
 use super::combine_grow;
 use super::combine_rewards::compared;
 use super::combine_stage::{attempts, parts};
@@ -17,14 +18,16 @@ pub(super) fn check(rejection: &Rejection, place: &Place<'_, '_>, world: World<'
         place.error("temperature", &message);
     }
     let threshold = rejection.threshold;
-    if rejection.reward.is_chance() && threshold > 1.0 {
+    let (least, most) = combine_external::reward_range(world);
+    if rejection.reward.is_chance() && threshold > most {
         let message = format!(
-            "is {threshold}, and the reward `{}` gives at most 1: nothing would be kept; lower it",
+            "is {threshold}, and the reward `{}` gives at most {most}: nothing would be kept; \
+             lower it",
             rejection.reward.name()
         );
         place.error("threshold", &message);
     }
-    if rejection.reward.is_chance() && threshold <= 0.0 {
+    if rejection.reward.is_chance() && threshold <= least {
         let message = format!("is {threshold}: every attempt is kept, right or not");
         place.warn("threshold", &message);
     }
@@ -35,6 +38,7 @@ pub(super) fn check(rejection: &Rejection, place: &Place<'_, '_>, world: World<'
     }
     combine_grow::check_pairs(&rejection.grow, place);
     compared(&rejection.reward, place);
+    combine_external::check_rejection(rejection, world, place);
     attempts(rejection.tasks_at_once, &rejection.grow, place);
     parts(&rejection.reward, place, world);
     if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {

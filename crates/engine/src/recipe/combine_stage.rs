@@ -44,9 +44,7 @@ pub(super) fn check(
             check_update(rl, place);
             combine_rl::check(rl, place, world);
             check_penalty(rl, context, place);
-            if let Some(external) = combine_external::of(world) {
-                combine_external::check_rl(rl, external, place);
-            }
+            combine_external::check_rl(rl, world, place);
             optimizer(&rl.optimizer, rl.steps * rl.epochs * rl.minibatches, place);
             tokens("max_tokens", rl.max_tokens, rl.path_tokens, context, place);
             evaluations(rl.evaluate_every, place, world);
@@ -79,6 +77,7 @@ pub(super) fn check(
                 combine_grow::check_pairs(&estimator.grow, place);
                 compared(&estimator.reward, place);
                 parts(&estimator.reward, place, world);
+                combine_external::check_estimator(estimator, world, place);
                 tokens("max_tokens", estimator.max_tokens, estimator.path_tokens, context, place);
                 if let Some(why) = world.and_then(|world| lacks(world, Split::Train)) {
                     place.error("", &why);

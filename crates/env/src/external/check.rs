@@ -81,7 +81,8 @@ pub struct Finding {
 /// What a check found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Checked {
-    /// One per law, in order; laws after a broken hello or broken tasks are missing.
+    /// One per law, in order; laws after a broken hello or broken tasks are missing. Where there
+    /// are no tasks, and none are offered, what needs them is not tried.
     pub findings: Vec<Finding>,
     /// Mean reward of a policy that says nothing, where it was judged.
     pub null: Option<f64>,
@@ -103,6 +104,10 @@ pub fn check(config: &Config, tasks: Vec<Task>) -> Result<Checked, EnvError> {
         }
     };
     checked.note(Law::Hello, Ok(told(environment.hello())));
+    if tasks.is_empty() && !environment.hello().offers.contains(&Offer::Tasks) {
+        Suite { environment: &environment, tasks: &[] }.without_tasks(&mut checked);
+        return Ok(checked);
+    }
     let tasks = match tasks.is_empty() {
         false => Ok((tasks, "given")),
         true => repeated_tasks(&environment, config).map(|own| (own, "own")),
@@ -210,9 +215,20 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    fn run(&self, checked: &mut Checked) {
+    fn unknown(&self, checked: &mut Checked) {
         let unknown = self.environment.refuses_strangers();
         checked.note(Law::Unknown, unknown.map(|()| "with an error".to_owned()));
+    }
+
+    fn without_tasks(&self, checked: &mut Checked) {
+        checked.skip(Law::Tasks, "not offered: name a file of tasks to try the laws below");
+        self.unknown(checked);
+        let rest = Law::ALL.iter().skip_while(|law| **law != Law::Unknown).skip(1);
+        rest.for_each(|law| checked.skip(*law, "needs tasks"));
+    }
+
+    fn run(&self, checked: &mut Checked) {
+        self.unknown(checked);
         let judged = self.judges();
         if let Ok((null, noise)) = judged {
             (checked.null, checked.noise) = (Some(null), Some(noise));

@@ -1,6 +1,7 @@
 //! The door: one program, requests and replies with numbers, and a new start where it fails.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::tasks::line::shown;
 const FORGIVEN_AFTER: u32 = 1000;
 /// How long a program may take to end by itself.
 const CLOSE_MS: u64 = 500;
+/// Numbers of requests are below: every program's reals hold them.
+const IDS: u64 = 1 << 53;
 
 /// Why a request has no answer that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,7 +54,7 @@ pub(super) struct Connection {
     pub(super) start: u64,
     restarts: u32,
     good: u32,
-    number: u64,
+    ids: Ids,
     episode: u64,
     /// Replies that nobody waits for.
     unread: BTreeSet<u64>,
@@ -76,7 +79,7 @@ impl Door {
                 start: 0,
                 restarts: 0,
                 good: 0,
-                number: 0,
+                ids: Ids::new(),
                 episode: 0,
                 unread: BTreeSet::new(),
                 why: String::new(),
@@ -120,8 +123,7 @@ impl Drop for Door {
     fn drop(&mut self) {
         let line = self.line.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(process) = line.process.take() {
-            line.number += 1;
-            process.send(json!({ "id": line.number, "method": "close" }).to_string());
+            process.send(json!({ "id": line.ids.next(), "method": "close" }).to_string());
             process.close(Duration::from_millis(CLOSE_MS));
         }
     }
@@ -137,6 +139,7 @@ impl Connection {
         })?;
         self.process = Some(process);
         self.start += 1;
+        self.ids = Ids::new();
         self.unread.clear();
         let params = json!({ "protocol": PROTOCOL });
         let patience = self.limits.start_timeout;
@@ -170,15 +173,15 @@ impl Connection {
     }
 
     fn post(&mut self, method: &str, params: Value) -> u64 {
-        self.number += 1;
-        let mut request = json!({ "id": self.number, "method": method });
+        let number = self.ids.next();
+        let mut request = json!({ "id": number, "method": method });
         if let (Value::Object(request), Value::Object(params)) = (&mut request, params) {
             request.extend(params);
         }
         if let Some(process) = &self.process {
             process.send(request.to_string());
         }
-        self.number
+        number
     }
 
     fn exchange(
@@ -194,8 +197,8 @@ impl Connection {
             let mut reply = match serde_json::from_str(&text) {
                 Ok(Value::Object(reply)) => reply,
                 _ => {
-                    let why =
-                        format!("environment sent bytes that are not a reply: {}", cut(&text));
+                    let text = cut(&self.ids.without(&text));
+                    let why = format!("environment sent bytes that are not a reply: {text}");
                     return Err(self.broken(why));
                 }
             };
@@ -205,10 +208,14 @@ impl Connection {
                 continue;
             }
             if got != Some(number) {
-                let got = id.map_or_else(|| "nothing".to_owned(), |id| cut(&id.to_string()));
+                let what = match id {
+                    None => "without an `id`".to_owned(),
+                    Some(_) if got.is_some_and(|id| self.ids.was(id)) => "twice".to_owned(),
+                    Some(id) => format!("`{}`, the `id` of no request", cut(&id.to_string())),
+                };
                 let why = format!(
-                    "environment answered `{got}`, expected `{number}`: one reply to each request, \
-                     with its `id`"
+                    "environment answered {what}; expected: one reply to each request, with its \
+                     `id`"
                 );
                 return Err(self.broken(why));
             }
@@ -219,10 +226,11 @@ impl Connection {
             return match reply.get("error") {
                 None => Ok(reply),
                 Some(Value::String(why)) => {
-                    Err(Fault::Refused(format!("environment refused `{method}`: {}", cut(why))))
+                    let why = cut(&self.ids.without(why));
+                    Err(Fault::Refused(format!("environment refused `{method}`: {why}")))
                 }
                 Some(other) => {
-                    let got = cut(&other.to_string());
+                    let got = cut(&self.ids.without(&other.to_string()));
                     Err(Fault::Refused(format!("`error` must be text, got: {got}")))
                 }
             };
@@ -260,8 +268,45 @@ impl Connection {
     /// Ends the program, and says why with what it printed last.
     pub(super) fn broken(&mut self, why: String) -> Fault {
         let said = self.process.take().map(|process| process.last_words()).unwrap_or_default();
+        let said = self.ids.without(&said);
         self.why = if said.is_empty() { why } else { format!("{why}; it printed: {said}") };
         Fault::Broken(self.why.clone())
+    }
+}
+
+/// The numbers of a program's requests: a walk with a random start and step, so that no text of a
+/// policy can hold the number of a request to come, and pass for a reply where a program prints it
+/// raw. They follow from nothing and are told to nobody but the program: no message holds one.
+struct Ids {
+    step: u64,
+    newest: u64,
+    given: u64,
+}
+
+impl Ids {
+    fn new() -> Ids {
+        // The standard library's hashes are keyed by the system's entropy.
+        let random = RandomState::new();
+        let [newest, step] = [0_u8, 1].map(|at| random.hash_one(at) % IDS);
+        // An odd step meets every number before one comes again.
+        Ids { step: step | 1, newest, given: 0 }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.newest = (self.newest + self.step) % IDS;
+        self.given += 1;
+        self.newest
+    }
+
+    /// True for a number that was given out lately.
+    fn was(&self, id: u64) -> bool {
+        let back = |at: u64| at.wrapping_mul(self.step);
+        (0..self.given.min(1024)).any(|at| self.newest.wrapping_sub(back(at)) % IDS == id)
+    }
+
+    /// A text of the program's without the newest number.
+    fn without(&self, text: &str) -> String {
+        text.replace(&self.newest.to_string(), "ID")
     }
 }
 

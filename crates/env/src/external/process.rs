@@ -30,6 +30,9 @@ const LOOK_MS: u64 = 20;
 /// How long the last words of a program that has ended may stay in the pipe.
 const LAST_WORDS_MS: u64 = 200;
 
+/// How long a process that was killed may take to end.
+const DEATH_MS: u64 = 2000;
+
 /// What the watch does: `$1` is the group.
 const WATCH: &str = "trap '' HUP INT QUIT TERM; read -r _; kill -KILL -\"$1\"";
 
@@ -94,7 +97,8 @@ impl Process {
             Ok(watch) => watch,
             Err(error) => {
                 let _ = kill_process_group(group, Signal::KILL);
-                let _ = child.wait();
+                let _ = child.kill();
+                let _ = reap(&mut child);
                 return Err(error);
             }
         };
@@ -192,12 +196,14 @@ impl Process {
     }
 
     /// Kills the group before its leader is waited for: as long as it is not, no other process can
-    /// have its number.
+    /// have its number. A leader that has moved to another group is killed by itself. What does not
+    /// end in time, as a process in the middle of a system call may not, is left behind.
     fn end(&mut self) -> Option<ExitStatus> {
         let _ = kill_process_group(self.group, Signal::KILL);
-        let status = self.child.wait().ok();
+        let _ = self.child.kill();
+        let status = reap(&mut self.child);
         let _ = self.watch.kill();
-        let _ = self.watch.wait();
+        let _ = reap(&mut self.watch);
         self.ended = true;
         status
     }
@@ -207,6 +213,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.ended {
             self.end();
+        }
+    }
+}
+
+/// How a process that was killed ended; `None` where it has not, in time.
+fn reap(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + Duration::from_millis(DEATH_MS);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Ok(None) | Err(_) => return None,
         }
     }
 }

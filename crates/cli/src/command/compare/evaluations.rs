@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use serde_json::Value;
 use stepwell_engine::recipe::{Decoding, Evaluate, Recipe, Stage};
 use stepwell_store::{Kind, Metrics, RunReader};
 use stepwell_tree::TaskHash;
@@ -62,13 +64,36 @@ pub(super) fn before_the_last(later: usize) -> String {
 
 pub(super) fn label(own: &Evaluate) -> String {
     let mut label = format!("{}, {}", own.split.name(), own.decoding.name());
-    if own.decoding != Decoding::Greedy {
-        label += &format!(" of {} at {}", own.leaves, own.temperature);
+    match own.decoding {
+        Decoding::Greedy => {}
+        Decoding::Search => label += &format!(" at {}", own.temperature),
+        _ => label += &format!(" of {} at {}", own.leaves, own.temperature),
+    }
+    match own.decoding {
+        Decoding::TreeVote => label += &format!(", branches {}", own.branches),
+        Decoding::Search => label += &format!(", grow {}", settings(&own.search())),
+        _ => {}
+    }
+    if matches!(own.decoding, Decoding::BestOfN | Decoding::Search) {
+        label += &format!(", scorer {}", settings(&own.picker()));
     }
     if own.shuffled_results {
         label += ", results shuffled";
     }
     label
+}
+
+/// A method and its settings: `continuations (best_of 1, rollouts 20)`.
+fn settings(method: &impl Serialize) -> String {
+    let Ok(Value::Object(mut table)) = serde_json::to_value(method) else { return String::new() };
+    let name = match table.remove("type") {
+        Some(Value::String(name)) => name,
+        _ => String::new(),
+    };
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let each: Vec<String> =
+        table.iter().map(|(key, value)| format!("{key} {}", shown(value))).collect();
+    if each.is_empty() { name } else { format!("{name} ({})", each.join(", ")) }
 }
 
 /// A table, and a sentence per pair of runs.
@@ -141,11 +166,35 @@ fn sentence(found: Interval, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stepwell_engine::recipe::{Learned, ScorerConfig};
+
     use super::*;
 
     fn judged(outcome: impl Iterator<Item = (u8, f64)>) -> Judged {
         let outcome = outcome.map(|(task, reward)| (TaskHash([task; 32]), reward)).collect();
         Judged { label: "held_out, greedy".to_owned(), metrics: Metrics::new(), outcome }
+    }
+
+    #[test]
+    fn what_an_answer_is_picked_by_is_in_the_label() {
+        let of = |decoding| Evaluate { decoding, ..Evaluate::default() };
+        assert_eq!(label(&of(Decoding::Greedy)), "held_out, greedy");
+        assert_eq!(label(&of(Decoding::Sample)), "held_out, sample of 8 at 0.8");
+        assert_eq!(label(&of(Decoding::TreeVote)), "held_out, tree_vote of 8 at 0.8, branches 2");
+        let best = of(Decoding::BestOfN);
+        let said = "held_out, best_of_n of 8 at 0.8, scorer continuations (best_of 1, rollouts 20)";
+        assert_eq!(label(&best), said);
+        let learned = Learned { stage: 1, ..Learned::default() };
+        let best = Evaluate { scorer: Some(ScorerConfig::Estimator(learned)), ..best };
+        let said = "held_out, best_of_n of 8 at 0.8, scorer estimator (aggregator last, stage 1)";
+        assert_eq!(label(&best), said);
+        let search = Evaluate { decoding: Decoding::Search, ..best };
+        let said = label(&search);
+        assert!(said.starts_with("held_out, search at 0.8, grow branch ("), "{said}");
+        assert!(
+            said.contains("leaves 8") && said.ends_with("(aggregator last, stage 1)"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a sweep found: mean and standard error over seeds, and every run's figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use stepwell_engine::recipe::{Recipe, Stage};
 
@@ -10,7 +11,12 @@ use crate::command::train::write_whole;
 use crate::failure::input;
 use crate::history::History;
 use crate::paired::mean_and_error;
+use crate::say::complain;
 use crate::table::{Align, table};
+
+/// The table's name, and the beginning of its first line; the metric follows.
+const TABLE: &str = "sweep.csv";
+const HEAD: &str = "run,seed,";
 
 /// A run's figure and where it was measured.
 struct Figure {
@@ -18,19 +24,56 @@ struct Figure {
     source: String,
 }
 
-/// The table; the same numbers go to `sweep.csv` in the folder of the runs.
+/// The table of an earlier call, `sweep.csv` in the folder of the runs.
+#[derive(Default)]
+pub(super) struct Earlier {
+    metric: String,
+    /// A run's name, and its row.
+    rows: Vec<(String, String)>,
+}
+
+/// Reads what an earlier call wrote. Refuses a file that this command did not write, before a run
+/// begins.
+pub(super) fn earlier(out: &Path) -> anyhow::Result<Earlier> {
+    let path = out.join(TABLE);
+    if !path.exists() {
+        return Ok(Earlier::default());
+    }
+    let read = || -> Option<Earlier> {
+        let text = std::fs::read_to_string(&path).ok()?;
+        let mut lines = text.lines();
+        let metric = lines.next()?.strip_prefix(HEAD)?.to_owned();
+        let row = |line: &str| {
+            let (name, rest) = line.split_once(',')?;
+            let (seed, value) = rest.split_once(',')?;
+            seed.parse::<u64>().ok()?;
+            value.parse::<f64>().ok()?;
+            Some((name.to_owned(), line.to_owned()))
+        };
+        Some(Earlier { metric, rows: lines.map(row).collect::<Option<_>>()? })
+    };
+    read().ok_or_else(|| {
+        input(format!(
+            "`{}` is no table of a sweep, and would be overwritten; move it, or choose another \
+             folder",
+            path.display()
+        ))
+    })
+}
+
+/// The table; the same numbers go to `sweep.csv` in the folder of the runs, where rows of runs that
+/// are not asked for now stay.
 pub(super) fn tell(words: &Sweep, members: &[Member]) -> anyhow::Result<String> {
     let mut source = String::new();
     let mut arms: Vec<(&Member, BTreeMap<u64, f64>)> = Vec::new();
-    let mut lines = String::from("run,seed,");
-    lines.push_str(&format!("{}\n", words.metric));
+    let mut lines = format!("{HEAD}{}\n", words.metric);
     for member in members {
         let history = History::read(&words.out.join(&member.name))?;
         let Some(figure) = figure(&member.recipe, &history, &words.metric) else {
             let known = names(&history);
             return Err(input(format!(
-                "no run of `{}` measures `{}`; its metrics: {}",
-                words.out.display(),
+                "`{}` measures no `{}`; its metrics: {}",
+                words.out.join(&member.name).display(),
                 words.metric,
                 known.join(", ")
             )));
@@ -42,9 +85,21 @@ pub(super) fn tell(words: &Sweep, members: &[Member]) -> anyhow::Result<String> 
             None => arms.push((member, [(member.seed, figure.value)].into())),
         }
     }
-    write_whole(&words.out.join("sweep.csv"), lines.as_bytes())?;
+    let earlier = earlier(&words.out)?;
+    if earlier.metric == words.metric {
+        let asked = |name: &String| members.iter().any(|member| member.name == *name);
+        for (name, row) in earlier.rows.iter().filter(|(name, _)| !asked(name)) {
+            match words.out.join(name).is_dir() {
+                true => lines.push_str(&format!("{row}\n")),
+                false => complain("warning", format!("`{name}` is gone, and so its row")),
+            }
+        }
+    } else if !earlier.rows.is_empty() {
+        complain("warning", format!("{TABLE} held `{}`, and is written anew", earlier.metric));
+    }
+    write_whole(&words.out.join(TABLE), lines.as_bytes())?;
     let head = format!("{} {source}, mean and standard error over seeds\n", words.metric);
-    Ok(head + &rows(&arms) + &format!("table: {}\n", words.out.join("sweep.csv").display()))
+    Ok(head + &rows(&arms) + &format!("table: {}\n", words.out.join(TABLE).display()))
 }
 
 /// A row per combination of settings. The last column is the difference from the first row, seed by
