@@ -215,7 +215,8 @@ impl Learner {
     }
 
     /// Puts the weights back to what they were when `reference` was taken, with an optimizer that
-    /// has seen nothing and no heads. They are a new version: no log-probability of an old one is theirs.
+    /// has seen nothing and no heads. They are a new version: no log-probability of an old one is
+    /// theirs.
     ///
     /// # Errors
     /// A message where the device fails.

@@ -40,8 +40,8 @@ settings! {
         unscored_max: f64 = 0.2, Limit::Real(0.0, 1.0);
         /// End the stage when this many tokens were sampled. Default: no limit but `steps`.
         token_budget: Option<u64> = None, Limit::Whole(1, 1_000_000_000_000_000);
-        /// The earlier `[stage.estimator]`, by its index from 0, that fills the column that `credit`
-        /// or `reward` reads. Default: none.
+        /// The earlier `[stage.estimator]`, by its index from 0, that fills the column which
+        /// `credit` or `reward` reads. Default: none.
         estimator: Option<usize> = None, Limit::Whole(0, 255);
         /// The model, a folder or a GGUF file with the policy's tokenizer, that fills the column
         /// `teacher_logprob`. Default: none.
