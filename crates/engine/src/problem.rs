@@ -266,7 +266,7 @@ impl Problem {
                 Stage::Sft(_) => continue,
                 other if other.pair_file().is_some() => {
                     let file = other.pair_file().expect("it was just asked");
-                    self.require_pairs_fit(index, &file, learner)?;
+                    self.require_pairs_fit((index, other.name()), &file, learner)?;
                     continue;
                 }
                 Stage::Preference(p) => {

@@ -27,6 +27,9 @@ pub struct HeadShape {
     pub outputs: usize,
 }
 
+/// Named row-major tensors: name, shape, values.
+pub type NamedTensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
 /// Weights, gradient and moments of a head.
 #[derive(Clone)]
 pub struct Head {
@@ -179,7 +182,7 @@ impl Head {
 
     /// The weights as named row-major tensors: name, shape, values.
     #[must_use]
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub fn parameters(&self) -> NamedTensors {
         let slots = self.gradients.slots.iter();
         slots.map(|slot| (slot.name.clone(), slot.shape(), self.weights.read(slot))).collect()
     }
@@ -196,7 +199,7 @@ impl Head {
 
     /// Updates made so far, and the moments as named tensors.
     #[must_use]
-    pub fn optimizer(&self) -> (u64, Vec<(String, Vec<usize>, Vec<f32>)>) {
+    pub fn optimizer(&self) -> (u64, NamedTensors) {
         (self.optimizer.step_count(), self.optimizer.tensors())
     }
 

@@ -39,7 +39,7 @@ pub use config::{Config, Family, RopeScaling};
 pub use decode::{Decoder, Finished, Halt, Prefix, SampleRequest, Sampling, StopCause};
 pub use error::ModelError;
 pub use gradients::Gradients;
-pub use head::{Head, HeadShape};
+pub use head::{Head, HeadShape, NamedTensors};
 pub use model::{Model, ParameterView};
 pub use train::{ActivationPlan, Packed, Scored, StateSeeds, TokenScores, Workspace};
 pub use weights::Precision;

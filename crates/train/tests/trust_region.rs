@@ -21,7 +21,9 @@ fn unclipped() -> Settings {
     Settings { objective: Objective::Surrogate(config), ..settings(0.0, 1.0) }
 }
 
-fn step(threads: usize, region: &TrustRegion) -> (TrustReport, (u64, u64, u64, Vec<Vec<u32>>)) {
+type Bits = (u64, u64, u64, Vec<Vec<u32>>);
+
+fn step(threads: usize, region: &TrustRegion) -> (TrustReport, Bits) {
     let mut learner = learner(4, threads);
     let (forest, credit) = sampled(&learner, 1.0, 0);
     let (_, trust) = learner.update_within(&forest, &credit, &unclipped(), region).unwrap();

@@ -99,7 +99,7 @@ impl Problem {
     /// Refuses pairs that the model cannot read whole.
     pub(super) fn require_pairs_fit(
         &self,
-        index: usize,
+        (index, name): (usize, &str),
         file: &PairFile,
         learner: &Learner,
     ) -> Result<(), EngineError> {
@@ -125,8 +125,8 @@ impl Problem {
         }
         let Some((line, tokens)) = long.first() else { return Ok(()) };
         Err(EngineError::Input(format!(
-            "stage[{index}].preference: {}:{line}: prompt and answer have {tokens} tokens, expected \
-             at most the model's context: {context}; {} of {} pairs are too long; shorten them or \
+            "stage[{index}].{name}: {}:{line}: prompt and answer have {tokens} tokens, expected at \
+             most the model's context: {context}; {} of {} pairs are too long; shorten them or \
              take a model with a longer context",
             file.path,
             long.len(),
