@@ -126,7 +126,7 @@ fn nowhere_else(tree: &StepTree, credit: &Credit, seed: u64) {
         assert!(number.is_none_or(f64::is_finite), "seed {seed}");
         let may = tree.origin[i].is_policy() && value[i].is_some();
         assert!(number.is_none() || may, "step {i} has credit, seed {seed}");
-        let own = credit.token.iter().flat_map(|token| &token[tree.span[i].range()]);
+        let mut own = credit.token.iter().flat_map(|token| &token[tree.span[i].range()]);
         let zero = own.all(|x| *x == 0.0);
         assert!(number.is_some() || zero, "tokens of step {i} have credit, seed {seed}");
     }
