@@ -35,6 +35,9 @@ pub(super) fn backward(
 ) {
     let hidden = model.config().hidden;
     assert_eq!(seeds.d_state.len(), seeds.row.len() * hidden, "one derivative per number");
+    if seeds.row.is_empty() {
+        return;
+    }
     let stream = streams(workspace, model, seeds.row);
     let mut d_stream = vec![0.0; stream.len()];
     // A frozen norm has no gradient: an empty one costs nothing.
