@@ -2,8 +2,8 @@
 //! far along the natural gradient as the policy may move, then back until the loss has improved.
 //!
 //! The Fisher matrix is that of the tokens that were sampled, F = Σ wₜ ∇log πₜ ∇log πₜᵀ / Σ wₜ.
-//! Its expectation under the policy is the Hessian of the mean KL; the analytic one would need whole
-//! distributions. A product F·v takes two forwards and one backward: the change of every
+//! Its expectation under the policy is the Hessian of the mean KL; the analytic one would need
+//! whole distributions. A product F·v takes two forwards and one backward: the change of every
 //! log-probability along v by central differences, then the gradient seeded by these changes.
 //! Conjugate gradients solve (F + damping·I)·x = g.
 
