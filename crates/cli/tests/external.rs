@@ -25,7 +25,8 @@ fn python(name: &str, package: &str) -> Option<String> {
     }
     if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
         let mut list = fs::File::options().create(true).append(true).open(list).unwrap();
-        writeln!(list, "{name}: `{python}` has no `{package}`").unwrap();
+        let line = format!("{name}: `{python}` has no `{package}`\n");
+        list.write_all(line.as_bytes()).unwrap();
     }
     None
 }

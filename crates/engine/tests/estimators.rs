@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::runs::{Watch, end, finish, recipe, start, warm_up};
-use stepwell_engine::observe::{Event, Metrics, Observer};
+use common::told::told;
 use stepwell_engine::run::{self, Outcome};
 
 /// Behind the warm-up of 16 steps: values of prefixes, contributions, comparisons of a file, and
@@ -112,22 +112,6 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
     }
 }
 
-/// Keeps the metrics of every step.
-#[derive(Default)]
-struct Steps(Vec<Metrics>);
-
-impl Observer for Steps {
-    fn event(&mut self, event: Event<'_>) {
-        if let Event::Step { metrics, .. } = event {
-            self.0.push(metrics.clone());
-        }
-    }
-
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
-
 #[test]
 fn an_estimator_of_pairs_learns_them_while_the_policy_stands_still() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,10 +122,9 @@ fn an_estimator_of_pairs_learns_them_while_the_policy_stands_still() {
          estimator = {{ type = \"bradley_terry\" }}\n"
     );
     let text = warm_up().to_owned() + &stage;
-    let mut steps = Steps::default();
     let path = folder.path().join("run");
-    run::start(&recipe(&text), &path, 2, &mut steps).unwrap();
-    let own = &steps.0[16..];
+    let steps = told(&text, &path);
+    let own = &steps[16..];
     // A fresh head says 0 of both: the loss is ln 2.
     assert!((own[0]["loss"] - std::f64::consts::LN_2).abs() < 1e-6, "{:?}", own[0]);
     assert!(own[19]["loss"] < 0.2 * own[0]["loss"], "{:?}", own[19]);
@@ -182,9 +165,8 @@ fn a_teacher_is_followed_and_another_tokenizer_is_refused() {
     };
     let text = warm_up().to_owned() + &stage(&path);
     let run = folder.path().join("run");
-    let mut steps = Steps::default();
-    run::start(&recipe(&text), &run, 2, &mut steps).unwrap();
-    assert_eq!(steps.0.len(), 28);
+    let steps = told(&text, &run);
+    assert_eq!(steps.len(), 28);
     // Stopped and resumed, the teacher is read again.
     let stopped = folder.path().join("stopped");
     let mut stop = Watch { stop_after: Some(20), ..Watch::default() };

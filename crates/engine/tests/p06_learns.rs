@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::probe;
 use common::world::{World, task};
 use stepwell_engine::rollout::{Plan, grow_forest};
 use stepwell_methods::credit::{permuted, reinforce, sibling};
@@ -10,53 +11,13 @@ use stepwell_methods::grow::{
 };
 use stepwell_methods::objective::clipped;
 use stepwell_methods::{Aggregation, CreditConfig, Grow, Objective, RewardConfig};
-use stepwell_model::tokenizer::Tokenizer;
-use stepwell_model::{AdamWSettings, Config, Family, Model, RopeScaling};
-use stepwell_train::{Codec, Learner, Settings};
+use stepwell_train::{Learner, Settings};
 use stepwell_tree::{Credit, Environment, Key, Purpose, Sampling, StepTree, Task, Verdict};
-
-fn learner() -> Learner {
-    let words = "red green blue left right look yes no one two three four five six seven eight";
-    let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-    let codec = Codec::new(Tokenizer::from_words(words).unwrap(), None).unwrap();
-    let config = Config {
-        family: Family::Llama,
-        vocabulary: codec.tokenizer().vocabulary(),
-        hidden: 16,
-        layers: 1,
-        heads: 2,
-        kv_heads: 2,
-        head_dim: 8,
-        ffn: 32,
-        rope_base: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        norm_epsilon: 1e-5,
-        tied: true,
-        context: 64,
-    };
-    Learner::new(Model::random(config, 1), codec, 2)
-}
 
 fn settings() -> Settings {
     let aggregation = Aggregation::SequenceMeanTokenSumNorm { length_constant: None };
-    Settings {
-        objective: Objective::Clipped(clipped::Config { aggregation, ..Default::default() }),
-        value: None,
-        max_tokens: 1,
-        temperature: 1.0,
-        adamw: AdamWSettings {
-            learning_rate: 0.01,
-            beta1: 0.9,
-            beta2: 0.95,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-        },
-        gradient_clip: 1.0,
-        epochs: 1,
-        minibatches: 1,
-        tokens_max: 100_000,
-        on_policy: true,
-    }
+    let objective = Objective::Clipped(clipped::Config { aggregation, ..Default::default() });
+    probe::settings(objective)
 }
 
 fn flat() -> Grow {
@@ -79,7 +40,7 @@ fn train(
     sabotage: impl Fn(&mut Credit),
     updates: u64,
 ) -> (f64, f64, Learner) {
-    let mut learner = learner();
+    let mut learner = probe::learner(1);
     let tasks: Vec<Task> =
         ["one", "two", "three", "four", "five", "six", "seven", "eight"].map(task).to_vec();
     let tasks: Vec<&Task> = tasks.iter().collect();
@@ -116,7 +77,7 @@ fn even(word: &str) -> bool {
 #[test]
 fn p06_a_constant_reward_moves_nothing() {
     let world = World::new(2, |_, _| Verdict::scored(0.7));
-    let before = learner().model().checksum();
+    let before = probe::learner(1).model().checksum();
     let (_, _, after) = train(&world, &forked(), &sibling(), honest, 5);
     assert_eq!(after.model().checksum(), before);
     // The twin takes nothing off the reward, and drifts.

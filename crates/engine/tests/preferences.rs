@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::runs::{Watch, end, finish, recipe, start, warm_up};
-use stepwell_engine::observe::{Event, Metrics, Observer};
+use common::told::told;
 use stepwell_engine::run::{self, Outcome};
 use stepwell_store::RunReader;
 
@@ -88,30 +88,13 @@ fn p01_moments_and_the_reference_are_needed_to_go_on() {
     assert!(held.contains(&"reference.safetensors".to_owned()), "{held:?}");
 }
 
-/// Keeps the metrics of every step.
-#[derive(Default)]
-struct Steps(Vec<Metrics>);
-
-impl Observer for Steps {
-    fn event(&mut self, event: Event<'_>) {
-        if let Event::Step { metrics, .. } = event {
-            self.0.push(metrics.clone());
-        }
-    }
-
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
-
 #[test]
 fn what_is_preferred_becomes_likelier_from_step_to_step() {
     let folder = tempfile::tempdir().unwrap();
     let (text, _) = tiny(folder.path());
     let longer = text.replace("steps = 4\nbatch = 3", "steps = 12\nbatch = 4");
-    let mut steps = Steps::default();
-    run::start(&recipe(&longer), &folder.path().join("run"), 2, &mut steps).unwrap();
-    let own = &steps.0[19..];
+    let steps = told(&longer, &folder.path().join("run"));
+    let own = &steps[19..];
     // Every step draws all four pairs: at the start nothing is preferred to anything.
     assert_eq!((own[0]["margin"], own[0]["pairs"]), (0.0, 4.0));
     assert!((own[0]["loss"] - std::f64::consts::LN_2).abs() < 1e-9);
@@ -121,7 +104,7 @@ fn what_is_preferred_becomes_likelier_from_step_to_step() {
     // Both answers share their prompt: it is computed once.
     assert!(own[0]["computed_tokens"] < own[0]["trained_tokens"] + 4.0 * 8.0);
     // Siblings: trees are in the record, with the sides of their pairs.
-    let pairs = steps.0[16..19].iter().map(|m| m["pairs"]).sum::<f64>();
+    let pairs = steps[16..19].iter().map(|m| m["pairs"]).sum::<f64>();
     assert!(pairs > 0.0, "no pair in three updates");
     let reader = RunReader::open(&folder.path().join("run")).unwrap();
     let stored = (0..3).flat_map(|update| reader.grown(1, update).unwrap().unwrap());
@@ -177,9 +160,8 @@ fn swapped_pairs_are_swapped_by_key_and_teach_the_opposite() {
         let longer = text[..file].to_owned()
             + &text[file..]
                 .replace("steps = 4\nbatch = 3", &format!("steps = 12\nbatch = 4\n{control}"));
-        let mut steps = Steps::default();
-        run::start(&recipe(&longer), &folder.path().join(name), 2, &mut steps).unwrap();
-        steps.0.split_off(19)
+        let mut steps = told(&longer, &folder.path().join(name));
+        steps.split_off(19)
     };
     let plain = run("plain", "");
     assert!(plain.iter().all(|metrics| !metrics.contains_key("swapped")));
@@ -203,17 +185,16 @@ fn p01_swapped_siblings_are_in_the_record_as_they_train_and_a_stop_changes_nothi
     let (plain, _) = tiny(folder.path());
     let text = plain.replacen("epochs = 2\n", "epochs = 2\ncontrol = \"swapped\"\n", 1);
     let whole = folder.path().join("whole");
-    let mut steps = Steps::default();
-    run::start(&recipe(&text), &whole, 2, &mut steps).unwrap();
-    let swapped = steps.0[16]["swapped"];
-    assert!(swapped > 0.0, "{:#?}", steps.0[16]);
+    let steps = told(&text, &whole);
+    let swapped = steps[16]["swapped"];
+    assert!(swapped > 0.0, "{:#?}", steps[16]);
     let path = folder.path().join("stopped");
     let mut watch = Watch { stop_after: Some(17), ..Watch::default() };
     run::start(&recipe(&text), &path, 1, &mut watch).unwrap();
     assert_eq!(finish(&path, 2).unwrap(), end(&whole));
     // The first update has the trees of a run without control, and the sides as they trained.
     let straight = folder.path().join("straight");
-    run::start(&recipe(&plain), &straight, 2, &mut Steps::default()).unwrap();
+    told(&plain, &straight);
     let credits = |path: &Path| -> Vec<Option<f64>> {
         let trees = RunReader::open(path).unwrap().grown(1, 0).unwrap().unwrap();
         trees.into_iter().flat_map(|stored| stored.credit.unwrap().step).collect()

@@ -18,7 +18,7 @@ fn skipped(name: &str) -> bool {
     let Err(reason) = Device::Cuda.probe() else { return false };
     if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
         let list = std::fs::File::options().create(true).append(true).open(list);
-        writeln!(list.unwrap(), "{name}: {reason}").unwrap();
+        list.unwrap().write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
     }
     true
 }
