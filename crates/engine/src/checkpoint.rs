@@ -288,6 +288,17 @@ pub fn bytes(model: &Model) -> u64 {
     model.trained_count() as u64 * 12 + (1 << 20)
 }
 
+/// Learners that a checkpoint of a run holds at most: the policy, every estimator, and the critic
+/// of a stage where it has a trunk of its own.
+pub fn learners(recipe: &Recipe) -> u64 {
+    let estimators = recipe.stage.iter().filter(|stage| matches!(stage, Stage::Estimator(_)));
+    let own_critic = |stage: &Stage| match stage {
+        Stage::Rl(rl) => rl.credit.reads_values() && rl.critic.trunk == recipe::Trunk::Own,
+        _ => false,
+    };
+    1 + estimators.count() as u64 + u64::from(recipe.stage.iter().any(own_critic))
+}
+
 /// Steps of the whole recipe before a place. The end of a stage and the last step before it are
 /// two places with two numbers.
 pub(crate) fn number(recipe: &Recipe, place: Place) -> u64 {

@@ -9,7 +9,7 @@ use stepwell_tree::Policy as _;
 
 use crate::checkpoint;
 use crate::problem::Problem;
-use crate::recipe::{Evaluate, Recipe, Split, Stage, Trunk};
+use crate::recipe::{Evaluate, Recipe, Split, Stage};
 
 /// Needs of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -63,8 +63,6 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let mut micro_batch = 0usize;
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
     let mut reference = 0.0;
-    // Learners beside the policy: estimators stay, a critic goes with its stage.
-    let (mut beside, mut critic) = (0.0, 0.0_f64);
     for stage in &recipe.stage {
         micro_batch = micro_batch.max(stage.microbatch_tokens(config).unwrap_or(0));
         let work = match stage {
@@ -77,9 +75,6 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 let room = rl.path_tokens.unwrap_or(config.context);
                 let attempt = attempt(rl.max_tokens, room, recipe, prompt);
                 let tasks = rl.tasks + rl.refill;
-                if rl.credit.reads_values() && rl.critic.trunk == Trunk::Own {
-                    critic = 16.0 * trained_parameters as f64;
-                }
                 let grown = Growing { steps: rl.steps, tasks, grow: &rl.grow, attempt };
                 grown.work(rl.token_budget, rl.epochs, prompt)
             }
@@ -93,7 +88,6 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 let room = e.path_tokens.unwrap_or(config.context);
                 let attempt = attempt(e.max_tokens, room, recipe, prompt);
                 let grown = Growing { steps: e.steps, tasks: e.tasks, grow: &e.grow, attempt };
-                beside += 16.0 * trained_parameters as f64;
                 grown.work(None, 1, prompt)
             }
             Stage::Rejection(r) => {
@@ -131,18 +125,17 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let speed = tokens_per_second(learner);
     let kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best;
     let checkpoints = kept.saturating_add(1) as f64;
+    let learners = checkpoint::learners(recipe) as f64;
     Estimate {
         parameters,
         trained: trained_parameters,
         state_bytes: 4.0 * parameters as f64
             + 12.0 * trained_parameters as f64
             + reference
-            + beside
-            + critic,
+            + 16.0 * trained_parameters as f64 * (learners - 1.0),
         activations,
         cache_bytes: 4.0 * kv as f64 * cached,
-        checkpoint_bytes: checkpoints
-            * (checkpoint::bytes(model) as f64 + 0.75 * (beside + critic)),
+        checkpoint_bytes: checkpoints * checkpoint::bytes(model) as f64 * learners,
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,
         seconds: (TRAINING_COST * trained + SAMPLING_COST * sampled) / speed,
     }

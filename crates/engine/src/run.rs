@@ -47,7 +47,8 @@ pub fn start(
         observer.event(Event::Note(note));
     }
     let folder = RunFolder::create(path, &recipe.to_toml())?;
-    folder.require_space(checkpoint::bytes(learner.model()), "one checkpoint")?;
+    let bytes = checkpoint::bytes(learner.model()) * checkpoint::learners(recipe);
+    folder.require_space(bytes, "one checkpoint")?;
     let mut record = folder.record()?;
     commit_data(&mut record, recipe, &problem, &taught)?;
     let place = Place::default();

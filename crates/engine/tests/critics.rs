@@ -4,6 +4,7 @@
 mod common;
 
 use common::runs::{Watch, end, finish, recipe, start, warm_up};
+use stepwell_engine::checkpoint;
 use stepwell_engine::run::{self, Outcome};
 
 /// Behind the warm-up of 16 steps.
@@ -85,6 +86,8 @@ fn p01_what_a_critic_has_learned_is_needed_to_go_on() {
     for part in ["weights", "optimizer", "heads"] {
         assert!(held(&own, &format!("critic.{part}.safetensors")), "{own:?}");
     }
+    let learners = |critic| checkpoint::learners(&recipe(&with(critic)));
+    assert_eq!([SHARED, OWN].map(learners), [1, 2]);
     // A critic goes with its stage.
     let folder = tempfile::tempdir().unwrap();
     start(&with(OWN), folder.path(), 2).unwrap();

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::runs::{Watch, end, finish, recipe, start, warm_up};
 use common::told::told;
+use stepwell_engine::checkpoint;
 use stepwell_engine::run::{self, Outcome};
 
 /// Behind the warm-up of 16 steps: values of prefixes, contributions, comparisons of a file, and
@@ -105,6 +106,7 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
     for (k, killed) in watch.copies.iter().enumerate().skip(late).step_by(4) {
         assert_eq!(finish(killed, 1 + k % 3).unwrap(), expected, "killed at event {k}");
     }
+    assert_eq!(checkpoint::learners(&recipe(&text)), 4, "the policy and three estimators");
     let names: Vec<String> = expected.files.into_iter().map(|(name, _)| name).collect();
     for stage in [1, 2, 3] {
         let held = |part: &str| names.contains(&format!("estimator-{stage}.{part}.safetensors"));
@@ -141,7 +143,7 @@ fn an_estimator_of_pairs_learns_them_while_the_policy_stands_still() {
 
 #[test]
 fn a_teacher_is_followed_and_another_tokenizer_is_refused() {
-    use stepwell_engine::checkpoint::folder_files;
+    use checkpoint::folder_files;
     use stepwell_engine::problem::Problem;
     use stepwell_model::tokenizer::Tokenizer;
     use stepwell_model::{Config, Model};
