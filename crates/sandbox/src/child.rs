@@ -6,6 +6,8 @@
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::{jail, launch};
+
 /// The first word of a child's arguments.
 const WORD: &str = "__child";
 
@@ -32,8 +34,9 @@ pub fn enter(roles: &[Role]) -> Option<ExitCode> {
         CAN_START.store(true, Ordering::Release);
         return None;
     }
+    let own = [launch::ROLE, jail::ROLE];
     let name = words.get(1).map_or("", String::as_str);
-    let Some(role) = roles.iter().find(|role| role.name == name) else {
+    let Some(role) = own.iter().chain(roles).find(|role| role.name == name) else {
         return Some(ExitCode::from(2));
     };
     Some((role.run)(&words[2..]))
@@ -54,4 +57,9 @@ pub fn command(role: &Role) -> Option<Command> {
         command.args([WORD, role.name]).env_clear();
         command
     })
+}
+
+/// The words that make the program behind a descriptor take up a role.
+pub(crate) fn words(role: &Role) -> [&'static str; 2] {
+    [WORD, role.name]
 }

@@ -12,10 +12,18 @@
 //! is in `SECURITY.md`; every layer has a probe ([`probe`]) that uses it, and `tests/escape.rs`
 //! tries to leave.
 
+mod artifact;
+mod bubblewrap;
+mod cgroup;
 pub mod child;
 pub mod confine;
+pub mod jail;
+mod launch;
 pub mod layer;
 pub mod pipe;
+pub mod python;
 
+pub use artifact::ArtifactError;
 pub use child::{Role, enter};
+pub use jail::{Jail, JailError, Limits, Program};
 pub use layer::LayerError;

@@ -65,6 +65,19 @@ impl Pipe {
         Ok(())
     }
 
+    /// Reads what is there without waiting: `Late` where nothing is, 0 at the end.
+    pub fn read_some(&mut self, bytes: &mut [u8]) -> Result<usize, Stuck> {
+        self.file.read(bytes).map_err(|error| stuck(&error))
+    }
+
+    /// Writes what fits without waiting; 0 where nothing does.
+    pub fn write_some(&mut self, bytes: &[u8]) -> Result<usize, Stuck> {
+        match self.file.write(bytes).map_err(|error| stuck(&error)) {
+            Err(Stuck::Late) => Ok(0),
+            other => other,
+        }
+    }
+
     /// Writes one message: its length as four bytes, most significant first, and its bytes.
     pub fn send(&mut self, message: &[u8], deadline: Instant) -> Result<(), Stuck> {
         let length = u32::try_from(message.len()).map_err(|_| Stuck::Long(message.len()))?;
@@ -99,6 +112,13 @@ impl Pipe {
 impl AsFd for Pipe {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+fn stuck(error: &std::io::Error) -> Stuck {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Stuck::Late,
+        _ => Stuck::Closed,
     }
 }
 

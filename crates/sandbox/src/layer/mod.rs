@@ -12,13 +12,20 @@ use thiserror::Error;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("{layer} unavailable: {cause}")]
 pub struct LayerError {
-    /// Its name: `landlock`, `seccomp`, `limits`, `identity`.
+    /// Its name: `bubblewrap`, `identity`, `limits`, `landlock`, `seccomp`.
     pub layer: &'static str,
     /// The system's words.
     pub cause: String,
 }
 
 impl LayerError {
+    /// The layer of a name, as another process told it.
+    pub(crate) fn named(name: &str, cause: String) -> LayerError {
+        let known = ["landlock", "seccomp", "limits", "identity", "bubblewrap"];
+        let layer = known.into_iter().find(|known| *known == name).unwrap_or("sandbox");
+        LayerError { layer, cause }
+    }
+
     pub(crate) fn new(layer: &'static str, cause: impl ToString) -> LayerError {
         LayerError { layer, cause: cause.to_string() }
     }

@@ -1,0 +1,122 @@
+//! The program inside the namespaces that closes the last doors behind itself, says "ready", waits
+//! for "go" and becomes the stranger. It has one thread.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::stdio::{stdin, stdout};
+use serde::{Deserialize, Serialize};
+
+use super::{GO, Limits, NOT_CLOSED, READY, WORKSPACE};
+use crate::layer::files::{self, Rules};
+use crate::layer::limits::{self, Rlimits};
+use crate::layer::syscalls::{self, Caller};
+use crate::layer::{LayerError, identity};
+
+/// What the inner program is told, as JSON on its command line. Nothing of it is secret.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Orders {
+    pub(crate) limits: Limits,
+    pub(crate) command: Vec<String>,
+    /// What may be read and executed.
+    pub(crate) read: Vec<PathBuf>,
+    /// Layers that are left out where they cannot be had.
+    pub(crate) weak: bool,
+}
+
+pub(super) fn run(words: &[String]) -> ExitCode {
+    let code = match words.first().map(|words| serde_json::from_str::<Orders>(words)) {
+        Some(Ok(orders)) => enclosed(&orders),
+        _ => refuse(&LayerError::named("sandbox", "the jail's orders are unreadable".to_owned())),
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Closes the jail and becomes the program; comes back only where that failed.
+fn enclosed(orders: &Orders) -> i32 {
+    if let Err(error) = close(orders) {
+        return refuse(&error);
+    }
+    let go = rustix::io::write(stdout(), &[READY]).is_ok() && {
+        let mut word = [0];
+        rustix::io::read(stdin(), &mut word) == Ok(1) && word == [GO]
+    };
+    if !go {
+        return NOT_CLOSED;
+    }
+    let (program, arguments) = orders.command.split_first().expect("a jail has a program");
+    let error = Command::new(program).args(arguments).current_dir(WORKSPACE).exec();
+    complain(&format!("cannot start {program}: {error}"));
+    NOT_CLOSED
+}
+
+fn close(orders: &Orders) -> Result<(), LayerError> {
+    let optional = |layer: Result<(), LayerError>| match layer {
+        Err(_) if orders.weak => Ok(()),
+        other => other,
+    };
+    outside_root()?;
+    let limits = &orders.limits;
+    limits::set(&Rlimits {
+        address_space: Some(limits.address_space),
+        cpu_seconds: Some(limits.cpu_seconds),
+        files: Some(limits.files),
+        processes: Some(limits.processes),
+        file_bytes: Some(limits.file_bytes),
+    })?;
+    close_descriptors()?;
+    let devices = ["null", "zero", "full", "random", "urandom"];
+    optional(files::restrict(&Rules {
+        read: orders.read.clone(),
+        write: vec![PathBuf::from(WORKSPACE)],
+        devices: devices.iter().map(|name| PathBuf::from("/dev").join(name)).collect(),
+    }))?;
+    optional(syscalls::restrict(Caller::Program))
+}
+
+/// L1 as it looks from inside: this user must not be the host's root.
+fn outside_root() -> Result<(), LayerError> {
+    let failed = |cause: String| Err(LayerError::new("identity", cause));
+    let map = match std::fs::read_to_string("/proc/self/uid_map") {
+        Ok(map) => map,
+        Err(error) => return failed(format!("/proc/self/uid_map: {error}")),
+    };
+    let parents: Vec<&str> = map.lines().filter_map(|l| l.split_whitespace().nth(1)).collect();
+    if parents.is_empty() || parents.contains(&"0") {
+        return failed("the host knows this process as root".to_owned());
+    }
+    match rustix::process::getuid().as_raw() {
+        identity::NOBODY => Ok(()),
+        other => failed(format!("the process runs as {other}")),
+    }
+}
+
+#[expect(unsafe_code, reason = "a descriptor by its number, which only this process can know")]
+/// L8: the program inherits stdin, stdout and stderr, nothing else.
+fn close_descriptors() -> Result<(), LayerError> {
+    let failed = |cause: std::io::Error| LayerError::new("limits", format!("descriptors: {cause}"));
+    for entry in std::fs::read_dir("/proc/self/fd").map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number: Option<i32> = name.to_str().and_then(|name| name.parse().ok());
+        let Some(number @ 3..) = number else { continue };
+        // SAFETY: the number was listed a moment ago and this process has one thread; the borrow
+        // ends with this line. The listing's own descriptor is closed on exec already.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
+}
+
+/// Tells the engine which layer is missing, as one line of JSON on stderr.
+fn refuse(error: &LayerError) -> i32 {
+    let words = (error.layer, &error.cause);
+    complain(&serde_json::to_string(&words).unwrap_or_default());
+    NOT_CLOSED
+}
+
+fn complain(line: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+}

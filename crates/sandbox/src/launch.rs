@@ -1,0 +1,140 @@
+//! The program between the engine and bubblewrap: joins the jail's cgroup, stops being root, and
+//! becomes bubblewrap. It has one thread.
+//!
+//! bubblewrap gets its arguments through a descriptor, so that no path of the host stands on a
+//! command line that the jail can read; and it starts this very binary through a descriptor, so
+//! that the binary need not lie where an unprivileged user can go.
+
+use std::ffi::OsString;
+use std::io::{Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+use crate::bubblewrap;
+use crate::cgroup::Group;
+use crate::child::{self, Role};
+use crate::jail::{self, JailError, Limits, NOT_CLOSED, Orders, Program};
+use crate::layer::{LayerError, identity};
+
+pub(crate) const ROLE: Role = Role { name: "launch", run };
+
+/// What the launcher is told, as JSON on its command line.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Plan {
+    program: PlannedProgram,
+    limits: Limits,
+    /// Files of cgroups that take a process in when its number is written.
+    groups: Vec<PathBuf>,
+    /// Where bubblewrap is.
+    bubblewrap: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlannedProgram {
+    command: Vec<String>,
+    environment: std::collections::BTreeMap<String, String>,
+    read: Vec<PathBuf>,
+    weak: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(program: &Program, limits: &Limits, group: Option<&Group>) -> Plan {
+        Plan {
+            program: PlannedProgram {
+                command: program.command.clone(),
+                environment: program.environment.clone(),
+                read: program.read.clone(),
+                weak: program.weak,
+            },
+            limits: limits.clone(),
+            groups: group.map(Group::doors).unwrap_or_default(),
+            bubblewrap: bubblewrap::find().unwrap_or_default(),
+        }
+    }
+}
+
+/// The launcher, ready to be started, with three pipes.
+///
+/// # Errors
+/// There is no bubblewrap; this process cannot start itself ([`child::can_start`]).
+pub(crate) fn command(plan: &Plan) -> Result<Command, JailError> {
+    if plan.bubblewrap.as_os_str().is_empty() {
+        return Err(bubblewrap::missing().into());
+    }
+    let words = serde_json::to_string(plan)
+        .map_err(|error| JailError::NotStarted(format!("a path is not text: {error}")))?;
+    let Some(mut command) = child::command(&ROLE) else {
+        let why = "this program's `main` does not call `stepwell_sandbox::enter`";
+        return Err(JailError::NotStarted(why.to_owned()));
+    };
+    command.arg(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn run(words: &[String]) -> ExitCode {
+    let plan = words.first().and_then(|words| serde_json::from_str(words).ok());
+    let error = match plan {
+        Some(plan) => launch(&plan),
+        None => LayerError::named("sandbox", "the launcher's plan is unreadable".to_owned()),
+    };
+    let line = serde_json::to_string(&(error.layer, error.cause)).unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "{line}");
+    ExitCode::from(u8::try_from(NOT_CLOSED).unwrap_or(1))
+}
+
+/// Becomes bubblewrap; gives back why not.
+fn launch(plan: &Plan) -> LayerError {
+    for door in &plan.groups {
+        if let Err(error) = std::fs::OpenOptions::new()
+            .write(true)
+            .open(door)
+            .and_then(|mut door| door.write_all(std::process::id().to_string().as_bytes()))
+        {
+            return LayerError::new("sandbox", format!("{}: {error}", door.display()));
+        }
+    }
+    if let Err(error) = identity::drop_root() {
+        return error;
+    }
+    match prepared(plan) {
+        Ok(mut command) => LayerError::new("bubblewrap", command.exec()),
+        Err(error) => LayerError::new("bubblewrap", error),
+    }
+}
+
+/// bubblewrap with its arguments behind one descriptor and this binary behind another; both stay
+/// open across its start, and are closed to the program by the jail.
+fn prepared(plan: &Plan) -> std::io::Result<Command> {
+    let own = rustix::fs::open("/proc/self/exe", OFlags::RDONLY, Mode::empty())?;
+    let mut list = std::fs::File::from(memfd_create("arguments", MemfdFlags::empty())?);
+    let program = &plan.program;
+    let arguments =
+        bubblewrap::arguments(&program.environment, &program.read, plan.limits.workspace_bytes);
+    for argument in &arguments {
+        list.write_all(argument.as_bytes())?;
+        list.write_all(&[0])?;
+    }
+    list.rewind()?;
+    let orders = Orders {
+        limits: plan.limits.clone(),
+        command: program.command.clone(),
+        read: bubblewrap::readable(&program.read),
+        weak: program.weak,
+    };
+    let mut command = Command::new(&plan.bubblewrap);
+    command
+        .args([OsString::from("--args"), OsString::from(list.as_raw_fd().to_string())])
+        .arg(format!("/proc/self/fd/{}", own.as_raw_fd()))
+        .args(child::words(&jail::ROLE))
+        .arg(serde_json::to_string(&orders)?)
+        .env_clear();
+    // Both must outlive this function: they are what the next program opens.
+    std::mem::forget((own, list));
+    Ok(command)
+}

@@ -1,0 +1,108 @@
+//! Jails as an engine uses them: what comes out, what ends, what is left behind.
+
+mod support;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use serde_json::json;
+use stepwell_sandbox::jail::{Jail, Limits, Program};
+use stepwell_sandbox::python::{Python, Session, Step, Value};
+
+fn main() -> ExitCode {
+    if let Some(code) = stepwell_sandbox::enter(&[]) {
+        return code;
+    }
+    let tests = vec![
+        Trial::test("a_command_reads_writes_and_ends", || ok(a_command_reads_writes_and_ends)),
+        Trial::test("an_interpreter_keeps_its_variables", || {
+            ok(an_interpreter_keeps_its_variables)
+        }),
+        Trial::test("a_function_is_called_on_every_case", || {
+            ok(a_function_is_called_on_every_case)
+        }),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+fn ok(test: fn()) -> Result<(), libtest_mimic::Failed> {
+    test();
+    Ok(())
+}
+
+fn shell(script: &str) -> Program {
+    Program {
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        ..Program::default()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn a_command_reads_writes_and_ends() {
+    let program =
+        shell("cat; echo to stderr >&2; echo made > made; ls -la / /proc/self/fd >&2; exit 3");
+    let begun = Instant::now();
+    let done = Jail::run(&program, &Limits::default(), b"given\n", 10_000, soon()).unwrap();
+    println!("{:?} {}", begun.elapsed(), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.stdout, b"given\n");
+    assert!(!done.cut && !done.late);
+    assert_eq!(done.workspace.read("made", 100).unwrap(), b"made\n");
+}
+
+fn ran(text: &str) -> Step {
+    Step::Ran { text: text.to_owned(), cut: false, error: None }
+}
+
+fn an_interpreter_keeps_its_variables() {
+    let begun = Instant::now();
+    let mut session = Session::start(&Python::default()).unwrap();
+    println!("start {:?}", begun.elapsed());
+    assert_eq!(session.step("x = 20"), ran(""));
+    let begun = Instant::now();
+    assert_eq!(session.step("print('a')\nx + 1"), ran("a\n21\n"));
+    println!("step {:?}", begun.elapsed());
+    let Step::Ran { error, .. } = session.step("y = 1\n1 / 0") else { panic!() };
+    assert_eq!(error.unwrap(), "ZeroDivisionError: division by zero (line 2)");
+    let Step::Ran { error, .. } = session.step("def") else { panic!() };
+    assert_eq!(error.unwrap(), "SyntaxError: invalid syntax (line 1)");
+    assert_eq!(
+        session.step("import os; os.system('echo from a child'); y"),
+        ran("from a child\n1\n")
+    );
+    let Step::Ran { text, cut, .. } = session.step("print('x' * 100000)") else { panic!() };
+    assert!(cut && text.len() == 2000, "{}", text.len());
+    assert_eq!(session.step("open('out.txt', 'w').write('kept')"), ran("4\n"));
+    let Step::Ran { error, .. } = session.step("while True: pass") else { panic!() };
+    assert_eq!(error.unwrap(), "TimeoutError: the step used more than 5 s of processor time");
+    assert_eq!(session.step("x"), ran("20\n"));
+    assert_eq!(session.step("import os; os._exit(0)"), Step::Gone("the interpreter ended".into()));
+    assert_eq!(session.end().read("out.txt", 10).unwrap(), b"kept");
+}
+
+fn a_function_is_called_on_every_case() {
+    let session = Session::start(&Python::default()).unwrap();
+    let code = "def f(a, b):\n    return (a, [b, None, True, 1.5, 'x'], {'k': a})";
+    let cases = vec![vec![json!(1), json!("z")], vec![json!(1)]];
+    let outcomes = session.call(code, "f", &cases);
+    let int = || Value::Int("1".to_owned());
+    assert_eq!(
+        outcomes[0],
+        Ok(Value::Tuple(vec![
+            int(),
+            Value::List(vec![
+                Value::Str("z".to_owned()),
+                Value::None,
+                Value::Bool(true),
+                Value::Float(1.5),
+                Value::Str("x".to_owned())
+            ]),
+            Value::Dict(vec![("k".to_owned(), int())]),
+        ]))
+    );
+    assert!(outcomes[1].as_ref().unwrap_err().starts_with("TypeError: f() missing 1"));
+}
