@@ -37,9 +37,8 @@ pub enum ArtifactError {
     },
 }
 
-/// A descriptor of the workspace of the jail whose outermost process is `outermost`.
-pub(crate) fn hold(outermost: u32) -> std::io::Result<OwnedFd> {
-    let inside = first_child(outermost)?;
+/// A descriptor of the workspace that a process inside a jail sees.
+pub(crate) fn hold(inside: u32) -> std::io::Result<OwnedFd> {
     let root = format!("/proc/{inside}/root{WORKSPACE}");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = open(root, flags, Mode::empty())
@@ -47,7 +46,8 @@ pub(crate) fn hold(outermost: u32) -> std::io::Result<OwnedFd> {
     Ok(folder)
 }
 
-fn first_child(process: u32) -> std::io::Result<u32> {
+/// The first process of a jail, by the host's numbers: the child of bubblewrap's outer process.
+pub(crate) fn first_child(process: u32) -> std::io::Result<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(path)?;
     let first = children.split_whitespace().next().and_then(|number| number.parse().ok());

@@ -21,9 +21,11 @@ pub mod jail;
 mod launch;
 pub mod layer;
 pub mod pipe;
+pub mod probe;
 pub mod python;
 
 pub use artifact::ArtifactError;
 pub use child::{Role, enter};
 pub use jail::{Jail, JailError, Limits, Program};
 pub use layer::LayerError;
+pub use probe::Grade;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::json;
 use stepwell_sandbox::jail::{Jail, Limits, Program};
+use stepwell_sandbox::probe;
 use stepwell_sandbox::python::{Python, Session, Step, Value};
 
 fn main() -> ExitCode {
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Trial::test("a_function_is_called_on_every_case", || {
             ok(a_function_is_called_on_every_case)
         }),
+        Trial::test("every_layer_holds_by_its_probe", || ok(every_layer_holds_by_its_probe)),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
@@ -105,4 +107,16 @@ fn a_function_is_called_on_every_case() {
         ]))
     );
     assert!(outcomes[1].as_ref().unwrap_err().starts_with("TypeError: f() missing 1"));
+}
+
+fn every_layer_holds_by_its_probe() {
+    let grade = probe::jail();
+    println!("{grade:#?}");
+    assert_eq!(grade.missing, None);
+    let open: Vec<_> = grade.findings.iter().filter(|f| !f.holds && f.layer != "cgroups").collect();
+    assert!(open.is_empty(), "{open:#?}");
+    let findings = probe::confined_child().unwrap();
+    println!("{findings:#?}");
+    assert!(findings.iter().all(|finding| finding.holds), "{findings:#?}");
+    assert!(probe::python(&Python::default()).unwrap().starts_with('3'));
 }

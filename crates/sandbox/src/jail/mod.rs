@@ -48,6 +48,8 @@ pub(crate) const NOT_CLOSED: i32 = 125;
 const START: Duration = Duration::from_secs(30);
 /// Bytes kept of what a program prints on stderr.
 const STDERR_BYTES: usize = 4096;
+/// What a jail shares with nobody.
+const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 /// How often a program that runs to its end is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -146,6 +148,8 @@ pub struct Jail {
     pub stdout: Pipe,
     /// From its standard error.
     pub stderr: Pipe,
+    /// The user that the host knows it as; never 0.
+    pub user: u32,
     folder: Option<OwnedFd>,
     group: Option<Group>,
     over: bool,
@@ -163,8 +167,9 @@ impl Jail {
         let mut child = spawner::spawn(launch::command(&plan)?)
             .map_err(|error| JailError::NotStarted(error.to_string()))?;
         match open(&mut child, deadline) {
-            Ok(Opened { stdin, stdout, stderr, folder }) => Ok(Jail {
+            Ok(Opened { stdin, stdout, stderr, user, folder }) => Ok(Jail {
                 child,
+                user,
                 stdin: Some(stdin),
                 stdout,
                 stderr,
@@ -221,6 +226,7 @@ struct Opened {
     stdin: Pipe,
     stdout: Pipe,
     stderr: Pipe,
+    user: u32,
     folder: OwnedFd,
 }
 
@@ -240,11 +246,40 @@ fn open(child: &mut Child, deadline: Instant) -> Result<Opened, JailError> {
         }
         _ => return Err(refused(&last_words(&mut stderr))),
     }
-    let folder = artifact::hold(child.id()).map_err(lost)?;
+    let inside = artifact::first_child(child.id()).map_err(lost)?;
+    let user = looked_at(inside)?;
+    let folder = artifact::hold(inside).map_err(lost)?;
     match stdin.write_all(&[GO], deadline) {
-        Ok(()) => Ok(Opened { stdin, stdout, stderr, folder }),
+        Ok(()) => Ok(Opened { stdin, stdout, stderr, user, folder }),
         Err(_) => Err(refused(&last_words(&mut stderr))),
     }
+}
+
+/// What only the host can see of a jail: its processes are not root's, and none of its namespaces
+/// is the engine's. Gives the user.
+fn looked_at(inside: u32) -> Result<u32, JailError> {
+    let lost = |error: std::io::Error| JailError::NotStarted(error.to_string());
+    let user = user_of(inside).map_err(lost)?;
+    if user == 0 {
+        let cause = "the host knows the jail's processes as root".to_owned();
+        return Err(LayerError::named("identity", cause).into());
+    }
+    for name in NAMESPACES {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
+        if of("self").map_err(lost)? == of(&inside.to_string()).map_err(lost)? {
+            let cause = format!("the namespace `{name}` is the host's");
+            return Err(LayerError::named("namespaces", cause).into());
+        }
+    }
+    Ok(user)
+}
+
+/// The user of a process, by the host's numbers.
+fn user_of(process: u32) -> std::io::Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let real = line.and_then(|numbers| numbers.split_whitespace().next()?.parse().ok());
+    real.ok_or_else(|| std::io::Error::other("its user cannot be told"))
 }
 
 /// The words of a launcher, of bubblewrap or of a layer that said no.

@@ -21,6 +21,8 @@ pub struct Finished {
     pub cut: bool,
     /// True where the deadline ended it.
     pub late: bool,
+    /// The user that the host knew it as.
+    pub user: u32,
     /// Its workspace.
     pub workspace: Workspace,
 }
@@ -39,13 +41,22 @@ impl Jail {
         deadline: Instant,
     ) -> Result<Finished, JailError> {
         let mut jail = Jail::start(program, limits)?;
+        let user = jail.user;
         let mut talk = Talk { input, stdout: Vec::new(), stderr: Vec::new(), output_max };
         let end = talk.go_on(&mut jail, deadline);
         let (late, cut) = (end == Err(Stuck::Late), matches!(end, Err(Stuck::Long(_))));
         let Talk { stdout, stderr, .. } = talk;
         // Both outputs are closed: the program is over, or does nothing anyone could see.
         let ended = if late || cut { jail.kill() } else { jail.wait(deadline) };
-        Ok(Finished { status: ended.status, stdout, stderr, cut, late, workspace: ended.workspace })
+        Ok(Finished {
+            status: ended.status,
+            stdout,
+            stderr,
+            cut,
+            late,
+            user,
+            workspace: ended.workspace,
+        })
     }
 }
 

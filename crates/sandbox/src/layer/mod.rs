@@ -12,7 +12,7 @@ use thiserror::Error;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("{layer} unavailable: {cause}")]
 pub struct LayerError {
-    /// Its name: `bubblewrap`, `identity`, `limits`, `landlock`, `seccomp`.
+    /// Its name: `bubblewrap`, `identity`, `namespaces`, `limits`, `landlock`, `seccomp`.
     pub layer: &'static str,
     /// The system's words.
     pub cause: String,
@@ -21,7 +21,7 @@ pub struct LayerError {
 impl LayerError {
     /// The layer of a name, as another process told it.
     pub(crate) fn named(name: &str, cause: String) -> LayerError {
-        let known = ["landlock", "seccomp", "limits", "identity", "bubblewrap"];
+        let known = ["landlock", "seccomp", "limits", "identity", "namespaces", "bubblewrap"];
         let layer = known.into_iter().find(|known| *known == name).unwrap_or("sandbox");
         LayerError { layer, cause }
     }
