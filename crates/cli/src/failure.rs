@@ -34,6 +34,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return error.exit_code();
         }
+        if let Some(EnvError::Sandbox(_)) = cause.downcast_ref::<EnvError>() {
+            return 3;
+        }
         if cause.is::<EnvError>() || cause.is::<Refusal>() {
             return 2;
         }

@@ -22,6 +22,9 @@ use crate::arguments::{Arguments, Command};
 use crate::say::complain;
 
 fn main() -> ExitCode {
+    if let Some(code) = stepwell_sandbox::enter(&[]) {
+        return code;
+    }
     failure::tell_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

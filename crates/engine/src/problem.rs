@@ -6,12 +6,14 @@ mod conversations;
 mod external;
 mod files;
 mod math_answer;
+mod python;
 mod sql;
 mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use stepwell_env::EnvError;
 use stepwell_env::demonstrations;
 use stepwell_env::pairs::{self, Comparison};
 use stepwell_env::prompt::{Prompt, Prompted};
@@ -122,9 +124,10 @@ impl Problem {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
             recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
             recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
+            recipe::Environment::Python(settings) => python::problem(settings),
             recipe::Environment::External(settings) => external::problem(settings),
         }
-        .map_err(input)?;
+        .map_err(unusable)?;
         if let Some(prompt) = recipe.environment.prompt() {
             problem = problem.under(&prompt.0);
         }
@@ -301,6 +304,14 @@ impl Problem {
             }
         }
         Ok(())
+    }
+}
+
+/// What a world lacks: the user's to mend, but for the machine's sandbox.
+fn unusable(error: EnvError) -> EngineError {
+    match error {
+        EnvError::Sandbox(_) => EngineError::Machine(error.to_string()),
+        _ => input(error),
     }
 }
 

@@ -67,6 +67,9 @@ pub enum EnvError {
     /// A file of tasks or demonstrations is faulty; the message carries file, line and column.
     #[error("{0}")]
     Data(String),
+    /// This machine cannot run programs of strangers.
+    #[error("{0}; `stepwell doctor` tells what is missing")]
+    Sandbox(stepwell_sandbox::JailError),
     /// A setting is outside its range.
     #[error("`{name}` must be {expected}, got: {got}")]
     Setting {

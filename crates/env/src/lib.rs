@@ -10,6 +10,7 @@
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
+mod calls;
 pub mod chat;
 pub mod demonstrations;
 mod error;
@@ -19,6 +20,7 @@ pub mod laws;
 pub mod math_answer;
 pub mod pairs;
 pub mod prompt;
+pub mod python;
 mod shares;
 mod split;
 pub mod sql;

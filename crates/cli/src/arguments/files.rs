@@ -83,6 +83,8 @@ pub(crate) enum EnvironmentName {
     /// Questions with an answer that a program can compare
     #[value(name = "math_answer")]
     MathAnswer,
+    /// Functions that cases test
+    Python,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use stepwell_env::calculator;
 use stepwell_env::external;
 use stepwell_env::math_answer;
+use stepwell_env::python;
 use stepwell_env::sql;
 use stepwell_env::sql::config as judge;
 use stepwell_env::sql::world::{TraceMix, WorldConfig};
@@ -14,6 +15,7 @@ use super::evaluate::Split;
 use super::external::{External, ExternalMode};
 use super::math_answer::{AnswerForm, MathAnswer, StepEnd};
 use super::model::{Family, Lora, Scratch};
+use super::python::{CaseReward, PythonSettings, Sandbox};
 use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
 
 impl Split {
@@ -67,6 +69,30 @@ impl MathAnswer {
             instructions: self.instructions,
             step: self.step.of_env(),
             max_steps: self.max_steps as u32,
+        }
+    }
+}
+
+impl PythonSettings {
+    /// The environment's settings.
+    pub fn config(&self) -> python::Config {
+        python::Config {
+            interpreter: self.interpreter.clone().into(),
+            read: self.read.iter().map(Into::into).collect(),
+            packages: self.packages,
+            reward: match self.reward {
+                CaseReward::All => python::Reward::All,
+                CaseReward::Share => python::Reward::Share,
+            },
+            max_interactions: self.max_interactions as u32,
+            seconds: self.seconds as u32,
+            memory_megabytes: self.memory_megabytes as u64,
+            workspace_megabytes: self.workspace_megabytes as u64,
+            processes: self.processes as u64,
+            observation_bytes_max: self.observation_bytes_max,
+            artifact: self.artifact.clone(),
+            instructions: self.instructions,
+            weak: self.sandbox == Sandbox::Weak,
         }
     }
 }

@@ -145,6 +145,8 @@ fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
             }
         }
         (Kind::List(_), _) => wrong("a list"),
+        (Kind::Json, Value::Null) => wrong("a value"),
+        (Kind::Json, value) => Ok(value.to_string()),
     }
 }
 

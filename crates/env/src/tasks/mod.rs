@@ -31,6 +31,8 @@ pub enum Kind {
     Number,
     /// A list of objects, each with these text fields; stored as JSON.
     List(&'static [&'static str]),
+    /// Any JSON value but null; stored as JSON.
+    Json,
 }
 
 /// One field beside `id` and `question`.
