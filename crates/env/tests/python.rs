@@ -102,7 +102,7 @@ fn laws_hold_and_no_cheat_pays() {
         let solution = [call("x = 20\nx + 1"), answer(solution)];
         let cheats = cheats("python", &task.id);
         tried += cheats.len();
-        let words = ["def", "return", "n", "2 * n", "<python>", "the answer is", "()", ":"];
+        let words = ["def", "return", "n", "2 * n", "the answer is", "()", ":", "<p>"];
         let environment = &environment;
         laws::environment(&Case {
             environment,
