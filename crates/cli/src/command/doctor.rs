@@ -153,12 +153,12 @@ fn sandbox() -> Check {
     }
 }
 
+/// The layers that hold by name, the others with what was seen.
 fn told(findings: &[Finding]) -> String {
-    let one = |finding: &Finding| {
-        let state = if finding.holds { "holds" } else { "DOES NOT HOLD" };
-        format!("{} {state} ({})", finding.layer, finding.found)
-    };
-    findings.iter().map(one).collect::<Vec<_>>().join("; ")
+    let (good, bad): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.holds);
+    let good = good.iter().map(|finding| finding.layer).collect::<Vec<_>>().join(", ");
+    let bad = bad.iter().map(|finding| format!("; {}: {}", finding.layer, finding.found));
+    format!("{good}{}", bad.collect::<String>())
 }
 
 fn sandboxed_python() -> Check {
