@@ -37,7 +37,7 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new run of a resolved recipe in a folder that is empty or does not exist.
     pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
-        fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+        make_folder(path)?;
         disk::require_local(path)?;
         require_empty(path)?;
         let lock = RunLock::take(&path.join(LOCK))?;
@@ -114,6 +114,16 @@ pub(crate) fn checkpoints_path(folder: &Path) -> PathBuf {
 
 pub(crate) fn lock_path(folder: &Path) -> PathBuf {
     folder.join(LOCK)
+}
+
+/// Makes a folder and what is missing above it, to last.
+fn make_folder(path: &Path) -> Result<()> {
+    let named = |own: &&Path| !own.as_os_str().is_empty();
+    let missing: Vec<&Path> =
+        path.ancestors().filter(named).take_while(|own| !own.exists()).collect();
+    fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+    let parents = missing.iter().filter_map(|made| made.parent());
+    parents.into_iter().try_for_each(atomic::sync_folder)
 }
 
 /// A folder that a killed `create` left behind counts as empty.
