@@ -23,6 +23,7 @@ use crate::say::complain;
 
 fn main() -> ExitCode {
     failure::tell_panics();
+    interrupt::outlive_limits();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),

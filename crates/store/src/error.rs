@@ -129,6 +129,10 @@ impl StoreError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 StoreError::NoSpace { what: what(), detail: String::new() }
             }
+            ErrorKind::FileTooLarge => {
+                let detail = " (a file may not grow past the limit of this process: `ulimit -f`)";
+                StoreError::NoSpace { what: what(), detail: detail.to_owned() }
+            }
             ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { what: what() },
             _ => StoreError::Io { doing, path: path.to_owned(), cause },
         }

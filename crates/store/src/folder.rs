@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::disk;
 use crate::encode::integer;
 use crate::error::{Result, StoreError};
-use crate::lock::RunLock;
+use crate::lock::{self, RunLock};
 use crate::reader::RunReader;
 use crate::record::Record;
 use crate::schema;
@@ -39,7 +39,7 @@ impl RunFolder {
     pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
         make_folder(path)?;
         disk::require_local(path)?;
-        require_empty(path)?;
+        require_empty(path).map_err(|error| in_use(path).unwrap_or(error))?;
         let lock = RunLock::take(&path.join(LOCK))?;
         require_empty(path)?; // another process may have been faster
         for folder in [CHECKPOINTS, EXPORT] {
@@ -143,6 +143,11 @@ fn require_empty(path: &Path) -> Result<()> {
         None => Ok(()),
         Some(name) => Err(StoreError::NotARun { path: path.to_owned(), found: name.clone() }),
     }
+}
+
+/// A run that somebody writes is in use, whatever else is wrong with the wish to make one there.
+fn in_use(path: &Path) -> Option<StoreError> {
+    lock::holder_of(&lock_path(path)).map(|holder| StoreError::InUse { holder })
 }
 
 /// Commit 0: the recipe, and who wrote it.
