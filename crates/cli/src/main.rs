@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         return code;
     }
     failure::tell_panics();
+    interrupt::outlive_limits();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::disk;
 use crate::encode::integer;
 use crate::error::{Result, StoreError};
-use crate::lock::RunLock;
+use crate::lock::{self, RunLock};
 use crate::reader::RunReader;
 use crate::record::Record;
 use crate::schema;
@@ -37,9 +37,9 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new run of a resolved recipe in a folder that is empty or does not exist.
     pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
-        fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+        make_folder(path)?;
         disk::require_local(path)?;
-        require_empty(path)?;
+        require_empty(path).map_err(|error| in_use(path).unwrap_or(error))?;
         let lock = RunLock::take(&path.join(LOCK))?;
         require_empty(path)?; // another process may have been faster
         for folder in [CHECKPOINTS, EXPORT] {
@@ -116,6 +116,16 @@ pub(crate) fn lock_path(folder: &Path) -> PathBuf {
     folder.join(LOCK)
 }
 
+/// Makes a folder and what is missing above it, to last.
+fn make_folder(path: &Path) -> Result<()> {
+    let named = |own: &&Path| !own.as_os_str().is_empty();
+    let missing: Vec<&Path> =
+        path.ancestors().filter(named).take_while(|own| !own.exists()).collect();
+    fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+    let parents = missing.iter().filter_map(|made| made.parent());
+    parents.into_iter().try_for_each(atomic::sync_folder)
+}
+
 /// A folder that a killed `create` left behind counts as empty.
 fn require_empty(path: &Path) -> Result<()> {
     let failed = |e| StoreError::io("list", path, e);
@@ -133,6 +143,11 @@ fn require_empty(path: &Path) -> Result<()> {
         None => Ok(()),
         Some(name) => Err(StoreError::NotARun { path: path.to_owned(), found: name.clone() }),
     }
+}
+
+/// A run that somebody writes is in use, whatever else is wrong with the wish to make one there.
+fn in_use(path: &Path) -> Option<StoreError> {
+    lock::holder_of(&lock_path(path)).map(|holder| StoreError::InUse { holder })
 }
 
 /// Commit 0: the recipe, and who wrote it.
