@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::holes::{self, Holes};
 use crate::jail::WORKSPACE;
 use crate::layer::LayerError;
 use crate::layer::identity::NOBODY;
@@ -30,33 +31,47 @@ pub(crate) fn missing() -> LayerError {
     LayerError::named("bubblewrap", cause.to_owned())
 }
 
+/// Why a folder of the host cannot be shown in a jail at its own path.
+pub(crate) fn unfit(folder: &Path) -> Option<String> {
+    let shown = folder.display();
+    if !folder.is_absolute() {
+        return Some(format!("`{shown}` must be an absolute path to be read in a jail"));
+    }
+    let own = [WORKSPACE, "/usr", "/proc", "/dev", "/tmp"];
+    let hidden = own.into_iter().find(|path| Path::new(path).starts_with(folder))?;
+    Some(format!("`{shown}` would hide `{hidden}` of a jail; name the folders below it to read"))
+}
+
 /// Its arguments, but for the program.
 pub(crate) fn arguments(
     environment: &BTreeMap<String, String>,
     read: &[PathBuf],
     workspace_bytes: u64,
+    holes: &Holes,
 ) -> Vec<OsString> {
     let nobody = NOBODY.to_string();
-    let mut list = words(&[
-        "--unshare-user",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup",
-        "--disable-userns",
-        "--uid",
-        &nobody,
-        "--gid",
-        &nobody,
-        "--hostname",
-        "jail",
-        "--new-session",
-        "--die-with-parent",
-        "--cap-drop",
-        "ALL",
-        "--clearenv",
-    ]);
+    let mut list = words(&["--unshare-user", "--uid", &nobody, "--gid", &nobody]);
+    let unless = |hole: &str, arguments: &[&str]| match holes.has(hole) {
+        true => Vec::new(),
+        false => words(arguments),
+    };
+    list.extend(unless(
+        holes::NAMESPACES,
+        &[
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup",
+            "--disable-userns",
+            "--hostname",
+            "jail",
+        ],
+    ));
+    list.extend(unless(holes::SESSION, &["--new-session", "--die-with-parent"]));
+    list.extend(unless(holes::ENVIRONMENT, &["--clearenv"]));
+    let capabilities = if holes.has(holes::CAPABILITIES) { "--cap-add" } else { "--cap-drop" };
+    list.extend(words(&[capabilities, "ALL"]));
     let usual = [
         ("PATH", "/usr/bin:/bin"),
         ("HOME", WORKSPACE),
@@ -68,17 +83,26 @@ pub(crate) fn arguments(
         list.extend(words(&["--setenv", name, value]));
     }
     list.extend(runtime());
-    for folder in read {
-        list.extend(["--ro-bind".into(), folder.into(), folder.into()]);
-    }
-    list.extend(words(&["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]));
+    list.extend(words(&["--proc", "/proc"]));
+    list.extend(unless(holes::ROOT, &["--ro-bind", "/proc/sys", "/proc/sys"]));
     for device in DEVICES {
         let path = format!("/dev/{device}");
         list.extend(words(&["--dev-bind", &path, &path]));
     }
     let size = workspace_bytes.to_string();
     list.extend(words(&["--size", &size, "--tmpfs", WORKSPACE, "--chdir", WORKSPACE]));
-    list.extend(words(&["--symlink", "work", "/tmp", "--remount-ro", "/"]));
+    // Behind the workspace, so that one of them may lie below its path.
+    for folder in read {
+        list.extend(["--ro-bind".into(), folder.into(), folder.into()]);
+    }
+    // Where one of them lies in /tmp, that is a folder already, which nobody can write.
+    if !read.iter().any(|folder| folder.starts_with("/tmp")) {
+        list.extend(words(&["--symlink", "work", "/tmp"]));
+    }
+    if let Some(folder) = holes.folder() {
+        list.extend(words(&["--bind", folder, folder]));
+    }
+    list.extend(unless(holes::ROOT, &["--remount-ro", "/"]));
     list
 }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::bubblewrap;
 use crate::cgroup::Group;
 use crate::child::{self, Role};
+use crate::holes::{self, Holes};
 use crate::jail::{self, JailError, Limits, NOT_CLOSED, Orders, Program};
 use crate::layer::{LayerError, identity};
 
@@ -33,6 +34,7 @@ pub(crate) struct Plan {
     groups: Vec<PathBuf>,
     /// Where bubblewrap is.
     bubblewrap: PathBuf,
+    holes: Holes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +57,7 @@ impl Plan {
             limits: limits.clone(),
             groups: group.map(Group::doors).unwrap_or_default(),
             bubblewrap: bubblewrap::find().unwrap_or_default(),
+            holes: holes::current(),
         }
     }
 }
@@ -62,10 +65,13 @@ impl Plan {
 /// The launcher, ready to be started, with three pipes.
 ///
 /// # Errors
-/// There is no bubblewrap; this process cannot start itself ([`child::can_start`]).
+/// There is no bubblewrap; a folder cannot be read in a jail; this process cannot start itself ([`child::can_start`]).
 pub(crate) fn command(plan: &Plan) -> Result<Command, JailError> {
     if plan.bubblewrap.as_os_str().is_empty() {
         return Err(bubblewrap::missing().into());
+    }
+    if let Some(why) = plan.program.read.iter().find_map(|folder| bubblewrap::unfit(folder)) {
+        return Err(JailError::NotStarted(why));
     }
     let words = serde_json::to_string(plan)
         .map_err(|error| JailError::NotStarted(format!("a path is not text: {error}")))?;
@@ -99,7 +105,9 @@ fn launch(plan: &Plan) -> LayerError {
             return LayerError::new("sandbox", format!("{}: {error}", door.display()));
         }
     }
-    if let Err(error) = identity::drop_root() {
+    if !plan.holes.has(holes::IDENTITY)
+        && let Err(error) = identity::drop_root()
+    {
         return error;
     }
     match prepared(plan) {
@@ -114,8 +122,8 @@ fn prepared(plan: &Plan) -> std::io::Result<Command> {
     let own = rustix::fs::open("/proc/self/exe", OFlags::RDONLY, Mode::empty())?;
     let mut list = std::fs::File::from(memfd_create("arguments", MemfdFlags::empty())?);
     let program = &plan.program;
-    let arguments =
-        bubblewrap::arguments(&program.environment, &program.read, plan.limits.workspace_bytes);
+    let size = plan.limits.workspace_bytes;
+    let arguments = bubblewrap::arguments(&program.environment, &program.read, size, &plan.holes);
     for argument in &arguments {
         list.write_all(argument.as_bytes())?;
         list.write_all(&[0])?;
@@ -126,14 +134,17 @@ fn prepared(plan: &Plan) -> std::io::Result<Command> {
         command: program.command.clone(),
         read: bubblewrap::readable(&program.read),
         weak: program.weak,
+        holes: plan.holes.clone(),
     };
     let mut command = Command::new(&plan.bubblewrap);
     command
         .args([OsString::from("--args"), OsString::from(list.as_raw_fd().to_string())])
         .arg(format!("/proc/self/fd/{}", own.as_raw_fd()))
         .args(child::words(&jail::ROLE))
-        .arg(serde_json::to_string(&orders)?)
-        .env_clear();
+        .arg(serde_json::to_string(&orders)?);
+    if !plan.holes.has(holes::ENVIRONMENT) {
+        command.env_clear();
+    }
     // Both must outlive this function: they are what the next program opens.
     std::mem::forget((own, list));
     Ok(command)

@@ -17,6 +17,8 @@ mod bubblewrap;
 mod cgroup;
 pub mod child;
 pub mod confine;
+#[doc(hidden)]
+pub mod holes;
 pub mod jail;
 mod launch;
 pub mod layer;

@@ -1,7 +1,5 @@
 //! Jails as an engine uses them: what comes out, what ends, what is left behind.
 
-mod support;
-
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 

@@ -11,6 +11,7 @@ use rustix::stdio::{stdin, stdout};
 use serde::{Deserialize, Serialize};
 
 use super::{GO, Limits, NOT_CLOSED, READY, WORKSPACE};
+use crate::holes::{self, Holes};
 use crate::layer::files::{self, Rules};
 use crate::layer::limits::{self, Rlimits};
 use crate::layer::syscalls::{self, Caller};
@@ -26,6 +27,7 @@ pub(crate) struct Orders {
     pub(crate) read: Vec<PathBuf>,
     /// Layers that are left out where they cannot be had.
     pub(crate) weak: bool,
+    pub(crate) holes: Holes,
 }
 
 pub(super) fn run(words: &[String]) -> ExitCode {
@@ -66,23 +68,32 @@ fn close(orders: &Orders) -> Result<(), LayerError> {
         Err(_) if orders.weak => Ok(()),
         other => other,
     };
+    let unless =
+        |hole: &str, layer: &dyn Fn() -> Result<(), LayerError>| match orders.holes.has(hole) {
+            true => Ok(()),
+            false => layer(),
+        };
     outside_root()?;
-    let limits = &orders.limits;
-    limits::set(&Rlimits {
+    unless(holes::LIMITS, &|| limits::set(&rlimits(&orders.limits)))?;
+    unless(holes::DESCRIPTORS, &close_descriptors)?;
+    let devices = ["null", "zero", "full", "random", "urandom"];
+    let rules = Rules {
+        read: orders.read.clone(),
+        write: vec![PathBuf::from(WORKSPACE)],
+        devices: devices.iter().map(|name| PathBuf::from("/dev").join(name)).collect(),
+    };
+    unless(holes::LANDLOCK, &|| optional(files::restrict(&rules)))?;
+    unless(holes::SECCOMP, &|| optional(syscalls::restrict(Caller::Program)))
+}
+
+fn rlimits(limits: &Limits) -> Rlimits {
+    Rlimits {
         address_space: Some(limits.address_space),
         cpu_seconds: Some(limits.cpu_seconds),
         files: Some(limits.files),
         processes: Some(limits.processes),
         file_bytes: Some(limits.file_bytes),
-    })?;
-    close_descriptors()?;
-    let devices = ["null", "zero", "full", "random", "urandom"];
-    optional(files::restrict(&Rules {
-        read: orders.read.clone(),
-        write: vec![PathBuf::from(WORKSPACE)],
-        devices: devices.iter().map(|name| PathBuf::from("/dev").join(name)).collect(),
-    }))?;
-    optional(syscalls::restrict(Caller::Program))
+    }
 }
 
 /// L1 as it looks from inside. What the host thinks, the engine looks up: a user namespace inside
