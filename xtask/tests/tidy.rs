@@ -51,6 +51,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["tree"]),
     ("engine", &["tree", "methods", "model", "train", "env", "store"]),
     ("cli", &["tree", "methods", "model", "train", "env", "store", "engine"]),
+    ("fuzz", &["model", "env", "store", "engine"]),
 ];
 
 /// Crates that may use nothing of the registry but these.

@@ -11,6 +11,7 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use stepwell_env::demonstrations;
 use stepwell_env::pairs::{self, Comparison};
@@ -59,6 +60,8 @@ pub struct Problem {
     pairs: BTreeMap<String, pairs::Loaded>,
     /// Conversations of the user's files, by path, where stages ask for them.
     shown: BTreeMap<String, demonstrations::Loaded>,
+    /// What the model's files had that is odd, once they were read.
+    of_model: OnceLock<Vec<String>>,
 }
 
 /// What a generated world tells beside its tasks.
@@ -92,6 +95,7 @@ impl Problem {
             gold: Vec::new(),
             pairs: BTreeMap::new(),
             shown: BTreeMap::new(),
+            of_model: OnceLock::new(),
         }
     }
 
@@ -191,6 +195,8 @@ impl Problem {
         let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
                 let loaded = io::load(Path::new(path)).map_err(input)?;
+                // Asked for again, a model says the same.
+                self.of_model.get_or_init(|| loaded.notes);
                 (loaded.model, loaded.tokenizer, loaded.template)
             }
             recipe::Model::Scratch(scratch) => {
@@ -218,6 +224,12 @@ impl Problem {
         let mut learner = Learner::on(recipe.compute.device.of_train(), model, codec, threads)?;
         learner.set_activation_budget(recipe.compute.activation_bytes());
         Ok(learner)
+    }
+
+    /// What a person should know of the model's files, once [`Problem::learner`] read them: keys
+    /// that were ignored, ids without a text.
+    pub fn model_notes(&self) -> &[String] {
+        self.of_model.get().map_or(&[], Vec::as_slice)
     }
 
     /// Every word that prompts, answers and results of this problem can hold; for the user's own

@@ -25,6 +25,8 @@ mod record;
 mod runs;
 mod schema;
 mod sqlite;
+#[doc(hidden)]
+pub mod strangers;
 mod table;
 mod tensors;
 mod verify;

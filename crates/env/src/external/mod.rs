@@ -39,7 +39,9 @@ use door::{Door, Fault};
 use episode::{Attempt, Graded, Shared};
 
 pub use check::{Checked, Finding, Law, check};
-pub use config::{Config, Limits, Mode};
+pub use config::{Config, KEPT, Limits, Mode};
+#[doc(hidden)]
+pub use protocol::meanings;
 pub use protocol::{Hello, Offer};
 
 /// Tasks asked for at once.
@@ -65,7 +67,7 @@ impl ExternalEnvironment {
     /// the protocol, or whose parts and range of rewards are not those of the settings.
     pub fn open(config: Config) -> Result<ExternalEnvironment, EnvError> {
         config.check()?;
-        let (door, hello) = Door::open(&config.command, &config.limits)
+        let (door, hello) = Door::open(&config)
             .map_err(|why| EnvError::Data(fault(&config, &why)))?;
         agree(&config, &hello).map_err(|why| EnvError::Data(fault(&config, &why)))?;
         Ok(ExternalEnvironment { shared: Arc::new(Shared { door, config, hello }) })
@@ -77,7 +79,7 @@ impl ExternalEnvironment {
     /// Errors: as [`ExternalEnvironment::open`].
     pub fn discover(mut config: Config) -> Result<ExternalEnvironment, EnvError> {
         config.check()?;
-        let (door, hello) = Door::open(&config.command, &config.limits)
+        let (door, hello) = Door::open(&config)
             .map_err(|why| EnvError::Data(fault(&config, &why)))?;
         config.parts.clone_from(&hello.parts);
         config.reward = hello.reward;

@@ -10,6 +10,7 @@
 //! is gone, however it went, the pipe ends and the shell kills the group.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -77,16 +78,22 @@ struct Printed {
 }
 
 impl Process {
-    /// Starts a command, whose first word is the program. Lines of its output may have
-    /// `line_bytes_max` bytes.
+    /// Starts a command, whose first word is the program, with these variables and no others.
+    /// Lines of its output may have `line_bytes_max` bytes.
     ///
     /// # Errors
     /// The system's words, where it cannot be started.
-    pub(super) fn start(command: &[String], line_bytes_max: usize) -> std::io::Result<Process> {
+    pub(super) fn start(
+        command: &[String],
+        variables: &[(OsString, OsString)],
+        line_bytes_max: usize,
+    ) -> std::io::Result<Process> {
         let mut words = command.iter();
         let program = words.next().ok_or(std::io::ErrorKind::NotFound)?;
         let mut child = Command::new(program)
             .args(words)
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -244,6 +251,7 @@ pub(super) fn ending(status: Option<ExitStatus>) -> String {
 fn watch(group: Pid) -> std::io::Result<Child> {
     Command::new("/bin/sh")
         .args(["-c", WATCH, "sh", &group.as_raw_nonzero().to_string()])
+        .env_clear()
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

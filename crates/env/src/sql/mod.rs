@@ -204,3 +204,13 @@ impl Environment for SqlEnvironment {
         task.field("gold").map(|gold| format!("Hint: the answer is {gold}"))
     }
 }
+
+/// What a query's text says without being run: for tests that invent queries.
+#[doc(hidden)]
+pub fn told_of(sql: &str) -> String {
+    let fault = permission::one_select(&lexer::tokens(sql)).err();
+    let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+    let same = entities::same_text(sql, "SELECT 1", config::Exact::Ast);
+    let literals = entities::literals(sql).len();
+    format!("{fault}; {same}; {literals}; {}", equality::is_ordered(sql))
+}

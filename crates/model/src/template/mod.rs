@@ -21,8 +21,8 @@ use crate::tokenizer::{ANSWER, END, PROMPT, Piece, Tokenizer};
 const FUEL: u64 = 100_000;
 /// Longest rendered template without contents.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
-/// Longest template.
-const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a template.
+pub const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Depth of macros and includes, and of nested expressions.
 const RECURSION_MAX: usize = 100;
 
