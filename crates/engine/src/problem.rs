@@ -27,9 +27,11 @@ use stepwell_tree::{Demonstration, Environment, Key, Task};
 use files::Tasks;
 
 pub(crate) use conversations::Told;
+pub(crate) use external::WATCHED_BYTES_MAX as WATCHED_BYTES;
 pub(crate) use template::template_task;
 
 use crate::error::EngineError;
+use crate::limits::TREE_TOKENS;
 use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
 use crate::stage::hinted;
 
@@ -293,6 +295,7 @@ impl Problem {
                 }
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };
+            require_small(index, stage, most)?;
             let hints = matches!(stage, Stage::Rejection(r) if r.hints);
             let length = |task: &Task| {
                 let asked = hints.then(|| hinted(self.environment.as_ref(), task)).flatten();
@@ -314,6 +317,27 @@ impl Problem {
         }
         Ok(())
     }
+}
+
+/// Refuses trees that could hold more tokens than a tree can. `path` is the most of a path.
+fn require_small(index: usize, stage: &Stage, path: usize) -> Result<(), EngineError> {
+    let leaves = match stage {
+        Stage::Rl(rl) => rl.grow.leaves_max(),
+        Stage::Rejection(rejection) => rejection.grow.leaves_max(),
+        Stage::Preference(preference) => preference.grow.leaves_max(),
+        Stage::Estimator(estimator) => estimator.grow.leaves_max(),
+        Stage::Evaluate(evaluate) => evaluate.leaves as u32,
+        Stage::Sft(_) => return Ok(()),
+    };
+    let tokens = u64::from(leaves) * path as u64;
+    if tokens <= TREE_TOKENS {
+        return Ok(());
+    }
+    Err(EngineError::Input(format!(
+        "stage[{index}].{}: a tree may hold {leaves} leaves x {path} tokens = {tokens}, expected at \
+         most {TREE_TOKENS} (`tree_tokens`); lower `path_tokens` or the leaves of `grow`",
+        stage.name()
+    )))
 }
 
 fn input(error: impl std::fmt::Display) -> EngineError {

@@ -42,7 +42,9 @@ pub use error::{Result, StoreError};
 pub use export::{
     EventFile, Lines, MetricCursor, MetricRow, Shape, export_csv, export_jsonl, export_parquet,
 };
+pub use checkpoint::STATE_BYTES_MAX;
 pub use folder::RunFolder;
+pub use manifest::BYTES_MAX as MANIFEST_BYTES_MAX;
 pub use reader::{LineageRow, MetricPoint, RunReader};
 pub use record::{Closing, Record};
 pub use runs::{RunState, RunSummary, is_running, list_runs};

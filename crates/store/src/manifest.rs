@@ -13,7 +13,7 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 /// Counts changes of the manifest that older versions cannot read.
 const FORMAT: u32 = 1;
 /// A manifest lists a dozen files; more bytes than this are not one.
-const BYTES_MAX: u64 = 1 << 20;
+pub const BYTES_MAX: u64 = 1 << 20;
 
 /// The manifest as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -42,7 +42,8 @@ pub use check::{Checked, Finding, Law, check};
 pub use config::{Config, KEPT, Limits, Mode};
 #[doc(hidden)]
 pub use protocol::meanings;
-pub use protocol::{Hello, Offer};
+pub use process::{LINES_WAITING, STDERR_BYTES};
+pub use protocol::{Hello, NAME_BYTES_MAX, NAMES_MAX, Offer};
 
 /// Tasks asked for at once.
 const TASKS_AT_ONCE: usize = 100;

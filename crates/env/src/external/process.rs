@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// Lines that wait to be read; a program that says more than it was asked is held back.
-const LINES_WAITING: usize = 4;
+pub const LINES_WAITING: usize = 4;
 /// Bytes kept of what a program prints on stderr.
-const STDERR_BYTES: usize = 4096;
+pub const STDERR_BYTES: usize = 4096;
 /// How often a silent program is looked at.
 const LOOK_MS: u64 = 20;
 /// How long the last words of a program that has ended may stay in the pipe.

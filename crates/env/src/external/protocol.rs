@@ -10,8 +10,8 @@ use super::door::{Reply, value};
 /// The version this program speaks.
 pub(super) const PROTOCOL: u64 = 1;
 /// Most stop strings and parts, and most bytes of one.
-const NAMES_MAX: usize = 64;
-const NAME_BYTES_MAX: usize = 256;
+pub const NAMES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = 256;
 
 /// What a program said of itself.
 #[derive(Clone, PartialEq, Debug)]

@@ -55,6 +55,7 @@ pub use database::{Database, open_folder};
 pub use judge::PARTS;
 pub use store::{Answer, QueryError, Store};
 pub use tasks::{load, schema};
+pub use twin::TABLE_ROWS_MAX;
 pub use value::{Table, Value};
 
 /// What a model that was never trained on the markup has to be told.

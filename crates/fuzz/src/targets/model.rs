@@ -11,7 +11,7 @@ const TOKENIZER: &[u8] = include_bytes!("../../../model/tests/fixtures/llama_tie
 type Files = Vec<(String, Vec<u8>)>;
 
 /// A model of a few kilobytes, over the tokenizer of a fixture.
-pub fn small() -> (Model, Tokenizer) {
+pub(crate) fn small() -> (Model, Tokenizer) {
     let (tokenizer, _) = Tokenizer::from_json(TOKENIZER).expect("the fixture reads");
     let config = Config {
         family: Family::Llama,

@@ -10,7 +10,7 @@ use std::{
 use super::error::IoError;
 
 /// Small files (everything but weights) larger than this are refused before they are read.
-pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 20;
+pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// A folder or a set of named byte strings.
 pub(crate) enum Source<'a> {
