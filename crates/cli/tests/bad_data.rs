@@ -136,6 +136,18 @@ fn rows_20_to_31_task_files() {
             "train.jsonl:1: `answer` must be text that is not empty, got: \"\"",
         ),
         (
+            "28 kilobytes",
+            "train.jsonl",
+            TRAIN.replace("4}", &format!("\"{}\"}}", "4".repeat(5000))).into(),
+            "4…` (it is longer than 500 bytes)",
+        ),
+        (
+            "24 kilobytes of a pair",
+            "pairs.jsonl",
+            format!("{{\"prompt\":\"q\",\"{}\":1}}", "k".repeat(5000)).into(),
+            "kkk…`; a pair has `prompt`, `chosen` and `rejected`; take it out",
+        ),
+        (
             "28 digits",
             "train.jsonl",
             TRAIN.replace("4}", "\"４\"}").into(),

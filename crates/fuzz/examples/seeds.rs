@@ -30,8 +30,8 @@ fn safetensors(good: &[u8], name: &str) -> Vec<(&'static str, Vec<u8>)> {
     infinite[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     vec![
         ("good", header(good, zero)),
-        ("34-largest", [&[0xff; 8][..], &good[8..200]].concat()),
-        ("34-beyond", [&9_000_000_u64.to_le_bytes()[..], &good[8..200]].concat()),
+        ("34-largest", [&[0xff; 8][..], &good[8..good.len().min(200)]].concat()),
+        ("34-beyond", [&9_000_000_u64.to_le_bytes()[..], &good[8..good.len().min(200)]].concat()),
         ("35-cut", good[..end - 1].to_vec()),
         ("36-more", [good, &[0; 8]].concat()),
         ("37-overlap", with(|d, name| d[name]["data_offsets"] = json!([0, 32]))),

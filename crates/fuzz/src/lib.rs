@@ -6,10 +6,9 @@
 //! written beside the corpus, and tried first from then on. `STEPWELL_FUZZ_SECONDS` says how long
 //! each target is tried, `STEPWELL_FUZZ_SEED` with which draws, `STEPWELL_LONG=1` an hour for all.
 //!
-//! No coverage is measured by default: what a target *says*, with names and numbers taken out,
-//! stands in for it, and an input that makes a parser say something new is kept and changed further.
-//! Built with `RUSTFLAGS="-C instrument-coverage --cfg stepwell_coverage"`, stable Rust counts the
-//! code that was run, and an input that runs new code is kept.
+//! No coverage is measured: what a target *says*, with names and numbers taken out, stands in for
+//! it, and an input that makes a parser say something new is kept and changed further. For a fuzzer
+//! that measures coverage, each target is the function it wants.
 
 pub mod mutate;
 mod targets;

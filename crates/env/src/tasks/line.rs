@@ -103,10 +103,8 @@ pub(super) fn task(
 }
 
 fn unknown(name: &str, number: usize, key: &str, schema: &Schema) -> String {
-    let near = |key: &str| nearest(key, schema.fields.iter().map(|field| field.name));
-    // A name of megabytes is near to nothing, and is not repeated whole.
     let shown = shown_id(key);
-    let hint = match (key.len() <= NAME_SHOWN).then(|| near(key)).flatten() {
+    let hint = match nearest(key, schema.fields.iter().map(|field| field.name)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("to allow it: extra = [\"{shown}\"]"),
     };

@@ -21,6 +21,9 @@ pub const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of one line.
 pub const LINE_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of a name that may be a misspelt one.
+const NEAR_BYTES_MAX: usize = 100;
+
 /// What a field holds. Everything is stored as text in [`Task::fields`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -168,6 +171,10 @@ pub fn changed(path: &Path, digest: &[u8; 32]) -> Result<(), EnvError> {
 
 /// The candidate nearest to a misspelt name, where one is near.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A name of megabytes is a slip of nothing, and comparing it would take hours.
+    if name.len() > NEAR_BYTES_MAX {
+        return None;
+    }
     let near = candidates.map(|candidate| (distance(name, candidate), candidate)).min()?;
     (near.0 <= 1 + name.len() / 4).then_some(near.1)
 }

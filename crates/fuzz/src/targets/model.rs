@@ -12,7 +12,8 @@ type Files = Vec<(String, Vec<u8>)>;
 
 /// A model of a few kilobytes, over the tokenizer of a fixture.
 pub(crate) fn small() -> (Model, Tokenizer) {
-    let (tokenizer, _) = Tokenizer::from_json(TOKENIZER).expect("the fixture reads");
+    let (mut tokenizer, _) = Tokenizer::from_json(TOKENIZER).expect("the fixture reads");
+    tokenizer.set_end_of_text(tokenizer.control("<|im_end|>").into_iter().collect());
     let config = Config {
         family: Family::Llama,
         vocabulary: tokenizer.vocabulary(),
