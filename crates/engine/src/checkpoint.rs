@@ -173,6 +173,15 @@ fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineE
     Ok(state)
 }
 
+/// What is said of the bytes of a `state.json`: for tests that invent them.
+#[doc(hidden)]
+pub fn told_of_state(bytes: &[u8]) -> String {
+    match serde_json::from_slice::<State>(bytes) {
+        Ok(state) => format!("{:?} {}", state.place, state.companions.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// An adapter means nothing on other weights than its own.
 fn require_base(base: &Base, model: &Model) -> Result<(), String> {
     let (got, expected) = (shown(model.base_checksum()), &base.checksum);

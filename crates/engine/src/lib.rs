@@ -11,6 +11,7 @@ pub mod error;
 pub mod estimate;
 pub mod evaluation;
 pub mod judge;
+pub mod limits;
 mod memory;
 mod microbatch;
 pub mod observe;

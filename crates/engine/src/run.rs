@@ -43,7 +43,8 @@ pub fn start(
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
     let taught = teachers(recipe, &learner)?;
-    for note in problem.notes.iter().cloned().chain(device_note(recipe)) {
+    let said = problem.notes.iter().chain(problem.model_notes()).cloned();
+    for note in said.chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
     let folder = RunFolder::create(path, &recipe.to_toml())?;

@@ -17,6 +17,7 @@ mod error;
 pub mod external;
 pub mod import;
 pub mod laws;
+pub mod limits;
 pub mod math_answer;
 pub mod pairs;
 pub mod prompt;

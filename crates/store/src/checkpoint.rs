@@ -12,7 +12,7 @@ use crate::folder::RunFolder;
 use crate::manifest::{FileEntry, MANIFEST, Manifest};
 
 const STATE: &str = "state.json";
-const STATE_BYTES_MAX: u64 = 64 << 20;
+pub const STATE_BYTES_MAX: u64 = 64 << 20;
 
 /// A checkpoint whose files were compared with its manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]

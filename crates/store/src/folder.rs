@@ -171,6 +171,11 @@ fn create_record(folder: &Path, recipe: &str) -> Result<()> {
 /// `recipe.toml` is a copy for people. Where it is missing it is written again; where it was
 /// edited, the run must not go on as if it had followed it.
 fn same_recipe(path: &Path, expected: &str) -> Result<()> {
+    // Opening a pipe would wait for whoever writes into it.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(StoreError::io("read", path, error));
+    }
     match fs::read(path) {
         Ok(got) if got == expected.as_bytes() => Ok(()),
         Ok(got) => Err(StoreError::RecipeChanged {

@@ -20,7 +20,7 @@ use super::supervision::Supervision;
 use super::{combine_control, combine_rejection, combine_rl};
 
 /// Most attempts an update may hold.
-const ATTEMPTS_MAX: u64 = 1 << 20;
+pub(crate) const ATTEMPTS_MAX: u64 = 1 << 20;
 
 pub(super) fn check(
     stage: &Stage,

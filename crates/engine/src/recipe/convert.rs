@@ -112,6 +112,7 @@ impl External {
     pub fn config(&self) -> external::Config {
         external::Config {
             command: self.command.clone(),
+            variables: self.variables.clone(),
             mode: match self.mode {
                 ExternalMode::Environment => external::Mode::Environment,
                 ExternalMode::Grader => external::Mode::Grader,

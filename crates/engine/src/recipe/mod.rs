@@ -53,6 +53,14 @@ mod supervision;
 mod trust_region;
 mod write;
 
+/// Named maxima of recipes.
+pub(crate) mod limits {
+    pub(crate) use super::combine_stage::ATTEMPTS_MAX as ATTEMPTS;
+    pub(crate) use super::section::PROBLEMS_MAX as PROBLEMS;
+    pub(crate) use super::source::{BYTES_MAX as BYTES, DEPTH_MAX as DEPTH};
+    pub(crate) use super::stage::STAGES_MAX as STAGES;
+}
+
 use std::path::Path;
 
 use serde::Serialize;

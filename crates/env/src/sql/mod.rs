@@ -55,6 +55,7 @@ pub use database::{Database, open_folder};
 pub use judge::PARTS;
 pub use store::{Answer, QueryError, Store};
 pub use tasks::{load, schema};
+pub use twin::TABLE_ROWS_MAX;
 pub use value::{Table, Value};
 
 /// What a model that was never trained on the markup has to be told.
@@ -203,4 +204,14 @@ impl Environment for SqlEnvironment {
     fn hint(&self, task: &Task) -> Option<String> {
         task.field("gold").map(|gold| format!("Hint: the answer is {gold}"))
     }
+}
+
+/// What a query's text says without being run: for tests that invent queries.
+#[doc(hidden)]
+pub fn told_of(sql: &str) -> String {
+    let fault = permission::one_select(&lexer::tokens(sql)).err();
+    let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+    let same = entities::same_text(sql, "SELECT 1", config::Exact::Ast);
+    let literals = entities::literals(sql).len();
+    format!("{fault}; {same}; {literals}; {}", equality::is_ordered(sql))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Config, SqlEnvironment, open_folder};
 use crate::EnvError;
+use crate::tasks::line::shown_id;
 use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
 
 /// The fields of a task: `id, question, database, gold, evidence?`.
@@ -46,6 +47,6 @@ fn missing<D>(
 ) -> String {
     let near = tasks::nearest(name, databases.keys().map(String::as_str));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-    let (file, folder) = (file.display(), folder.display());
+    let (file, folder, name) = (file.display(), folder.display(), shown_id(name));
     format!("{file}:{line}: there is no database `{name}` in {folder}{hint}")
 }
