@@ -83,7 +83,8 @@ impl Record {
         self.commit(key, updated.timing, |_, number| {
             let mut rows = metric_rows(number, updated.metrics);
             let version = integer(updated.version.0);
-            let cells = vec![integer(number), version, Cell::Null, Cell::Null];
+            let weights = updated.weights.map(|digest| Cell::Blob(digest.0.to_vec()));
+            let cells = vec![integer(number), version, Cell::Null, Cell::optional(weights)];
             rows.push(Row::new(&LINEAGE, cells));
             Ok(rows)
         })

@@ -18,7 +18,7 @@ pub(crate) struct Cpu {
 }
 
 /// Sampler and trainer run the same code: a gap is a fault, whatever its size.
-const GAP_MAX: f64 = 1e-3;
+const GAP_MAX: f64 = 0.0;
 
 impl Cpu {
     pub(crate) fn new(model: Model, threads: usize) -> Self {
@@ -39,6 +39,10 @@ impl Machine for Cpu {
 
     fn config(&self) -> &Config {
         self.model.config()
+    }
+
+    fn seal(&self) -> Option<u64> {
+        Some(self.model.fingerprint(self.threads))
     }
 
     fn gap_max(&self) -> f64 {
