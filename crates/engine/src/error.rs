@@ -43,6 +43,14 @@ pub enum EngineError {
         /// Tree, task, step and value.
         what: String,
     },
+    /// A record says something that does not follow from what it holds.
+    #[error("{place}: {what}; the record is not what the run did: go on from a copy that is whole")]
+    Audit {
+        /// Stage, update, tree and step, or the checkpoint.
+        place: String,
+        /// The field, what is recorded and what was computed again.
+        what: String,
+    },
     /// Credit that no method may give: nothing was committed.
     #[error(
         "stage {stage}, update {update}: {what}; nothing was committed and nothing trained; this is \
@@ -102,7 +110,8 @@ impl EngineError {
                     TrainError::Gap { .. } | TrainError::Version { .. } | TrainError::Mask { .. },
                 ..
             } => 101,
-            EngineError::Train { source: TrainError::Weights { .. }, .. } => 3,
+            EngineError::Audit { .. }
+            | EngineError::Train { source: TrainError::Weights { .. }, .. } => 3,
             EngineError::Train { .. }
             | EngineError::Reward { .. }
             | EngineError::Unscored { .. } => 1,

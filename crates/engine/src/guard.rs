@@ -103,7 +103,9 @@ pub(crate) fn sums(
         if let Some(parent) = (0..tree.len()).find(broken) {
             let (at, sum) = (at(tree, t, parent), sum[parent]);
             let name = method.name();
-            return Err(format!("{at}: the credit of the steps below adds up to {sum}, expected: 0, as `{name}` promises"));
+            return Err(format!(
+                "{at}: the credit of the steps below adds up to {sum}, expected: 0, as `{name}` promises"
+            ));
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! `examples/one_loop.rs`.
 
 pub mod alarm;
+pub mod audit;
 pub mod checkpoint;
 mod companion;
 pub mod conversation;

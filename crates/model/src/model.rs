@@ -242,8 +242,9 @@ impl Model {
     pub fn fingerprint(&self, threads: usize) -> u64 {
         let own = self.adapter.as_ref().map(|own| (&own.slots[..], &own.weights));
         let parts = std::iter::once((&self.layout.slots[..], &self.weights)).chain(own);
-        let slots: Vec<(&Slot, &Weights)> =
-            parts.flat_map(|(slots, weights)| slots.iter().map(move |slot| (slot, weights))).collect();
+        let slots: Vec<(&Slot, &Weights)> = parts
+            .flat_map(|(slots, weights)| slots.iter().map(move |slot| (slot, weights)))
+            .collect();
         let next = AtomicUsize::new(0);
         let sum = || {
             let mut sum = 0_u64;

@@ -256,6 +256,16 @@ mod tests {
     use crate::{Grown, Novelty, RunFolder};
 
     #[test]
+    fn p10_an_acknowledged_commit_is_on_the_disk_before_it_is_acknowledged() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&place.path().join("run"), "").unwrap();
+        let record = folder.record().unwrap();
+        let set = |name: &str| pragma(&record.reader.connection, name).unwrap();
+        assert_eq!((set("journal_mode").as_str(), set("synchronous").as_str()), ("wal", "2"));
+        assert_eq!((set("foreign_keys").as_str(), set("recursive_triggers").as_str()), ("1", "1"));
+    }
+
+    #[test]
     fn p10_after_a_full_disk_nothing_is_retried_and_nothing_is_half_written() {
         let place = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(&place.path().join("run"), "").unwrap();

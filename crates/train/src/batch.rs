@@ -102,6 +102,7 @@ impl MicroBatch {
             for (k, arena) in trees[t].span[step.index()].range().enumerate() {
                 let here = layout.begin[packed] + k as u32;
                 let Some(before) = row.replace(here) else { continue };
+                let before = if stepwell_mutant::planted(2) { here } else { before };
                 batch.row.push(before);
                 batch.target.push(trees[t].token[arena]);
                 batch.behaviour.push(trees[t].logprob[arena]);
@@ -138,6 +139,7 @@ impl MicroBatch {
 
     /// The rows that are scored as the model takes them.
     pub fn scored(&self, temperature: f32) -> Scored<'_> {
+        let temperature = if stepwell_mutant::planted(10) { 1.0 } else { temperature };
         Scored { row: &self.row, target: &self.target, temperature }
     }
 

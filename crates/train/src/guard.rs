@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use stepwell_mutant::planted;
 use stepwell_tree::{Credit, Origin, StepId, StepTree};
 
 use crate::{Learner, MicroBatch, TrainError};
@@ -16,7 +15,7 @@ impl Learner {
     /// after every step, nothing is known of them. Weights on a GPU are not read for it.
     pub fn seal(&mut self) {
         self.seal = self.machine.seal();
-        if planted(33)
+        if stepwell_mutant::planted(33)
             && let Ok(mut weights) = self.machine.trained()
         {
             weights[0] = f32::from_bits(weights[0].to_bits() ^ 1);

@@ -7,8 +7,8 @@ use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, StepId, StepTree};
 
 use crate::batch::REFERENCE;
-use crate::machine::Seeds;
 use crate::guard::trained_once;
+use crate::machine::Seeds;
 use crate::update::{Gap, finite, finite_sum};
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 

@@ -286,7 +286,7 @@ impl Learner {
 
     /// Checks the gradient and scales it down to the clip.
     pub(crate) fn clip(&mut self, norm: f64, gradient_clip: f64) -> Result<(), TrainError> {
-        if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
+        if !stepwell_mutant::planted(36) && (!norm.is_finite() || norm > GRADIENT_NORM_MAX) {
             let place = self.non_finite_gradient()?;
             let place = place.unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });

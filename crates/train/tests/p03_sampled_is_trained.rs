@@ -7,7 +7,7 @@ use common::{learner, learner_in, sampled, settings, state_bits};
 use stepwell_model::{Precision, Workspace};
 use stepwell_mutant::plant;
 use stepwell_train::{Learner, TrainError, micro_batches};
-use stepwell_tree::{Credit, Key, Origin, Purpose, StepTree};
+use stepwell_tree::{Credit, Key, Origin, Purpose, StepId, StepTree};
 
 /// The number of a planted bug: weights that change between two updates.
 const WEIGHT_FLIPS: u32 = 33;
@@ -143,6 +143,35 @@ fn p03_a_weight_that_changes_between_two_updates_stops_the_next_one() {
         assert!(named && state_bits(&learner) == before, "{error:?}");
         assert!(error.to_string().contains("`resume` goes on from it"), "{error}");
     }
+}
+
+/// INV-10: position and child are parts of a draw's key. Weights as they are at first make almost
+/// every word as likely as every other, so that equal draws would be equal words.
+#[test]
+fn p02_tokens_of_a_step_and_siblings_have_draws_of_their_own() {
+    let learner = learner(1, 2);
+    let (mut steps, mut repeated, mut pairs, mut alike) = (0, 0, 0, 0);
+    for update in 0..4 {
+        for tree in sampled(&learner, 1.0, update).0 {
+            let own: Vec<StepId> = (0..tree.len() as u32).map(StepId).collect();
+            let long =
+                |s: &&StepId| tree.origin[s.index()].is_policy() && tree.tokens(**s).len() > 2;
+            for step in own.iter().filter(long) {
+                steps += 1;
+                let tokens = tree.tokens(*step);
+                repeated += usize::from(tokens.iter().all(|token| *token == tokens[0]));
+                let beside = |s: &&StepId| {
+                    **s > *step && tree.parent[s.index()] == tree.parent[step.index()]
+                };
+                for other in own.iter().filter(long).filter(beside) {
+                    pairs += 1;
+                    alike += usize::from(tree.tokens(*other)[..3] == tokens[..3]);
+                }
+            }
+        }
+    }
+    assert!(steps > 100 && pairs > 30, "{steps} {pairs}");
+    assert!(20 * repeated < steps && 10 * alike < pairs, "{repeated} {alike} of {steps} {pairs}");
 }
 
 /// P3: 50 optimizer steps at rate 0, in either precision. The moments move, no weight does, and

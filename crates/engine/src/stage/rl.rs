@@ -1,7 +1,7 @@
 //! Grow trees, judge, credit, train; and, where the plan says so, demonstrations beside or instead.
 
-use stepwell_methods::RewardConfig;
 use stepwell_methods::schedule::{At, Plan, Seen};
+use stepwell_methods::{RewardConfig, Rewards};
 use stepwell_train::Reference;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
@@ -107,10 +107,12 @@ fn grown(
     columns::fill(session, config, &mut trees)?;
     let rewards = config.reward.reward(&trees);
     let (stage, update) = (session.place.stage, session.place.done);
-    guard::rewards(&trees, &rewards)
-        .map_err(|what| EngineError::Reward { stage, update, what })?;
+    guard::rewards(&trees, &rewards).map_err(|what| EngineError::Reward { stage, update, what })?;
     let sifted = sift(&config.filter, &trees, &rewards);
-    let credits = sifted.credit(&config.credit, &trees, &rewards);
+    let mut credits = sifted.credit(&config.credit, &trees, &rewards);
+    if stepwell_mutant::planted(35) {
+        credits.iter_mut().for_each(|credit| credit.step.rotate_left(1));
+    }
     critic::targets(config, &mut trees, &rewards);
     let sums = guard::sums(&config.credit, &config.filter, &trees, &credits);
     session.credit_is_right(sums)?;
@@ -121,11 +123,20 @@ fn grown(
     }
     metrics.extend(sifted.metrics(&config.filter, &trees, config.tasks));
     metrics.extend(drawn);
-    session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
+    if !stepwell_mutant::planted(15) {
+        session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
+    }
     config.curriculum.observe(&trees, &mut session.memory.estimates);
     let rate = Some(rate(&metrics, seconds));
     let (trees, credits) = without_companions(&trees, &credits);
     Ok(Ready { trees, credits, metrics, rate })
+}
+
+/// The rewards and the credit of an update, from trees that hold every column these read.
+pub(crate) fn recredit(config: &Rl, trees: &[StepTree]) -> (Rewards, Vec<Credit>) {
+    let rewards = config.reward.reward(trees);
+    let credits = sift(&config.filter, trees, &rewards).credit(&config.credit, trees, &rewards);
+    (rewards, credits)
 }
 
 /// Tells where a shaped reward rises and the outcome falls.
