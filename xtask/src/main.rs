@@ -3,6 +3,7 @@
 
 mod fetch;
 mod methods;
+mod mutants;
 mod rust_text;
 
 use std::io::{BufRead as _, BufReader};
@@ -18,6 +19,8 @@ usage: cargo xtask COMMAND
   test --long
            the same with the long forms: every k-th effect, every seed, hours of fuzzing
   tidy     the house rules alone
+  mutants [--all]
+           plant bugs, a few that change with every commit or all of them, and ask for red tests
   docs     write docs/METHODS.md from the heads of the method files, docs/LIMITS.md from the
            table of limits
   fetch smollm2
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         ["test"] => test(false),
         ["test", "--long"] => test(true),
         ["tidy"] => run_tests(&["--package", "xtask"], false).and_then(Tally::verdict),
+        ["mutants"] => mutants::mutants(&root(), Some(5)),
+        ["mutants", "--all"] => mutants::mutants(&root(), None),
         ["docs"] => docs(),
         ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {

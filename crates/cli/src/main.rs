@@ -48,6 +48,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compare(words) => command::compare::compare(&words),
         Command::Sweep(words) => command::sweep::sweep(&words),
         Command::Inspect(words) => command::inspect::inspect(&words),
+        Command::Check(words) => command::check::check(&words),
         Command::Runs(words) => command::runs::runs(&words),
         Command::Recipe(words) => command::recipe::recipe(&words),
         Command::Methods(words) => command::methods::methods(&words),

@@ -74,6 +74,11 @@ pub(crate) enum Occasion {
     Stop,
 }
 
+/// True where a file of a checkpoint holds what trains.
+pub(crate) fn holds_weights(name: &str) -> bool {
+    [WEIGHTS, ADAPTER].contains(&name)
+}
+
 /// Writes the session's state as a checkpoint and returns its folder.
 pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf, EngineError> {
     let (learner, place) = (&session.learner, session.place);
@@ -91,7 +96,7 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
     files.extend(bytes.map(|bytes| (POLICY_HEADS.to_owned(), bytes)));
     let (companions, own) = companion::files(&session.companions)?;
     files.extend(own);
-    let weights = files.iter().find(|(name, _)| [WEIGHTS, ADAPTER].contains(&name.as_str()));
+    let weights = files.iter().find(|(name, _)| holds_weights(name));
     let weights = weights.map(|(_, bytes)| bytes.as_slice());
     if why == Occasion::Planned {
         session.record.commit_lineage(&Lineage {

@@ -194,6 +194,8 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
         session.teacher =
             config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
+    session.require_weights()?;
+    session.seal();
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
         (session.recipe.compute.activation_bytes(), stage.microbatch_tokens(config))

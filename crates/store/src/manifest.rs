@@ -121,6 +121,9 @@ impl Manifest {
 
     /// Compares every file with its size and digest; `Err` is the reason to skip the checkpoint.
     pub(crate) fn verify_files(&self, folder: &Path) -> Result<(), String> {
+        if stepwell_mutant::planted(20) {
+            return Ok(());
+        }
         self.files.iter().try_for_each(|entry| entry.verify(folder))
     }
 }

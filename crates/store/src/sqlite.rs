@@ -45,6 +45,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         ("cell_size_check", "ON", "1"),
     ];
     for (name, value, expected) in settings {
+        let lowered = stepwell_mutant::planted(16) && name == "synchronous";
+        let (value, expected) = if lowered { ("NORMAL", "1") } else { (value, expected) };
         connection
             .pragma_update_and_check(None, name, value, |_| Ok(()))
             .or_else(no_row)

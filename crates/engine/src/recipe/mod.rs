@@ -28,6 +28,7 @@ mod error;
 mod estimator;
 mod evaluate;
 mod external;
+mod guards;
 mod macros;
 mod math_answer;
 mod methods;
@@ -74,6 +75,7 @@ pub use error::RecipeError;
 pub use estimator::{Estimator, EstimatorTrunk};
 pub use evaluate::{Decoding, Evaluate, Split};
 pub use external::{External, ExternalMode, ExternalSource, ProgramTasks};
+pub use guards::Guards;
 pub use macros::Entry;
 pub use math_answer::{AnswerForm, MathAnswer, StepEnd};
 pub use model::{Family, Lora, Model, Scratch, Tokenizer};
@@ -109,6 +111,8 @@ pub struct Recipe {
     pub compute: Compute,
     /// Which checkpoints stay.
     pub checkpoints: Checkpoints,
+    /// What the run watches.
+    pub guards: Guards,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -170,6 +174,7 @@ impl Recipe {
                 lora: recipe.lora,
                 compute: recipe.compute,
                 checkpoints: recipe.checkpoints,
+                guards: recipe.guards,
                 environment: recipe.environment,
                 stage,
             })
@@ -193,6 +198,7 @@ struct Draft {
     lora: Option<Lora>,
     compute: Compute,
     checkpoints: Checkpoints,
+    guards: Guards,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -207,6 +213,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
         lora: Lora::read_from(&top),
         compute: Compute::read_from(&top),
         checkpoints: Checkpoints::read_from(&top),
+        guards: Guards::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };

@@ -66,6 +66,7 @@ fn compare(answer: &str, gold: &str, database: &Database, config: &Config) -> Ma
         _ => false,
     };
     let twin_agrees = || match database.twin_for(gold, comparison) {
+        _ if stepwell_mutant::planted(23) => true,
         Twin::Differs(twin) | Twin::Same(twin) => equal_on(twin),
         Twin::Missing => true,
     };

@@ -108,7 +108,7 @@ impl ChatTemplate {
         let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|wrong| explain(source, &wrong))?);
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(if stepwell_mutant::planted(27) { 1000 * FUEL } else { FUEL }));
         environment.set_recursion_limit(RECURSION_MAX);
         environment.set_debug(true);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);

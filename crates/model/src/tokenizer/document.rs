@@ -244,7 +244,9 @@ fn strip(document: &mut Value, controls: &[Added], unknown: Option<&(u32, String
         document["model"]["dropout"] = Value::Null;
     }
     document["post_processor"] = Value::Null;
-    document["added_tokens"] = json!([]);
+    if !stepwell_mutant::planted(26) {
+        document["added_tokens"] = json!([]);
+    }
     // Their ids stay taken: a token keeps the id the file gives it.
     if let Some(vocabulary) = document["model"]["vocab"].as_object_mut() {
         for control in controls {
