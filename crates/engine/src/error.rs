@@ -14,6 +14,9 @@ pub enum EngineError {
     /// A file the recipe names is wrong: tasks, databases, model.
     #[error("{0}")]
     Input(String),
+    /// This machine lacks what the environment needs.
+    #[error("{0}")]
+    Machine(String),
     /// The device of the recipe cannot be had, or failed outside an update.
     #[error("`model.compute.device`: {0}")]
     Device(DeviceError),
@@ -69,7 +72,9 @@ impl EngineError {
         match self {
             EngineError::Recipe(_) | EngineError::Input(_) => 2,
             EngineError::Store(error) => error.exit_code(),
-            EngineError::Device(_) | EngineError::Train { source: TrainError::Device(_), .. } => 3,
+            EngineError::Machine(_)
+            | EngineError::Device(_)
+            | EngineError::Train { source: TrainError::Device(_), .. } => 3,
             EngineError::Train { .. } | EngineError::Unscored { .. } => 1,
         }
     }

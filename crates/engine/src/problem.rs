@@ -124,7 +124,10 @@ impl Problem {
             recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
             recipe::Environment::External(settings) => external::problem(settings),
         }
-        .map_err(input)?;
+        .map_err(|error| match error.is_of_the_machine() {
+            true => EngineError::Machine(error.to_string()),
+            false => input(error),
+        })?;
         if let Some(prompt) = recipe.environment.prompt() {
             problem = problem.under(&prompt.0);
         }

@@ -75,7 +75,7 @@ pub use rejection::{Dedupe, Prefer, Rejection};
 pub use rl::Rl;
 pub use scorer::{Continuations, Learned, ScorerConfig};
 pub use sft::{Demonstrations, Sft, Turns};
-pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sandbox, Sql, World};
 pub use stage::Stage;
 pub use supervision::Supervision;
 pub use trust_region::TrustRegion;
