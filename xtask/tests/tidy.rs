@@ -106,8 +106,8 @@ struct Fence {
 const FENCES: &[Fence] = &[
     Fence {
         words: &["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait"],
-        inside: &["crates/model/src/kernel/", "crates/model/src/cuda/", "crates/sandbox/src/jail/"],
-        why: "unsafe code belongs in model::kernel, model::cuda and sandbox::jail (INV-19)",
+        inside: &["crates/model/src/kernel/", "crates/model/src/cuda/"],
+        why: "unsafe code belongs in model::kernel and model::cuda (INV-19)",
     },
     Fence {
         words: &["println!", "eprintln!", "print!(", "eprint!("],
@@ -121,12 +121,23 @@ const FENCES: &[Fence] = &[
             "io::stdout().write",
             "io::stderr().write",
         ],
-        inside: &["crates/cli/src/say.rs", "crates/cli/src/command/play.rs", "xtask/", "bench/"],
+        inside: &[
+            "crates/cli/src/say.rs",
+            "crates/cli/src/command/play.rs",
+            "crates/sandbox/src/",
+            "xtask/",
+            "bench/",
+        ],
         why: "what is printed passes cli::say, which lets no control character through (P18)",
     },
     Fence {
         words: &["process::Command", "Command::new"],
-        inside: &["xtask/", "crates/env/src/external/", "crates/sandbox/src/"],
+        inside: &[
+            "xtask/",
+            "crates/env/src/external/",
+            "crates/env/src/sql/child/tests.rs",
+            "crates/sandbox/src/",
+        ],
         why: "only the sandbox and an external environment start processes",
     },
     Fence {

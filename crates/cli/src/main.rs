@@ -21,7 +21,8 @@ use crate::arguments::{Arguments, Command};
 use crate::say::complain;
 
 fn main() -> ExitCode {
-    if let Some(code) = stepwell_sandbox::enter(&[]) {
+    // First of all: the process that runs queries is this program in another role.
+    if let Some(code) = stepwell_sandbox::enter(&[stepwell_env::sql::CHILD]) {
         return code;
     }
     failure::tell_panics();

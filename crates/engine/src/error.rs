@@ -14,7 +14,7 @@ pub enum EngineError {
     /// A file the recipe names is wrong: tasks, databases, model.
     #[error("{0}")]
     Input(String),
-    /// The machine lacks what the recipe needs: a sandbox.
+    /// This machine lacks what the environment needs.
     #[error("{0}")]
     Machine(String),
     /// The device of the recipe cannot be had, or failed outside an update.

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use stepwell_env::EnvError;
 use stepwell_env::demonstrations;
 use stepwell_env::pairs::{self, Comparison};
 use stepwell_env::prompt::{Prompt, Prompted};
@@ -133,7 +132,10 @@ impl Problem {
             recipe::Environment::Python(settings) => python::problem(settings),
             recipe::Environment::External(settings) => external::problem(settings),
         }
-        .map_err(unusable)?;
+        .map_err(|error| match error.is_of_the_machine() {
+            true => EngineError::Machine(error.to_string()),
+            false => input(error),
+        })?;
         if let Some(prompt) = recipe.environment.prompt() {
             problem = problem.under(&prompt.0);
         }
@@ -319,14 +321,6 @@ impl Problem {
             }
         }
         Ok(())
-    }
-}
-
-/// What a world lacks: the user's to mend, but for the machine's sandbox.
-fn unusable(error: EnvError) -> EngineError {
-    match error {
-        EnvError::Sandbox(_) => EngineError::Machine(error.to_string()),
-        _ => input(error),
     }
 }
 

@@ -39,7 +39,7 @@ fn files_and_lines() {
 
 /// `store.query`'s message, or `N rows`.
 fn message(store: &Store, sql: &str) -> String {
-    match &store.query(sql).outcome {
+    match &store.query(sql).unwrap().outcome {
         Ok(table) => format!("{} rows", table.rows.len()),
         Err(error) => error.to_string(),
     }

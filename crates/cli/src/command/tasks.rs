@@ -73,7 +73,9 @@ fn sql(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
         ));
     };
     let (environment, loaded) = sql::load(&words.file, folder, options, Config::default())?;
-    let fatal = |fault: &Fault| matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_));
+    let fatal = |fault: &Fault| {
+        matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_) | Fault::Lost(_))
+    };
     let findings = environment.check(&loaded.tasks).into_iter().map(|finding| Finding {
         fatal: fatal(&finding.fault),
         fault: finding.fault.to_string(),

@@ -15,8 +15,8 @@ use super::evaluate::Split;
 use super::external::{External, ExternalMode};
 use super::math_answer::{AnswerForm, MathAnswer, StepEnd};
 use super::model::{Family, Lora, Scratch};
-use super::python::{CaseReward, PythonSettings, Sandbox};
-use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+use super::python::{CaseReward, PythonSettings};
+use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sandbox, Sql, World};
 
 impl Split {
     /// The split of a generated world.
@@ -163,8 +163,15 @@ impl World {
 impl Sql {
     /// How attempts are judged, with true results; `evaluate` shuffles them where it is asked to.
     pub fn config(&self) -> sql::Config {
-        let QueryLimits { steps_max, rows_max, result_bytes_max, value_bytes_max, query_bytes_max } =
-            self.limits;
+        let QueryLimits {
+            steps_max,
+            rows_max,
+            result_bytes_max,
+            value_bytes_max,
+            query_bytes_max,
+            seconds_max,
+            memory_mib_max,
+        } = self.limits;
         sql::Config {
             explore: match self.explore {
                 Explore::Any => judge::Explore::Any,
@@ -195,6 +202,12 @@ impl Sql {
                 result_bytes_max,
                 value_bytes_max,
                 query_bytes_max,
+                seconds_max,
+                memory_mib_max,
+            },
+            sandbox: match self.sandbox {
+                Sandbox::Full => judge::Sandbox::Full,
+                Sandbox::Weak => judge::Sandbox::Weak,
             },
         }
     }

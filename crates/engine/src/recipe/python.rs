@@ -4,6 +4,7 @@ use super::environment::Files;
 use super::macros::{choices, settings};
 use super::prompt::PromptText;
 use super::setting::Limit;
+use super::sql::Sandbox;
 
 choices! {
     /// What a finished attempt earns.
@@ -12,16 +13,6 @@ choices! {
         All = "all",
         /// The share of cases that are right.
         Share = "share",
-    }
-}
-
-choices! {
-    /// What the programs of a policy are kept in.
-    pub enum Sandbox {
-        /// Every layer, or no run.
-        Full = "full",
-        /// What this machine has; the run is marked.
-        Weak = "weak",
     }
 }
 

@@ -60,7 +60,7 @@ impl PythonEnvironment {
     /// Errors: a setting outside its range; a machine on which no jail or no interpreter starts.
     pub fn new(config: Config) -> Result<PythonEnvironment, EnvError> {
         config.check()?;
-        Session::start(&config.python()).map_err(EnvError::Sandbox)?;
+        Session::start(&config.python()).map_err(EnvError::Jail)?;
         Ok(PythonEnvironment { config: Arc::new(config) })
     }
 
