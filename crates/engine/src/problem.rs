@@ -136,6 +136,9 @@ impl Problem {
             true => EngineError::Machine(error.to_string()),
             false => input(error),
         })?;
+        if let Some(open) = problem.environment.weakness() {
+            problem.notes.push(format!("sandbox: weak: {open}"));
+        }
         if let Some(prompt) = recipe.environment.prompt() {
             problem = problem.under(&prompt.0);
         }

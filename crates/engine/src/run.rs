@@ -47,7 +47,8 @@ pub fn start(
     for note in said.chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
-    let folder = RunFolder::create(path, &recipe.to_toml())?;
+    let weak = problem.environment.weakness();
+    let folder = RunFolder::create_marked(path, &recipe.to_toml(), weak.as_deref())?;
     let bytes = checkpoint::bytes(learner.model()) * checkpoint::learners(recipe);
     folder.require_space(bytes, "one checkpoint")?;
     let mut record = folder.record()?;

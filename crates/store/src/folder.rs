@@ -37,6 +37,12 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new run of a resolved recipe in a folder that is empty or does not exist.
     pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
+        RunFolder::create_marked(path, recipe, None)
+    }
+
+    /// The same, with what is to be known of a run whose sandbox is weak. It is part of the record
+    /// and its digests.
+    pub fn create_marked(path: &Path, recipe: &str, weak: Option<&str>) -> Result<RunFolder> {
         make_folder(path)?;
         disk::require_local(path)?;
         require_empty(path).map_err(|error| in_use(path).unwrap_or(error))?;
@@ -47,7 +53,7 @@ impl RunFolder {
             fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
         }
         atomic::remove_temporaries(path)?;
-        create_record(path, recipe)?;
+        create_record(path, recipe, weak)?;
         atomic::write_file(&path.join(RECIPE), recipe.as_bytes())?;
         Ok(RunFolder { path: path.to_owned(), recipe: recipe.to_owned(), lock: Arc::new(lock) })
     }
@@ -150,12 +156,12 @@ fn in_use(path: &Path) -> Option<StoreError> {
     lock::holder_of(&lock_path(path)).map(|holder| StoreError::InUse { holder })
 }
 
-/// Commit 0: the recipe, and who wrote it.
-fn create_record(folder: &Path, recipe: &str) -> Result<()> {
+/// Commit 0: the recipe, who wrote it, and what its sandbox lacks.
+fn create_record(folder: &Path, recipe: &str, weak: Option<&str>) -> Result<()> {
     let temporary = folder.join(format!("{TEMPORARY}{RECORD}"));
     let facts = [("recipe", recipe), ("written_by", crate::VERSION)];
+    let facts = facts.into_iter().chain(weak.map(|weak| ("sandbox", weak)));
     let rows: Vec<Row> = facts
-        .iter()
         .map(|(name, value)| Row::new(&RUN, vec![integer(0), Cell::text(name), Cell::text(value)]))
         .collect();
     let key = CommitKey { kind: Kind::Created, stage: 0, update: 0, name: String::new() };

@@ -65,6 +65,12 @@ impl RunReader {
         self.fact("written_by")
     }
 
+    /// What the sandbox of the run lacked; `None` where it was whole, or none was needed.
+    pub fn weak_sandbox(&self) -> Result<Option<String>> {
+        let rows = select(&self.connection, &RUN, "name = ?1", ["sandbox"])?;
+        rows.first().map(|row| Ok(row.text("value")?.to_owned())).transpose()
+    }
+
     fn fact(&self, name: &str) -> Result<String> {
         let rows = select(&self.connection, &RUN, "name = ?1", [name])?;
         let missing = || StoreError::corrupt("commit 0, table `run`", format!("no `{name}`"));

@@ -27,6 +27,9 @@ pub(crate) fn inspect(words: &Inspect) -> anyhow::Result<ExitCode> {
     let (index, task) = choose(&reader, &trees, words)?;
     let stored = &trees[index];
     say(header(&commit, index, &trees, &task));
+    if let Some(open) = reader.weak_sandbox()? {
+        say(format!("sandbox: weak: {}\n", visible(&open)));
+    }
     if let Some(alarms) = alarms(&reader)? {
         say(alarms);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stepwell_env::sql::world::{self, World};
-use stepwell_env::sql::{self, Config, SqlEnvironment, Standing};
+use stepwell_env::sql::{self, Config, SqlEnvironment};
 use stepwell_env::{EnvError, Split as Part};
 use stepwell_model::tokenizer::words_of;
 use stepwell_tree::{Demonstration, Environment, Key, Task};
@@ -56,7 +56,7 @@ fn from_files(files: &Files, config: &Config, blind: bool) -> Result<Problem, En
 /// The control shares the databases, and where its queries run.
 fn problem_over(
     environment: SqlEnvironment,
-    mut tasks: Tasks,
+    tasks: Tasks,
     blind: bool,
     speech: Vec<String>,
     world: Option<Box<dyn super::World>>,
@@ -65,8 +65,5 @@ fn problem_over(
         true => Some(Box::new(environment.shuffled(&tasks.held_out)?)),
         false => None,
     };
-    if let Standing::Weak(missing) = environment.standing() {
-        tasks.notes.push(format!("sandbox: weak: queries run without {missing}"));
-    }
     Ok(Problem::new(tasks, Box::new(environment), blindfolded, speech, world))
 }

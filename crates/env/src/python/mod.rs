@@ -37,6 +37,7 @@ mod tasks;
 
 use std::sync::Arc;
 
+use stepwell_sandbox::probe;
 use stepwell_sandbox::python::Session;
 use stepwell_tree::{Environment, Episode, Key, Opening, Task, UnscoredReason};
 
@@ -52,6 +53,8 @@ pub use tasks::{Case, load, schema};
 #[derive(Clone, Debug)]
 pub struct PythonEnvironment {
     config: Arc<Config>,
+    /// Layers that do not hold, where the settings allow it.
+    open: Option<String>,
 }
 
 impl PythonEnvironment {
@@ -61,7 +64,9 @@ impl PythonEnvironment {
     pub fn new(config: Config) -> Result<PythonEnvironment, EnvError> {
         config.check()?;
         Session::start(&config.python()).map_err(EnvError::Jail)?;
-        Ok(PythonEnvironment { config: Arc::new(config) })
+        let open = config.weak.then(probe::jail).filter(|grade| grade.word() != "full");
+        let open = open.map(|grade| format!("programs run in a jail that is {}", grade.word()));
+        Ok(PythonEnvironment { config: Arc::new(config), open })
     }
 
     /// The settings in use.
@@ -100,6 +105,10 @@ impl Environment for PythonEnvironment {
         let attempt = Attempt::new(&self.config, task)
             .map_err(|why| UnscoredReason::GoldFailed(format!("the task's {why}")))?;
         Ok(Box::new(attempt))
+    }
+
+    fn weakness(&self) -> Option<String> {
+        self.open.clone()
     }
 
     /// The answer's code without blank lines and spaces at line ends.

@@ -267,6 +267,13 @@ impl Environment for SqlEnvironment {
     fn hint(&self, task: &Task) -> Option<String> {
         task.field("gold").map(|gold| format!("Hint: the answer is {gold}"))
     }
+
+    fn weakness(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Weak(missing) => Some(format!("queries run without {missing}")),
+            Standing::Full | Standing::None => None,
+        }
+    }
 }
 
 /// What a query's text says without being run: for tests that invent queries.
