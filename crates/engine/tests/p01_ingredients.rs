@@ -1,6 +1,6 @@
-//! P1's negative control: every value of a checkpoint's `state.json` and every file in it is altered
-//! or taken away, one at a time. The run that goes on from there is refused or ends elsewhere; if it
-//! ended the same, either the checkpoint would hold what nobody needs, or the tests of resumption
+//! P1's negative control: every value of a checkpoint's `state.json` and every file in it is
+//! changed or taken away, one at a time. The run that goes on from there is refused or ends
+//! elsewhere. If it ended the same, either the checkpoint would hold what nobody needs, or the tests of resumption
 //! could not see what is forgotten.
 
 mod common;
@@ -45,10 +45,10 @@ fn cases() -> Vec<Case> {
     let reader = "credit = { type = \"effective_reward\" }\nestimator = 1\n\
                   objective = { type = \"policy_gradient\" }\n";
     let reader = stage("rl", 1, &[FORKS, reader].concat());
-    let own = "credit = { type = \"gae\", kl = 0.01 }\nreward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n\
+    let overlong = "reward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n";
+    let own = "credit = { type = \"gae\", kl = 0.01 }\n\
                critic = { trunk = \"own\", learning_rate = 5e-3 }\n";
-    let shared = "credit = { type = \"gae\" }\nreward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n\
-                  critic = { hidden = 4 }\n";
+    let shared = "credit = { type = \"gae\" }\ncritic = { hidden = 4 }\n";
     let sasr = "plan = { type = \"sasr\", warmup = 1, mix = \"soft\" }\n\
                 demonstrations = \"scripted\"\nbatch = 2\n";
     let kept = "token_budget = 100\ncurriculum = { type = \"weighted\", floor = 0.01 }\n\
@@ -65,9 +65,9 @@ fn cases() -> Vec<Case> {
         Case { name, text, stop, idle }
     };
     vec![
-        case("estimator", format!("{plain}{}{reader}", stage("estimator", 3, estimator)), 3),
-        case("own critic", rl(&[own]), 4),
-        case("shared critic", rl(&[shared]), 4),
+        case("estimator", format!("{plain}{}{reader}", stage("estimator", 4, estimator)), 4),
+        case("own critic", rl(&[overlong, own]), 4),
+        case("shared critic", rl(&[overlong, shared]), 4),
         case("adapter", rl(&[REINFORCE, KL]).replace("[environment]\n", &adapted(lora)), 4),
         case("sasr", rl(&[REINFORCE, sasr]), 4),
         case("memory", rl(&[REINFORCE, KL, kept]), 4),

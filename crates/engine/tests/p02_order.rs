@@ -120,7 +120,7 @@ while read -r line; do
   number id; id=$value
   number episode; ep=$value
   case $line in
-  *'"method":"hello"'*) reply '"protocol":1,"name":"t","offers":["episodes","tasks","fork"],"stop":["."]' ;;
+  *'"method":"hello"'*) reply '"protocol":1,"name":"t","offers":[OFFERS],"stop":["."]' ;;
   *'"method":"tasks"'*) reply '"tasks":[{"id":"a","question":"q"},{"id":"b","question":"r"}]' ;;
   *'"method":"start"'*) eval "n_$ep=0"; reply '"ok":1' ;;
   *'"method":"fork"'*) number into; eval "n_$value=\$n_$ep"; reply '"ok":1' ;;
@@ -139,7 +139,8 @@ done
 "#;
 
 fn slow(folder: &Path) -> String {
-    std::fs::write(folder.join("program.sh"), PROGRAM).unwrap();
+    let program = PROGRAM.replace("OFFERS", r#""episodes","tasks","fork""#);
+    std::fs::write(folder.join("program.sh"), program).unwrap();
     let rl = "grow = { type = \"branch\", attempts = 3, branches = 2, leaves = 6 }\n\
               credit = { type = \"reinforce\", baseline = { constant = 0.5 } }\n";
     format!(
