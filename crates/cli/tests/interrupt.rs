@@ -5,9 +5,12 @@ mod support;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use stepwell_store::RunReader;
+use support::faults::{Fault, cannot_inject, injected, spread, traced};
+use support::whole::{crash_place, try_all};
 use support::{TINY, contents, run, start};
 
 /// Long enough to be stopped in the middle, a few seconds in all.
@@ -101,4 +104,72 @@ fn the_second_signal_stops_at_once() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     RunReader::open(&here.join("r")).unwrap().verify().unwrap();
     run(here, &["resume", "r"]).fine();
+    run(here, &["train", "long.toml", "--run", "whole"]).fine();
+    same_run(here, "r", "whole");
+}
+
+/// One signal at a write or a sync, or one at every call from there on: the first stops after the
+/// step, the second stops at once, wherever it comes.
+#[test]
+fn a_signal_at_any_effect_stops_and_costs_nothing() {
+    if cannot_inject("a_signal_at_any_effect_stops_and_costs_nothing") {
+        return;
+    }
+    let place = crash_place();
+    let words = ["train", "crash.toml", "--run", "whole", "--threads", "1"];
+    let calls = traced(place.path(), &words, &["pwrite64", "fsync"]);
+    let count = |name: &str| calls.iter().filter(|call| call.name == name).count();
+    let mut cases = Vec::new();
+    for (call, what) in [("pwrite64", "signal=SIGINT"), ("fsync", "signal=SIGTERM")] {
+        for (n, when) in spread(count(call), 10).into_iter().enumerate() {
+            cases.push(Fault { call, what, when, onward: n % 2 == 1 });
+        }
+    }
+    let (now, later) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    try_all(&cases, |fault| {
+        let here = crash_place();
+        let run_words = ["train", "crash.toml", "--run", "r", "--threads", "1"];
+        let said = injected(here.path(), &run_words, *fault);
+        let told = said.err.contains("stopped: to go on: stepwell resume r");
+        match (said.code, told) {
+            (Some(130), true) => later.fetch_add(1, Ordering::Relaxed),
+            (Some(130), false) => now.fetch_add(1, Ordering::Relaxed),
+            // After the last step nothing is left to stop.
+            (Some(0), _) => 0,
+            (code, _) => return Err(format!("{fault}: exit code {code:?}: {}", said.err)),
+        };
+        let words = match here.path().join("r/run.sqlite").exists() {
+            true => &["resume", "r"][..],
+            false => &run_words,
+        };
+        let said = run(here.path(), words);
+        if said.code != Some(0) {
+            return Err(format!("{fault}: going on: {:?}: {}", said.code, said.err));
+        }
+        std::os::unix::fs::symlink(place.path().join("whole"), here.path().join("whole")).unwrap();
+        same_run(here.path(), "r", "whole");
+        Ok(())
+    });
+    let (now, later) = (now.into_inner(), later.into_inner());
+    assert!(now >= 5 && later >= 5, "{now} stopped at once, {later} after their step");
+}
+
+#[test]
+fn a_reader_who_goes_away_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write_long(here);
+    run(here, &["train", "long.toml", "--run", "whole"]).fine();
+    let mut child = started(here, "r", "stage 1/3 sft");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    same_run(here, "r", "whole");
+    // Neither is there an error for whoever reads the beginning of a long answer.
+    for words in [&["inspect", "r", "--update", "0"][..], &["runs", "."], &["methods"]] {
+        let mut child = start(here, words);
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{words:?}");
+    }
 }

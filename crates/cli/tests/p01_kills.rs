@@ -102,7 +102,7 @@ fn a_kill_at_any_effect_changes_nothing() {
         for (n, when) in spread(count, few(call)).into_iter().enumerate() {
             // Every third is a resume of a resume.
             let again = (n % 3 == 2).then_some(1 + when / 2);
-            cases.push((Fault { call, what: "signal=SIGKILL", when }, again));
+            cases.push((Fault { call, what: "signal=SIGKILL", when, onward: false }, again));
         }
     }
     println!("{} of {} effects", cases.len(), whole().calls.len());

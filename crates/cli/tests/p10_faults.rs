@@ -82,7 +82,7 @@ fn a_call_that_fails_is_named_and_costs_nothing() {
     for (call, what, few) in FAULTS {
         let all = places(&calls, call);
         let some = spread(all.len(), few).into_iter().map(|k| all[k - 1]);
-        cases.extend(some.map(|when| Fault { call, what, when }));
+        cases.extend(some.map(|when| Fault { call, what, when, onward: false }));
     }
     let harmless = AtomicUsize::new(0);
     try_all(&cases, |fault| {

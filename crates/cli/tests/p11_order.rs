@@ -1,4 +1,4 @@
-//! P10, P11: by the trace of a real process, what is acknowledged has been synced, a checkpoint gets
+//! P10, P11: by the trace of a real process, what is acknowledged has been synced, a checkpoint has
 //! its name when all of it has been, and none is removed before a newer one is there for good.
 
 mod support;

@@ -142,6 +142,9 @@ fn restored(
     let wrong = |what: String| {
         EngineError::Input(format!("{}, companion `{name}`: {what}", checkpoint.name()))
     };
+    if note.heads.is_empty() {
+        return Err(wrong("has no head, and reads nothing without one".to_owned()));
+    }
     let held = |file: &str| checkpoint.file_names().any(|own| own == file);
     let mut twin = learner.twin()?;
     let mut weights = Reference::of(twin.model());

@@ -6,11 +6,14 @@
 //! into canonical order. A search is asked when nothing is live (`rounds`); what one wants to know
 //! of a place in a finished tree is found by going on from there (`resumed`).
 
+mod arrival;
 mod episode;
 mod resumed;
 mod rounds;
 mod turn;
 
+#[doc(hidden)]
+pub use arrival::shuffle_arrivals;
 pub use resumed::{Start, continue_from};
 
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use stepwell_tree::{
 };
 
 use crate::scorer::Scorer;
+use arrival::Arrivals;
 use episode::Attempt;
 pub(crate) use episode::judgement;
 use rounds::{Kept, Rounds};
@@ -169,8 +173,9 @@ impl<'a> Rollout<'a> {
 
     /// Samples until nothing is live.
     fn decode(&mut self, on_round: &mut impl FnMut(usize)) {
+        let mut arrivals = Arrivals::new();
         while !self.live.is_empty() {
-            let completions = self.policy.advance();
+            let completions = arrivals.next(self.policy, self.live.len());
             let boundaries: Vec<Boundary> =
                 completions.into_iter().filter_map(|done| self.answer(done)).collect();
             self.branch(boundaries);

@@ -1,6 +1,6 @@
-//! What happens to the write-ahead log of a run that was not closed (P10; row 92): SQLite's recovery
-//! ends at the first damaged frame without an error, so what is left is a beginning of the record.
-//! A beginning shorter than the newest checkpoint needs is named, and a longer one is gone on with.
+//! What happens to the write-ahead log of a run that was not closed (P10; row 92): SQLite's
+//! recovery ends at the first damaged frame without an error, so what is left is a beginning of the
+//! record. One that is shorter than the newest checkpoint needs is named; another is gone on with.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 

@@ -27,11 +27,14 @@ pub(crate) struct Fault<'a> {
     pub(crate) what: &'a str,
     /// Counts from 1.
     pub(crate) when: usize,
+    /// At every later call, too.
+    pub(crate) onward: bool,
 }
 
 impl std::fmt::Display for Fault<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:when={}", self.call, self.what, self.when)
+        let onward = if self.onward { "+" } else { "" };
+        write!(f, "{}:{}:when={}{onward}", self.call, self.what, self.when)
     }
 }
 

@@ -8,5 +8,6 @@
 pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod runs;
+pub(crate) mod small;
 pub(crate) mod told;
 pub(crate) mod world;
