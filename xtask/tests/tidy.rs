@@ -113,7 +113,12 @@ const FENCES: &[Fence] = &[
         why: "only cli prints (INV-14)",
     },
     Fence {
-        words: &["io::stdout().lock", "io::stderr().lock", "io::stdout().write", "io::stderr().write"],
+        words: &[
+            "io::stdout().lock",
+            "io::stderr().lock",
+            "io::stdout().write",
+            "io::stderr().write",
+        ],
         inside: &["crates/cli/src/say.rs", "crates/cli/src/command/play.rs", "xtask/", "bench/"],
         why: "what is printed passes cli::say, which lets no control character through (P18)",
     },

@@ -72,7 +72,8 @@ fn the_good_files_are_good() {
 #[test]
 fn rows_20_to_31_task_files() {
     let long = format!("{{\"id\":\"c\",\"question\":\"{}\",\"answer\":1}}\n", "9+".repeat(40));
-    let named = format!("{{\"id\":\"c\",\"question\":\"q\",\"answer\":1,\"{}\":1}}", "x".repeat(5000));
+    let named =
+        format!("{{\"id\":\"c\",\"question\":\"q\",\"answer\":1,\"{}\":1}}", "x".repeat(5000));
     let twice = format!("{{\"id\":\"{}\",\"question\":\"q\",\"answer\":1}}\n", "i".repeat(5000));
     let rows: &[(&str, &str, Vec<u8>, &str)] = &[
         ("20", "train.jsonl", b"\n \n".to_vec(), "train.jsonl: holds no tasks; expected one"),
@@ -84,7 +85,12 @@ fn rows_20_to_31_task_files() {
             format!("{TRAIN}{{\"question\": \"What is\" 5").into(),
             "train.jsonl:2:24: expected `,` or `}` (line starts: {\"question\": \"What i…)",
         ),
-        ("21 pairs", "pairs.jsonl", b"[1]\n".to_vec(), "pairs.jsonl:1: expected an object, got: [1]"),
+        (
+            "21 pairs",
+            "pairs.jsonl",
+            b"[1]\n".to_vec(),
+            "pairs.jsonl:1: expected an object, got: [1]",
+        ),
         (
             "22 missing",
             "train.jsonl",
@@ -109,7 +115,12 @@ fn rows_20_to_31_task_files() {
             TRAIN.replace("answer", "anwser").into(),
             "train.jsonl:1: unknown field `anwser`; did you mean `answer`?",
         ),
-        ("24 a name of kilobytes", "train.jsonl", named.into(), "xxx…`; to allow it: extra = [\"xxx"),
+        (
+            "24 a name of kilobytes",
+            "train.jsonl",
+            named.into(),
+            "xxx…`; to allow it: extra = [\"xxx",
+        ),
         (
             "25 by name",
             "train.jsonl",
@@ -211,8 +222,12 @@ fn row_30_files_that_are_none() {
         let expected = format!("file: cannot be read: it is {what}");
         refused(here, &["import", "gsm8k", "file", "out"], 2, &expected);
         refused(here, &["tasks", "check", "file", "--environment", "calculator"], 2, &expected);
-        let templated = RECIPE.replacen("[model.scratch]", "[model]\nchat_template = \"file\"\n\
-             [model.scratch]", 1);
+        let templated = RECIPE.replacen(
+            "[model.scratch]",
+            "[model]\nchat_template = \"file\"\n\
+             [model.scratch]",
+            1,
+        );
         fs::write(here.join("recipe.toml"), templated).unwrap();
         refused(here, &CHECK, 2, "file: cannot be read: it is not a regular file");
         // Each file of a model, and the model itself.

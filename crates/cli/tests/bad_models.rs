@@ -81,17 +81,14 @@ impl Model<'_> {
         let bytes = self.read(WEIGHTS);
         let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
         let text = change(String::from_utf8(bytes[8..8 + length].to_vec()).unwrap());
+        let data = &bytes[8 + length..];
         let length = (text.len() as u64).to_le_bytes();
-        self.write(WEIGHTS, [&length[..], text.as_bytes(), &bytes[8 + length_of(&bytes)..]].concat());
+        self.write(WEIGHTS, [&length[..], text.as_bytes(), data].concat());
     }
 
     fn rename(&self, from: &str, to: &str) {
         fs::rename(self.0.join(from), self.0.join(to)).unwrap();
     }
-}
-
-fn length_of(bytes: &[u8]) -> usize {
-    u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize
 }
 
 const WEIGHTS: &str = "model.safetensors";
@@ -163,7 +160,11 @@ fn rows_33_to_45_weights() {
         ),
         (
             "39",
-            |m| m.header(|t| t.replacen("\"model.norm.weight\"", "\"model.embed_tokens.weight\"", 1)),
+            |m| {
+                m.header(|t| {
+                    t.replacen("\"model.norm.weight\"", "\"model.embed_tokens.weight\"", 1)
+                })
+            },
             "tensor `model.embed_tokens.weight` appears twice",
         ),
         (
@@ -272,9 +273,12 @@ fn rows_46_to_48_shapes_and_notes() {
         (
             "47 layers, base: one line for each",
             |m| {
-                m.edit(CONFIG, &json!({
-                    "/num_hidden_layers": -1, "/max_position_embeddings": "long"
-                }))
+                m.edit(
+                    CONFIG,
+                    &json!({
+                        "/num_hidden_layers": -1, "/max_position_embeddings": "long"
+                    }),
+                )
             },
             "`config.json` has 2 problems:\n  `num_hidden_layers`: got -1, expected a whole number\n  \
              `max_position_embeddings`: got \"long\", expected a whole number",
@@ -295,7 +299,8 @@ fn rows_46_to_48_shapes_and_notes() {
     let model = Model(&folder.path().join("model"));
     model.edit(CONFIG, &json!({ "/auto_map": { "AutoModel": "evil.Model" } }));
     let note = "note: config.json: ignored `auto_map`: this program runs no model code\n";
-    for words in [&["recipe", "check", "recipe.toml"][..], &["train", "recipe.toml", "--run", "r"]] {
+    for words in [&["recipe", "check", "recipe.toml"][..], &["train", "recipe.toml", "--run", "r"]]
+    {
         let said = bounded(folder.path(), words).fine();
         assert!(said.err.contains(note), "{words:?}: {}", said.err);
     }
@@ -446,7 +451,10 @@ fn rows_54_to_56_templates() {
         (
             "56 repeats",
             |m| {
-                m.write(TEMPLATE, "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}")
+                m.write(
+                    TEMPLATE,
+                    "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+                )
             },
             "message 1 (user) is written 2 times, expected once; use another template",
         ),
@@ -454,10 +462,8 @@ fn rows_54_to_56_templates() {
     // Not append-only: it still serves for single turns, and is told.
     let folder = workplace();
     let model = Model(&folder.path().join("model"));
-    model.write(
-        TEMPLATE,
-        "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}",
-    );
+    model
+        .write(TEMPLATE, "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}");
     let said = bounded(folder.path(), &["recipe", "check", "recipe.toml"]).fine();
     let expected = "note: chat_template: template is not append-only: turn 2 rewrites tokens of \
                     turn 1 (first difference at 0)";

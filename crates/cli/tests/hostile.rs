@@ -1,5 +1,5 @@
-//! Text that others wrote, on its way through a run to a terminal and into files (P18), and what the
-//! environment holds that must not follow it (P23).
+//! Text that others wrote, on its way through a run to a terminal and into files (P18), and what
+//! the environment holds that must not follow it (P23).
 
 mod support;
 
@@ -94,8 +94,10 @@ fn observations_of_a_program_forge_nothing_and_move_no_cursor() {
     assert!(tree.to_string().contains(&serde_json::to_string(&text).unwrap()), "{tree}");
     let steps = tree["steps"].as_array().unwrap();
     let seen = steps.iter().filter(|step| step["origin"] == "environment");
-    let tokens: Vec<u64> =
-        seen.flat_map(|step| step["tokens"].as_array().unwrap()).filter_map(|t| t.as_u64()).collect();
+    let tokens: Vec<u64> = seen
+        .flat_map(|step| step["tokens"].as_array().unwrap())
+        .filter_map(|t| t.as_u64())
+        .collect();
     assert!(tokens.len() >= text.len() && tokens.iter().all(|token| *token < 256), "{tokens:?}");
 }
 
@@ -122,7 +124,8 @@ fn with_secret(folder: &Path, words: &[&str], secret: &str) -> Said {
 #[test]
 fn p23_no_secret_leaves() {
     // Not a word that a file could hold by accident.
-    let secret = format!("s3cr3t-{:x}", std::process::id() as u64 * 0x9e37_79b9_7f4a_7c15 % (1 << 60));
+    let number = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let secret = format!("s3cr3t-{number:x}");
     for (variables, sees) in [("", false), ("variables = [\"API_TOKEN\"]\n", true)] {
         let folder = workplace();
         let here = folder.path();

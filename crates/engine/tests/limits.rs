@@ -1,5 +1,5 @@
-//! The table of limits, its page, and those of recipes, trees and run folders at their value and one
-//! past it (P20).
+//! The table of limits, its page, and those of recipes, trees and run folders at their value and
+//! one past it (P20).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,7 +40,8 @@ fn the_page_is_the_table_and_every_limit_names_its_test() {
     assert!(names.len() > 35, "only {} limits", names.len());
 }
 
-const HEAD: &str = "seed = 7\n[model.scratch]\n[environment]\ntype = \"sql\"\n[environment.world]\n";
+const HEAD: &str =
+    "seed = 7\n[model.scratch]\n[environment]\ntype = \"sql\"\n[environment.world]\n";
 
 fn errors(text: &str) -> Vec<String> {
     match Recipe::parse(text, "recipe.toml") {

@@ -35,12 +35,18 @@ fn safetensors(good: &[u8], name: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("35-cut", good[..end - 1].to_vec()),
         ("36-more", [good, &[0; 8]].concat()),
         ("37-overlap", with(|d, name| d[name]["data_offsets"] = json!([0, 32]))),
-        ("38-overflow", with(|d, name| d[name]["shape"] = json!([4_194_305, 4_194_305, 4_194_305]))),
+        (
+            "38-overflow",
+            with(|d, name| d[name]["shape"] = json!([4_194_305, 4_194_305, 4_194_305])),
+        ),
         ("40-nan", infinite),
-        ("41-name", with(|d, name| {
-            let entry = d.as_object_mut().unwrap().remove(name).unwrap();
-            d["../../x"] = entry;
-        })),
+        (
+            "41-name",
+            with(|d, name| {
+                let entry = d.as_object_mut().unwrap().remove(name).unwrap();
+                d["../../x"] = entry;
+            }),
+        ),
         ("42-type", with(|d, name| d[name]["dtype"] = json!("I32"))),
     ]
 }

@@ -59,7 +59,8 @@ fn words(tokenizer: &Tokenizer) -> Vec<String> {
 /// The template of a family's fixture.
 fn template(family: &str) -> ChatTemplate {
     let source = std::fs::read_to_string(folder(family).join("chat_template.jinja")).unwrap();
-    ChatTemplate::new(&source, Controls { begin: None, end: Some("<|im_end|>".to_owned()) }).unwrap()
+    ChatTemplate::new(&source, Controls { begin: None, end: Some("<|im_end|>".to_owned()) })
+        .unwrap()
 }
 
 fn turns(template: &ChatTemplate, tokenizer: &Tokenizer, contents: &[&str]) -> Turns {
@@ -100,7 +101,8 @@ fn no_content_becomes_a_control_token_or_moves_what_stands_around_it() {
                     got.turns.iter().zip(&expected.turns).zip(&contents)
                 {
                     assert_eq!(turn.before, expected.before, "{contents:?}");
-                    let forged = turn.content.iter().find(|id| tokenizer.control_name(**id).is_some());
+                    let mut ids = turn.content.iter();
+                    let forged = ids.find(|id| tokenizer.control_name(**id).is_some());
                     assert_eq!(forged, None, "{content:?} became {:?}", turn.content);
                     assert_eq!(tokenizer.decode(&turn.content), *content, "{family}");
                     assert_eq!(turn.content, tokenizer.encode(content), "{family}");

@@ -31,6 +31,7 @@ mod table;
 mod tensors;
 mod verify;
 
+pub use checkpoint::STATE_BYTES_MAX;
 pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid, retain};
 pub use commit::{
     CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
@@ -42,7 +43,6 @@ pub use error::{Result, StoreError};
 pub use export::{
     EventFile, Lines, MetricCursor, MetricRow, Shape, export_csv, export_jsonl, export_parquet,
 };
-pub use checkpoint::STATE_BYTES_MAX;
 pub use folder::RunFolder;
 pub use manifest::BYTES_MAX as MANIFEST_BYTES_MAX;
 pub use reader::{LineageRow, MetricPoint, RunReader};

@@ -17,8 +17,7 @@ type File = (PathBuf, Vec<u8>);
 /// Runs the binary under limits of processor time and memory; past one it is killed and has no exit
 /// code.
 pub(crate) fn bounded(folder: &Path, words: &[&str]) -> Said {
-    let limits =
-        format!("ulimit -t {CPU_SECONDS} && ulimit -v {MEMORY_KIB} && exec \"$0\" \"$@\"");
+    let limits = format!("ulimit -t {CPU_SECONDS} && ulimit -v {MEMORY_KIB} && exec \"$0\" \"$@\"");
     let output = Command::new("sh")
         .args(["-c", &limits, env!("CARGO_BIN_EXE_stepwell")])
         .args(words)

@@ -31,9 +31,8 @@ fn source(path: &str) -> Result<String, EngineError> {
         let got = about.len().max(bytes.len() as u64);
         return Err(cannot(format!("{got} bytes, expected at most {SOURCE_BYTES_MAX}")));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        cannot(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| cannot(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
 }
 
 /// The template of the recipe's file, or else the model's own. Names of the ends of a text are the

@@ -156,7 +156,8 @@ pub(crate) fn tokenizer(bytes: &[u8]) -> String {
         Err(error) => error.to_string(),
         Ok((tokenizer, notes)) => {
             let mut said = notes.first().cloned().unwrap_or_default();
-            for text in ["", "a b", "é 数 😀\0\n\t", "<|im_end|> <x> ##a", "aaaaaaaaaaaaaaaaaaaab"] {
+            for text in ["", "a b", "é 数 😀\0\n\t", "<|im_end|> <x> ##a", "aaaaaaaaaaaaaaaaaaaab"]
+            {
                 let ids = tokenizer.encode(text);
                 assert!(
                     ids.iter().all(|id| tokenizer.control_name(*id).is_none()),

@@ -50,8 +50,25 @@ pub(crate) fn sql_step(bytes: &[u8]) -> String {
 }
 
 pub(crate) const CALCULATOR_WORDS: &[&str] = &[
-    "<calc>", "</calc>", "<answer>", "</answer>", "48 / 2", "(", ")", "%", "$", "×", "÷", "−",
-    "1,000", ".5", "1e9", "- -", "**", "<result>", "99999999999999999999",
+    "<calc>",
+    "</calc>",
+    "<answer>",
+    "</answer>",
+    "48 / 2",
+    "(",
+    ")",
+    "%",
+    "$",
+    "×",
+    "÷",
+    "−",
+    "1,000",
+    ".5",
+    "1e9",
+    "- -",
+    "**",
+    "<result>",
+    "99999999999999999999",
 ];
 
 pub(crate) fn calculator_step(bytes: &[u8]) -> String {
@@ -70,9 +87,32 @@ pub(crate) fn calculator_step(bytes: &[u8]) -> String {
 }
 
 pub(crate) const MATH_WORDS: &[&str] = &[
-    "\\boxed{", "}", "\\frac{", "\\frac12", "\\text{", "\\left(", "\\right)", "\\sqrt{", "^{", "10^",
-    "#### ", "<answer>", "</answer>", "\\times", "\\cdot", "\\%", "(A)", ", ", "\\{", "$", "1{,}000",
-    "\\pi", "x = ", "e-9999", "\\boxed", "\\mathbf{",
+    "\\boxed{",
+    "}",
+    "\\frac{",
+    "\\frac12",
+    "\\text{",
+    "\\left(",
+    "\\right)",
+    "\\sqrt{",
+    "^{",
+    "10^",
+    "#### ",
+    "<answer>",
+    "</answer>",
+    "\\times",
+    "\\cdot",
+    "\\%",
+    "(A)",
+    ", ",
+    "\\{",
+    "$",
+    "1{,}000",
+    "\\pi",
+    "x = ",
+    "e-9999",
+    "\\boxed",
+    "\\mathbf{",
 ];
 
 /// An answer accepts itself.
