@@ -36,7 +36,7 @@ pub fn all() -> Vec<Limit> {
     vec![
         Limit {
             name: "recipe_bytes",
-            value: recipe::limits::BYTES as u64,
+            value: recipe::limits::BYTES,
             unit: "bytes of a recipe",
             past: "the recipe is refused",
             raise: "it cannot be raised: what is long belongs into files that the recipe names",
