@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn a_panic_inside_is_nothing_and_outside_stays_one() {
-        assert_eq!(call(|| is_inside()), Some(true));
+        assert_eq!(call(is_inside), Some(true));
         assert!(!is_inside());
         assert_eq!(call(|| -> u8 { panic!("of a library") }), None);
         assert!(!is_inside());
