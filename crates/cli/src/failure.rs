@@ -50,6 +50,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 /// A panic is our bug: it says where, and what to do with that, without a backtrace.
 pub(crate) fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        // A library's on a stranger's file: it is told as an error of that file.
+        if stepwell_model::foreign::is_inside() {
+            return;
+        }
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
         let what = panic.payload_as_str().unwrap_or("no message");
         complain(

@@ -1,5 +1,5 @@
-//! Text that others wrote, on its way through a run to a terminal and into files (P18), and what the
-//! environment holds that must not follow it (P23).
+//! Text that others wrote, on its way through a run to a terminal and into files (P18), and what
+//! the environment holds that must not follow it (P23).
 
 mod support;
 
@@ -124,8 +124,8 @@ fn with_secret(folder: &Path, words: &[&str], secret: &str) -> Said {
 #[test]
 fn p23_no_secret_leaves() {
     // Not a word that a file could hold by accident.
-    let secret =
-        format!("s3cr3t-{:x}", std::process::id() as u64 * 0x9e37_79b9_7f4a_7c15 % (1 << 60));
+    let number = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let secret = format!("s3cr3t-{number:x}");
     for (variables, sees) in [("", false), ("variables = [\"API_TOKEN\"]\n", true)] {
         let folder = workplace();
         let here = folder.path();

@@ -137,6 +137,7 @@ fn faulty_task_files_are_refused_before_anything_is_written() {
         let said = run(here, &["train", "recipe.toml"]);
         assert_eq!(said.code, Some(2), "row {row}: {}", said.err);
         assert!(said.err.contains(expected), "row {row}: {}expected: {expected}", said.err);
+        assert!(said.err.len() < 2000, "row {row}: {} bytes of error", said.err.len());
         assert!(!here.join("runs").exists(), "row {row}");
     }
     for (name, bytes, expected) in [

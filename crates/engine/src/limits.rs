@@ -1,5 +1,5 @@
-//! Every named maximum in one table: what it is, what happens past it, how it is raised, and the test
-//! that tries it. `docs/LIMITS.md` is this table.
+//! Every named maximum in one table: what it is, what happens past it, how it is raised, and the
+//! test that tries it. `docs/LIMITS.md` is this table.
 //!
 //! Ranges of a recipe's keys are not here: `stepwell recipe show` prints each beside its key.
 
@@ -8,8 +8,8 @@ use stepwell_model::limits as model;
 
 use crate::recipe;
 
-/// Tokens that one tree may hold: places in a tree have 32 bits, and a step's tokens are one blob of
-/// the record.
+/// Tokens that one tree may hold: places in a tree have 32 bits, and a step's tokens are one blob
+/// of the record.
 pub const TREE_TOKENS: u64 = 1 << 28;
 
 /// A named maximum.
@@ -36,7 +36,7 @@ pub fn all() -> Vec<Limit> {
     vec![
         Limit {
             name: "recipe_bytes",
-            value: recipe::limits::BYTES as u64,
+            value: recipe::limits::BYTES,
             unit: "bytes of a recipe",
             past: "the recipe is refused",
             raise: "it cannot be raised: what is long belongs into files that the recipe names",
@@ -386,10 +386,10 @@ pub fn page() -> String {
 const HEAD: &str = "\
 # Limits
 
-Everything that grows has a named maximum. Made by `cargo xtask docs` from `crates/engine/src/limits.rs`;
-change it there. Where a key of the recipe sets one, its default is shown. Ranges of all keys stand
-beside them in what `stepwell recipe show` prints. Each is tried at its value and one past it by the
-test that is named, where the value is within reach of a test.
+Everything that grows has a named maximum. Made by `cargo xtask docs` from
+`crates/engine/src/limits.rs`; change it there. Where a key of the recipe sets one, its default is
+shown. Ranges of all keys stand beside them in what `stepwell recipe show` prints. Each is tried at
+its value and one past it by the test that is named, where the value is within reach of a test.
 
 | name | most | of what | past it | to raise it | test |
 |---|---|---|---|---|---|

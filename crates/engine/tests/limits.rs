@@ -1,5 +1,5 @@
-//! The table of limits, its page, and those of recipes, trees and run folders at their value and one
-//! past it (P20).
+//! The table of limits, its page, and those of recipes, trees and run folders at their value and
+//! one past it (P20).
 
 use std::collections::BTreeSet;
 use std::fs;

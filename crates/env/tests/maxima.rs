@@ -1,5 +1,5 @@
-//! Named maxima of data, queries, calculations and programs: what is exactly as large as it may be is
-//! accepted, and one more is refused with its limit named (P20).
+//! Named maxima of data, queries, calculations and programs: what is exactly as large as it may be
+//! is accepted, and one more is refused with its limit named (P20).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -107,13 +107,11 @@ fn names_of_a_program() {
 fn lines_of_a_program() {
     let task = Task { id: "t".into(), question: "q".into(), fields: Default::default() };
     for (bytes, expected) in [(4096, None), (4097, Some("reply over 4096 bytes"))] {
-        let environment =
-            ExternalEnvironment::open(Shell::stepping(&reply_of(bytes)).config()).unwrap();
+        let shell = Shell::stepping(&reply_of(bytes));
+        let environment = ExternalEnvironment::open(shell.config()).unwrap();
         let mut episode = environment.start(&task, Key::new(3, Purpose::Episode)).unwrap();
         match (episode.step("a", Stop::StopString), expected) {
-            (Turn::Observation(text), None) => {
-                assert!(text.ends_with(" [cut]") || !text.is_empty())
-            }
+            (Turn::Observation(text), None) => assert!(text.starts_with("xxx"), "{text}"),
             (Turn::End(Verdict::Unscored(UnscoredReason::EnvironmentFailed(why))), Some(said)) => {
                 assert_eq!(why, said);
             }

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use stepwell_model::io;
 use stepwell_store::{strangers, tensors_to_bytes};
 
+/// Inputs by name.
+type Seeds = Vec<(&'static str, Vec<u8>)>;
+
 /// Changes the header of a safetensors file.
 fn header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
@@ -22,7 +25,7 @@ fn header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 /// A file that reads, and the rows of the table of bad inputs.
-fn safetensors(good: &[u8], name: &str) -> Vec<(&'static str, Vec<u8>)> {
+fn safetensors(good: &[u8], name: &str) -> Seeds {
     let zero = |_: &mut Value| {};
     let with = |change: fn(&mut Value, &str)| header(good, |document| change(document, name));
     let mut infinite = good.to_vec();
@@ -51,7 +54,7 @@ fn safetensors(good: &[u8], name: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn ggufs() -> Vec<(&'static str, Vec<u8>)> {
+fn ggufs() -> Seeds {
     let good = gguf::of(&io::from_bytes(stepwell_fuzz::small_files()).unwrap());
     let with = |change: fn(&mut gguf::File)| {
         let mut file = good.clone();
@@ -81,7 +84,7 @@ fn ggufs() -> Vec<(&'static str, Vec<u8>)> {
 fn main() {
     let files = stepwell_fuzz::small_files();
     let of = |name: &str| &files.iter().find(|(other, _)| other == name).unwrap().1;
-    let mut all: Vec<(&str, Vec<(&str, Vec<u8>)>)> = vec![
+    let mut all: Vec<(&str, Seeds)> = vec![
         ("safetensors", safetensors(of("model.safetensors"), "model.norm.weight")),
         ("gguf", ggufs()),
     ];

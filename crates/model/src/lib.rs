@@ -13,6 +13,7 @@ mod config;
 pub mod cuda;
 mod decode;
 mod error;
+pub mod foreign;
 mod gradients;
 mod head;
 mod initial;

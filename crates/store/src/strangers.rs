@@ -1,7 +1,7 @@
 //! The readers of what lies in a run folder, without the folder: for tests that invent bytes.
 //!
-//! A record's rows stand under digests, so that damage is named before a row is read. Whoever writes
-//! a record on purpose writes digests too; then these readers are all there is.
+//! A record's rows stand under digests, so that damage is named before a row is read. Whoever
+//! writes a record on purpose writes digests too; then these readers are all there is.
 
 use crate::cell::Cell;
 use crate::decode::{self, ForestRows};

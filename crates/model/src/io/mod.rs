@@ -102,10 +102,21 @@ pub fn from_bytes(files: &[(String, Vec<u8>)]) -> Result<Loaded, IoError> {
 /// # Errors
 /// As [`load_folder`].
 pub fn load_weights(path: &Path) -> Result<(Model, Vec<String>), IoError> {
-    let source = Source::folder(path)?;
-    let settings = read_settings(&source)?;
+    weights_of(&Source::folder(path)?)
+}
+
+/// Reads the same two from memory.
+///
+/// # Errors
+/// As [`load_folder`].
+pub fn weights_from_bytes(files: &[(String, Vec<u8>)]) -> Result<(Model, Vec<String>), IoError> {
+    weights_of(&Source::memory(files))
+}
+
+fn weights_of(source: &Source<'_>) -> Result<(Model, Vec<String>), IoError> {
+    let settings = read_settings(source)?;
     let mut notes = settings.notes;
-    Ok((weights::read(&source, settings.config, &mut notes)?, notes))
+    Ok((weights::read(source, settings.config, &mut notes)?, notes))
 }
 
 fn load_files(source: &Source<'_>) -> Result<Loaded, IoError> {

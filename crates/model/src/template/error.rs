@@ -23,6 +23,9 @@ pub enum TemplateError {
         /// Its length.
         got: usize,
     },
+    /// The library that runs templates failed on it.
+    #[error("chat_template: the library that runs templates failed on it; use another template")]
+    Library,
     /// It ran too long or used too much memory.
     #[error("chat_template: template ran out of budget ({FUEL} steps of 64 bytes)")]
     Budget,

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub use self::error::TemplateError;
 use self::error::explain;
+use crate::foreign;
 use crate::tokenizer::{ANSWER, END, PROMPT, Piece, Tokenizer};
 
 /// Steps and, at 64 bytes a step, bytes that one rendering may use.
@@ -113,9 +114,8 @@ impl ChatTemplate {
         environment.set_debug(true);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         methods::install(&mut environment);
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|wrong| explain(source, &wrong))?;
+        let added = foreign::call(|| environment.add_template_owned(NAME, source.to_owned()));
+        added.ok_or(TemplateError::Library)?.map_err(|wrong| explain(source, &wrong))?;
         Ok(Self { environment, source: source.to_owned(), controls })
     }
 
@@ -201,7 +201,8 @@ impl ChatTemplate {
         };
         let template =
             self.environment.get_template(NAME).map_err(|wrong| explain(&self.source, &wrong))?;
-        let rendered = template.render(given).map_err(|wrong| explain(&self.source, &wrong))?;
+        let rendered = foreign::call(|| template.render(given)).ok_or(TemplateError::Library)?;
+        let rendered = rendered.map_err(|wrong| explain(&self.source, &wrong))?;
         if rendered.len() > OUTPUT_BYTES_MAX { Err(TemplateError::Output) } else { Ok(rendered) }
     }
 

@@ -130,6 +130,20 @@ fn wrong_templates_are_told_with_their_place() {
     }
 }
 
+/// Found by fuzzing: the library negates the smallest number there is.
+#[test]
+fn a_template_on_which_the_library_panics_is_refused() {
+    let source = "{% for m in messages[::-9223372036854775808] %}{{ m.content }}{% endfor %}";
+    let template = ChatTemplate::new(source, Controls::default()).unwrap();
+    let wrong = template.apply(&chat_tokenizer(), &[message("user", "x")], true);
+    // Without checks of overflow there is no panic, and the template is one like others.
+    if cfg!(debug_assertions) {
+        let expected = "chat_template: the library that runs templates failed on it; use another \
+                        template";
+        assert_eq!(wrong.unwrap_err().to_string(), expected);
+    }
+}
+
 /// Row 55: programs that never end or never stop growing.
 #[test]
 fn hungry_templates_run_out_of_budget() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Joining, TokenizerError, alphabet, words};
+use crate::foreign;
 
 /// Largest id accepted: what a model's vocabulary may be, and no more.
 pub const ID_MAX: u64 = 1 << 21;
@@ -290,10 +291,9 @@ fn check_speed(content: &tokenizers::Tokenizer) -> Result<(), TokenizerError> {
 /// The crate's own reading. Its panics are errors here: a bad file is not a bug of this program.
 fn build(document: &Value) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let bytes = document.to_string().into_bytes();
-    let built = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(&bytes));
-    match built {
-        Ok(Ok(tokenizer)) => Ok(tokenizer),
-        Ok(Err(wrong)) => Err(TokenizerError::unreadable(wrong.to_string())),
-        Err(_) => Err(TokenizerError::unreadable("the tokenizers library failed on it")),
+    match foreign::call(|| tokenizers::Tokenizer::from_bytes(&bytes)) {
+        Some(Ok(tokenizer)) => Ok(tokenizer),
+        Some(Err(wrong)) => Err(TokenizerError::unreadable(wrong.to_string())),
+        None => Err(TokenizerError::unreadable("the tokenizers library failed on it")),
     }
 }
