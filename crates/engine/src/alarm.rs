@@ -72,7 +72,8 @@ fn risen(all: &[f64]) -> f64 {
     let mean = |half: &[f64]| half.iter().sum::<f64>() / half.len() as f64;
     let (before, now) = (mean(old), mean(new));
     let square = |half: &[f64]| {
-        let squares: f64 = half.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+        // From 0: an empty sum of floats is -0, which would turn an infinity over.
+        let squares = half.windows(2).fold(0.0, |sum, pair| sum + (pair[1] - pair[0]).powi(2));
         squares / (2.0 * (half.len() as f64 - 1.0).max(1.0)) / half.len() as f64
     };
     let difference = now - before;

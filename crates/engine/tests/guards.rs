@@ -337,3 +337,26 @@ fn p08_a_reward_that_is_no_number_is_named_and_nothing_is_committed() {
     assert_eq!(error.exit_code(), 1);
     assert_eq!(RunReader::open(&path).unwrap().newest(Kind::Grown).unwrap(), None);
 }
+
+/// The step that spoils it is over: the run goes on from the checkpoint before it.
+#[test]
+fn p08_a_weight_that_is_no_number_reaches_neither_record_nor_checkpoint() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    start(TEXT, &whole, 2).unwrap();
+    let path = folder.path().join("run");
+    let mut watch = Watch { stop_after: Some(9), ..Watch::default() };
+    run::start(&recipe(TEXT), &path, 2, &mut watch).unwrap();
+    let before = std::fs::read_dir(path.join("checkpoints")).unwrap().count();
+    let error = {
+        let _planted = Planted::bug(39);
+        run::resume(&path, 2, &mut Watch::default()).unwrap_err()
+    };
+    let said = error.to_string();
+    assert!(said.contains("a weight is not finite: got NaN; parameter `"), "{said}");
+    assert!(said.starts_with("stage 1, update 1: ") && error.exit_code() == 1, "{said}");
+    let after = std::fs::read_dir(path.join("checkpoints")).unwrap().count();
+    assert_eq!((before, left(&path).1), (after, Some(0)));
+    assert_eq!(finish(&path, 1).unwrap(), end(&whole));
+}

@@ -94,18 +94,18 @@ pub enum TrainError {
     },
     /// The weights are not what the last update or checkpoint left.
     #[error(
-        "the weights of version {version} have changed since they were written: sum {got:016x}, \
-         expected: {expected:016x}{}; the memory of this machine or a bug is at fault; the newest \
+        "the weights of version {version} have changed since they were written: sum {got}, expected: \
+         {expected}{}; the memory of this machine or a bug is at fault; the newest \
          checkpoint is older than the change: `resume` goes on from it",
         .non_finite.as_ref().map_or_else(String::new, |name| format!("; `{name}` is not finite"))
     )]
     Weights {
         /// The version.
         version: u64,
-        /// Their sum now.
-        got: u64,
+        /// Their sum now; `none` where one is no number.
+        got: String,
         /// Their sum when they were sealed.
-        expected: u64,
+        expected: String,
         /// The first parameter that is not finite, where one is.
         non_finite: Option<String>,
     },
