@@ -87,7 +87,7 @@ pub(crate) const MUTANTS: &[Mutant] = mutants![
     28, "methods/src/credit/gae.rs", "gamma and lambda are swapped",
         "--lib credit::gae";
     29, "methods/src/objective/kl.rs", "the divergence from the reference has the other sign",
-        "--lib objective";
+        "--lib objective::kl";
     30, "methods/src/preference/mod.rs", "chosen and rejected are swapped",
         "--lib preference::dpo";
     31, "model/src/adapter/lora.rs", "the scale of an adapter is forgotten",

@@ -25,7 +25,7 @@ use stepwell_tree::{
     StepTree, Stop, Task, Turn, UnscoredReason, Verdict, leaves, recursive_mean,
 };
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 12;
 const UPDATES: u64 = 5;
 const GROW: Grow =
     Grow::Branch(branch::Config { attempts: 3, branches: 2, leaves: 8, tokens: None });
@@ -152,7 +152,8 @@ impl Sim<'_> {
         if !self.deadly || self.life > 12 {
             return false;
         }
-        let name = fault.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let name =
+            fault.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let key = Key::new(self.seed, Purpose::Control).with(self.life).with(update).with(name);
         let strikes = key.uniform() < chance;
         if strikes {
@@ -395,6 +396,6 @@ fn whatever_fails_and_whenever_it_dies_the_run_is_the_same() {
     }
     // A fault that never strikes tests nothing.
     assert_eq!(struck.len(), 7, "{struck:?}");
-    assert!(struck.values().all(|count| *count > 3), "{struck:?}");
-    assert!(lives as u64 > 2 * SEEDS && unscored > 500, "{lives} lives, {unscored} unscored");
+    assert!(struck.values().all(|count| *count > 1), "{struck:?}");
+    assert!(lives as u64 > 2 * SEEDS && unscored > 100, "{lives} lives, {unscored} unscored");
 }
