@@ -1,7 +1,7 @@
 //! The alarm of a run whose shaped reward rises while the outcome falls.
 //!
-//! Two windows of updates are compared, the newer with the older: the difference of their means over
-//! its standard error, which has no unit, so that rewards of any scale need one threshold. The
+//! Two windows of updates are compared, the newer with the older: the difference of their means
+//! over its standard error, which has no unit, so that rewards of any scale need one threshold. The
 //! variance is that of successive differences (von Neumann, Kent, Bellinson and Hart 1941), so that
 //! a trend within a window is a sign and not noise: a fast fall is heard like a slow one.
 

@@ -115,7 +115,12 @@ fn p03_p04_the_run_names_each_fault_and_trains_on_none() {
     let path = folder.path().join("whole");
     start(TEXT, &path, 2).unwrap();
     let whole = end(&path);
-    let gap = |error: &EngineError| matches!(error, EngineError::Train { source: TrainError::Gap { mean, .. }, .. } if *mean > 1e-6);
+    let gap = |error: &EngineError| {
+        let EngineError::Train { source: TrainError::Gap { mean, .. }, .. } = error else {
+            return false;
+        };
+        *mean > 1e-6
+    };
     let mask = |error: &EngineError| {
         matches!(error, EngineError::Train { source: TrainError::Mask { .. }, .. })
     };

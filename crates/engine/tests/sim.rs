@@ -1,6 +1,6 @@
 //! A small simulator: one number decides where the world hangs, crashes or answers garbage, where
-//! the disk fails, in which order answers arrive, and when the process dies. Growing, credit, record
-//! and checkpoints are the real ones; weights are a number, and training is a hash.
+//! the disk fails, in which order answers arrive, and when the process dies. Growing, credit,
+//! record and checkpoints are the real ones; weights are a number, and training is a hash.
 //!
 //! Whatever the faults, the run must end as the one with the same world and no deaths: the same
 //! chain, the same weights, every update trained once and in order. Each seed runs twice, with the

@@ -12,8 +12,8 @@ use crate::machine::Seal;
 use crate::{Learner, MicroBatch, TrainError};
 
 impl Learner {
-    /// Takes the weights' sum, so that [`Learner::require_unmoved`] knows them again; until then, and
-    /// after every step, nothing is known of them. Weights on a GPU are not read for it.
+    /// Takes the weights' sum, so that [`Learner::require_unmoved`] knows them again; until then,
+    /// and after every step, nothing is known of them. Weights on a GPU are not read for it.
     ///
     /// # Errors
     /// Names the first parameter that holds what is no number.
@@ -84,11 +84,12 @@ pub(crate) fn place(tree: &StepTree, t: usize, step: usize, token: Option<usize>
     format!("tree {t} (task {}), step {step}{token}", tree.task)
 }
 
-/// Refuses batches that train another token than a policy's or demonstration's step with credit,
-/// or one of those not exactly once, or one that is not read at its predecessor on the path.
+/// Refuses batches that train another token than those of steps with credit, or one of those not
+/// exactly once, or one that is not read at its predecessor on the path. On policy only what the
+/// policy wrote may train; else what the data marks, which is never a prompt (DECISIONS 7).
 pub(crate) fn trained_once<'b>(
-    forest: &[StepTree],
-    credit: &[Credit],
+    (forest, credit): (&[StepTree], &[Credit]),
+    on_policy: bool,
     batches: impl Iterator<Item = &'b MicroBatch>,
 ) -> Result<(), TrainError> {
     let mut seen = BTreeSet::new();
@@ -101,7 +102,7 @@ pub(crate) fn trained_once<'b>(
                 Err(TrainError::Mask { what, place: place(tree, t, step.index(), None) })
             };
             let origin = tree.origin[step.index()];
-            if !(origin.is_policy() || origin == Origin::Demonstration) {
+            if origin == Origin::Prompt || on_policy && !origin.is_policy() {
                 return wrong(format!("a step of origin {origin:?} trains"));
             }
             if credit[t].step[step.index()].is_none() {

@@ -57,8 +57,8 @@ pub enum TrainError {
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or the \
-         layout is wrong"
+         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or \
+         the layout is wrong"
     )]
     Gap {
         /// Mean absolute difference over the trained tokens.
@@ -204,7 +204,7 @@ impl Learner {
             share = beside.share;
         }
         let batches = batches(forest, credit, settings, share);
-        trained_once(forest, credit, batches.iter().map(|fed| &fed.batch))?;
+        trained_once((forest, credit), settings.on_policy, batches.iter().map(|fed| &fed.batch))?;
         let check_gap = first && settings.on_policy;
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradient_norm()?;
