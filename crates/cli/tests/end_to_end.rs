@@ -51,6 +51,54 @@ fn a_run_is_trained_listed_drawn_judged_and_exported() {
 }
 
 #[test]
+fn a_run_is_computed_again_and_what_does_not_follow_is_named() {
+    let folder = workplace();
+    let here = folder.path();
+    run(here, &["train", "tiny.toml", "--run", "r"]).fine();
+    let files = contents(&here.join("r"));
+    let said = run(here, &["check", "r"]).fine();
+    for words in [
+        "commits in an unbroken chain",
+        "12  trees whose credit was computed again, bit for bit",
+        " 2  checkpoints that are what the record says",
+        "all of it follows from what it was made of",
+    ] {
+        assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);
+    }
+    assert!(contents(&here.join("r")) == files, "something was written");
+    let path = here.join("r/run.sqlite");
+    let mut bytes = fs::read(&path).unwrap();
+    let text = b"policy";
+    let at = bytes.windows(text.len()).rposition(|window| window == text).unwrap();
+    bytes[at + 40] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let said = run(here, &["check", "r"]);
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    assert!(said.err.starts_with("error: corrupt: commit "), "{}", said.err);
+}
+
+/// The binary that tests build can be told to plant a bug; here the trainer forgets the
+/// temperature.
+#[test]
+fn p03_a_fault_of_the_engine_ends_the_run_with_its_name_and_the_run_can_go_on() {
+    let folder = workplace();
+    let here = folder.path();
+    let set = ["--set", "stage[1].rl.temperature=0.8"];
+    let train = |run: &'static str| [&["train", "tiny.toml", "--run", run], &set[..]].concat();
+    run(here, &train("whole")).fine();
+    let mut faulty = support::stepwell(here, &train("r"));
+    let output = faulty.env("STEPWELL_MUTANT", "10").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    let begin = "error: stage 1, update 0: trainer and sampler disagree on log-probs: mean ";
+    assert!(said.starts_with(begin) && said.contains("the first at tree 0 (task "), "{said}");
+    assert!(said.contains("no weight was changed"), "{said}");
+    run(here, &["resume", "r"]).fine();
+    let weights = |run: &str| contents(&here.join(run).join("checkpoints"));
+    assert!(weights("r") == weights("whole"));
+}
+
+#[test]
 fn judging_again_changes_nothing_of_the_run() {
     let folder = workplace();
     let here = folder.path();

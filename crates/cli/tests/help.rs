@@ -15,6 +15,7 @@ const PAGES: &[&[&str]] = &[
     &["compare", "--help"],
     &["sweep", "--help"],
     &["inspect", "--help"],
+    &["check", "--help"],
     &["runs", "--help"],
     &["recipe", "--help"],
     &["methods", "--help"],

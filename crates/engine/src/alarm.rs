@@ -1,7 +1,7 @@
 //! The alarm of a run whose shaped reward rises while the outcome falls.
 //!
-//! Two windows of updates are compared, the newer with the older: the difference of their means over
-//! its standard error, which has no unit, so that rewards of any scale need one threshold. The
+//! Two windows of updates are compared, the newer with the older: the difference of their means
+//! over its standard error, which has no unit, so that rewards of any scale need one threshold. The
 //! variance is that of successive differences (von Neumann, Kent, Bellinson and Hart 1941), so that
 //! a trend within a window is a sign and not noise: a fast fall is heard like a slow one.
 
@@ -72,7 +72,8 @@ fn risen(all: &[f64]) -> f64 {
     let mean = |half: &[f64]| half.iter().sum::<f64>() / half.len() as f64;
     let (before, now) = (mean(old), mean(new));
     let square = |half: &[f64]| {
-        let squares: f64 = half.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+        // From 0: an empty sum of floats is -0, which would turn an infinity over.
+        let squares = half.windows(2).fold(0.0, |sum, pair| sum + (pair[1] - pair[0]).powi(2));
         squares / (2.0 * (half.len() as f64 - 1.0).max(1.0)) / half.len() as f64
     };
     let difference = now - before;

@@ -169,7 +169,7 @@ impl Auditor<'_> {
         }
         let base = || self.problem.learner(self.recipe, self.threads);
         let mut learner = checkpoint::policy(&held, self.recipe, base, self.threads)?;
-        learner.seal();
+        learner.seal().map_err(|error| wrong(&place, error.to_string()))?;
         let sum = learner.fingerprint().map(|sum| Digest::of(&sum.to_le_bytes()));
         if let (Some(recorded), Some(again)) = (self.sums.get(&row.version.0), sum)
             && *recorded != again

@@ -47,13 +47,13 @@ pub(crate) fn credits(trees: &[StepTree], credits: &[Credit]) -> Result<(), Brok
             return Err(format!("tree {t} (task {}): its credit is of another tree", tree.task));
         }
         let judged = recursive_mean(tree, |step| tree.verdict[step.index()].reward());
-        for step in 0..tree.len() {
+        for (step, judged) in judged.iter().enumerate() {
             let own = credit.step[step];
             let wrong = if own.is_some_and(|own| !own.is_finite()) {
                 "its credit is not finite"
             } else if own.is_some() && !tree.origin[step].is_policy() {
                 "has credit, and the policy did not write it"
-            } else if own.is_some() && judged[step].is_none() {
+            } else if own.is_some() && judged.is_none() {
                 "has credit, and no attempt below it was judged"
             } else if refined(tree, credit, step).any(|token| !token.is_finite()) {
                 "the credit of one of its tokens is not finite"

@@ -196,7 +196,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
             config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
     session.require_weights()?;
-    session.seal();
+    session.seal(session.place.done)?;
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
         (session.recipe.compute.activation_bytes(), stage.microbatch_tokens(config))

@@ -133,10 +133,13 @@ impl Session<'_> {
         self.companions.values().try_for_each(|own| own.require_unmoved().map_err(failed))
     }
 
-    /// From here on weights that change on their own are noticed.
-    pub(crate) fn seal(&mut self) {
-        self.learner.seal();
-        self.companions.values_mut().for_each(Learner::seal);
+    /// From here on weights that change on their own are noticed; those that are no numbers are at
+    /// once, before anything says that they are there.
+    pub(crate) fn seal(&mut self, update: usize) -> Result<(), EngineError> {
+        let stage = self.place.stage;
+        let failed = |source| EngineError::Train { stage, update, source };
+        self.learner.seal().map_err(failed)?;
+        self.companions.values_mut().try_for_each(|own| own.seal().map_err(failed))
     }
 
     /// The trees of this update where a run that was stopped had grown and committed them.
@@ -161,7 +164,7 @@ impl Session<'_> {
         metrics: &Metrics,
         timing: &Metrics,
     ) -> Result<(), EngineError> {
-        self.seal();
+        self.seal(self.place.done - 1)?;
         self.record.commit_updated(&stepwell_store::Updated {
             stage: self.place.stage as u32,
             update: self.place.done as u64 - 1,

@@ -115,7 +115,12 @@ fn p03_p04_the_run_names_each_fault_and_trains_on_none() {
     let path = folder.path().join("whole");
     start(TEXT, &path, 2).unwrap();
     let whole = end(&path);
-    let gap = |error: &EngineError| matches!(error, EngineError::Train { source: TrainError::Gap { mean, .. }, .. } if *mean > 1e-6);
+    let gap = |error: &EngineError| {
+        let EngineError::Train { source: TrainError::Gap { mean, .. }, .. } = error else {
+            return false;
+        };
+        *mean > 1e-6
+    };
     let mask = |error: &EngineError| {
         matches!(error, EngineError::Train { source: TrainError::Mask { .. }, .. })
     };
@@ -147,11 +152,10 @@ fn inv_15_trees_are_committed_before_anything_trains_on_them() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    {
-        let _planted = Planted::bug(TEMPERATURE_IGNORED);
-        let error = run::start(&recipe(TEXT), &path, 2, &mut Watch::default()).unwrap_err();
-        assert!(error.to_string().contains("disagree on log-probs"), "{error}");
-    }
+    // A credit that no gradient survives.
+    let text = TEXT.replace("constant = 0.5", "constant = 1e30");
+    let error = run::start(&recipe(&text), &path, 2, &mut Watch::default()).unwrap_err();
+    assert!(error.to_string().contains("gradient is not finite"), "{error}");
     // The update that was refused had its trees in the record, and nothing of its training.
     let (grown, updated, checkpoints) = left(&path);
     assert_eq!((grown, updated, checkpoints), (Some(0), Some(7), 1));
@@ -336,4 +340,27 @@ fn p08_a_reward_that_is_no_number_is_named_and_nothing_is_committed() {
     assert!(what.starts_with("tree ") && what.contains("its training reward is inf"), "{what}");
     assert_eq!(error.exit_code(), 1);
     assert_eq!(RunReader::open(&path).unwrap().newest(Kind::Grown).unwrap(), None);
+}
+
+/// The step that spoils it is over: the run goes on from the checkpoint before it.
+#[test]
+fn p08_a_weight_that_is_no_number_reaches_neither_record_nor_checkpoint() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    start(TEXT, &whole, 2).unwrap();
+    let path = folder.path().join("run");
+    let mut watch = Watch { stop_after: Some(9), ..Watch::default() };
+    run::start(&recipe(TEXT), &path, 2, &mut watch).unwrap();
+    let before = std::fs::read_dir(path.join("checkpoints")).unwrap().count();
+    let error = {
+        let _planted = Planted::bug(39);
+        run::resume(&path, 2, &mut Watch::default()).unwrap_err()
+    };
+    let said = error.to_string();
+    assert!(said.contains("a weight is not finite: got NaN; parameter `"), "{said}");
+    assert!(said.starts_with("stage 1, update 1: ") && error.exit_code() == 1, "{said}");
+    let after = std::fs::read_dir(path.join("checkpoints")).unwrap().count();
+    assert_eq!((before, left(&path).1), (after, Some(0)));
+    assert_eq!(finish(&path, 1).unwrap(), end(&whole));
 }

@@ -6,7 +6,7 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use common::policy::Shuffled;
-use common::runs::{TINY, recipe, start};
+use common::runs::{TINY, end, finish, recipe, start};
 use common::world::{Fork, World, failed, task};
 use stepwell_engine::EngineError;
 use stepwell_engine::observe::Silent;
@@ -202,6 +202,16 @@ fn p07_too_many_failures_stop_the_run_before_it_trains() {
     let counted = reader.metric_series("unscored/gold_failed").unwrap();
     assert!(counted.len() >= 3 && counted.iter().all(|point| point.value == 2.0), "{counted:?}");
     assert!(reader.newest(Kind::Updated).unwrap().is_some());
+    // The run that was stopped waits: once the cause is mended it goes on, to the same end as a run
+    // that never met it.
+    let text = half_broken(folder.path(), 0.2);
+    let base = rusqlite::Connection::open(folder.path().join("databases/shop.sqlite")).unwrap();
+    base.execute_batch("ALTER TABLE item ADD COLUMN colour TEXT; UPDATE item SET colour = 'red'")
+        .unwrap();
+    base.close().unwrap();
+    let fresh = folder.path().join("fresh");
+    start(&text, &fresh, 2).unwrap();
+    assert_eq!(finish(&folder.path().join("run"), 1).unwrap(), end(&fresh));
 }
 
 /// Rounds of two tasks, one of which cannot be judged: half of the attempts, however many grow at a

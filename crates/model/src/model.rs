@@ -237,9 +237,9 @@ impl Model {
 
     /// What tells these weights from others as [`Model::checksum`] does, in a fraction of its time
     /// and by another number: every value is mixed with its place, and all are added up. A single
-    /// value that differs always shows.
+    /// value that differs always shows. `None` where a weight is no number.
     #[must_use]
-    pub fn fingerprint(&self, threads: usize) -> u64 {
+    pub fn fingerprint(&self, threads: usize) -> Option<u64> {
         let own = self.adapter.as_ref().map(|own| (&own.slots[..], &own.weights));
         let parts = std::iter::once((&self.layout.slots[..], &self.weights)).chain(own);
         let slots: Vec<(&Slot, &Weights)> = parts
@@ -247,9 +247,9 @@ impl Model {
             .collect();
         let next = AtomicUsize::new(0);
         let sum = || {
-            let mut sum = 0_u64;
+            let mut sum = Some(0_u64);
             while let Some((slot, weights)) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-                sum = sum.wrapping_add(summed(slot, weights));
+                sum = sum.zip(summed(slot, weights)).map(|(a, b)| a.wrapping_add(b));
             }
             sum
         };
@@ -257,7 +257,7 @@ impl Model {
             let beside: Vec<_> = (1..threads).map(|_| scope.spawn(sum)).collect();
             let own = sum();
             let sums = beside.into_iter().map(|thread| thread.join().expect("a sum cannot fail"));
-            sums.fold(own, u64::wrapping_add)
+            sums.fold(own, |all, sum| all.zip(sum).map(|(a, b)| a.wrapping_add(b)))
         })
     }
 
@@ -286,17 +286,21 @@ impl Model {
     }
 }
 
-/// The values of one slot, each mixed with its place by steps that can be taken back, added up.
-fn summed(slot: &Slot, weights: &Weights) -> u64 {
+/// The values of one slot, each mixed with its place by steps that can be taken back, added up;
+/// `None` where one is no number.
+fn summed(slot: &Slot, weights: &Weights) -> Option<u64> {
+    const EXPONENT: u32 = 0x7f80_0000;
     let named = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let mut place = slot.name.bytes().fold(0xcbf2_9ce4_8422_2325, named) << 32;
-    let mut sum = 0_u64;
+    let (mut sum, mut broken) = (0_u64, false);
     weights.each_stored(slot, |value| {
-        let mixed = (place ^ u64::from(value.to_bits())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bits = value.to_bits();
+        broken |= bits & EXPONENT == EXPONENT;
+        let mixed = (place ^ u64::from(bits)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         sum = sum.wrapping_add((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9));
         place = place.wrapping_add(1 << 32);
     });
-    sum
+    (!broken).then_some(sum)
 }
 
 /// Takes the values of more slots into a hash.
@@ -361,6 +365,7 @@ mod tests {
     fn a_fingerprint_knows_weights_by_every_bit_with_any_threads_in_any_precision() {
         let model = Model::random(tiny(Family::Qwen3), 3);
         let own = model.fingerprint(1);
+        assert!(own.is_some());
         assert!((2..5).all(|threads| model.fingerprint(threads) == own));
         let mut split = model.clone();
         split.set_precision(Precision::Bf16);
@@ -372,7 +377,9 @@ mod tests {
             values[at] = f32::from_bits(values[at].to_bits() ^ (1 << bit));
             let mut other = model.clone();
             other.set_parameter(view.name(), &values).unwrap();
-            assert_ne!(other.fingerprint(2), own, "bit {bit} of {}", view.name());
+            let other = other.fingerprint(2);
+            assert_ne!(other, own, "bit {bit} of {}", view.name());
+            assert_eq!(other.is_some(), values[at].is_finite());
             // Two values that change places.
             let mut values = view.to_row_major();
             let last = values.len() - 1;

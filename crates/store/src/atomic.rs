@@ -30,7 +30,7 @@ pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What happened to which name, in order; tests read it.
+// What happened to which name, in order; tests read it.
 #[cfg(test)]
 thread_local! {
     static NOTES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };

@@ -8,19 +8,32 @@ use std::collections::BTreeSet;
 
 use stepwell_tree::{Credit, Origin, StepId, StepTree};
 
+use crate::machine::Seal;
 use crate::{Learner, MicroBatch, TrainError};
 
 impl Learner {
-    /// Takes the weights' sum, so that [`Learner::require_unmoved`] knows them again; until then, and
-    /// after every step, nothing is known of them. Weights on a GPU are not read for it.
-    pub fn seal(&mut self) {
-        self.seal = self.machine.seal();
+    /// Takes the weights' sum, so that [`Learner::require_unmoved`] knows them again; until then,
+    /// and after every step, nothing is known of them. Weights on a GPU are not read for it.
+    ///
+    /// # Errors
+    /// Names the first parameter that holds what is no number.
+    pub fn seal(&mut self) -> Result<(), TrainError> {
+        self.seal = match self.machine.seal() {
+            Seal::Sum(sum) => Some(sum),
+            Seal::Unread => None,
+            Seal::Broken => {
+                let name = self.model().non_finite().unwrap_or_default();
+                let place = format!("parameter `{name}`, after version {}", self.version().0);
+                return Err(TrainError::NotFinite { what: "a weight", value: f64::NAN, place });
+            }
+        };
         if stepwell_mutant::planted(33)
             && let Ok(mut weights) = self.machine.trained()
         {
             weights[0] = f32::from_bits(weights[0].to_bits() ^ 1);
             let _ = self.machine.set_trained(&weights);
         }
+        Ok(())
     }
 
     /// What told these weights from others when they were sealed, on every machine and in every
@@ -34,11 +47,14 @@ impl Learner {
     /// # Errors
     /// Names both sums.
     pub fn require_unmoved(&self) -> Result<(), TrainError> {
-        let (Some(expected), Some(got)) = (self.seal, self.machine.seal()) else { return Ok(()) };
-        if got == expected {
-            return Ok(());
-        }
+        let Some(expected) = self.seal else { return Ok(()) };
+        let got = match self.machine.seal() {
+            Seal::Sum(got) if got == expected => return Ok(()),
+            Seal::Sum(got) => format!("{got:016x}"),
+            Seal::Broken | Seal::Unread => "none".to_owned(),
+        };
         let version = self.version().0;
+        let expected = format!("{expected:016x}");
         Err(TrainError::Weights { version, got, expected, non_finite: self.model().non_finite() })
     }
 
@@ -68,11 +84,12 @@ pub(crate) fn place(tree: &StepTree, t: usize, step: usize, token: Option<usize>
     format!("tree {t} (task {}), step {step}{token}", tree.task)
 }
 
-/// Refuses batches that train another token than a policy's or demonstration's step with credit,
-/// or one of those not exactly once, or one that is not read at its predecessor on the path.
+/// Refuses batches that train another token than those of steps with credit, or one of those not
+/// exactly once, or one that is not read at its predecessor on the path. On policy only what the
+/// policy wrote may train; else what the data marks, which is never a prompt (DECISIONS 7).
 pub(crate) fn trained_once<'b>(
-    forest: &[StepTree],
-    credit: &[Credit],
+    (forest, credit): (&[StepTree], &[Credit]),
+    on_policy: bool,
     batches: impl Iterator<Item = &'b MicroBatch>,
 ) -> Result<(), TrainError> {
     let mut seen = BTreeSet::new();
@@ -85,7 +102,7 @@ pub(crate) fn trained_once<'b>(
                 Err(TrainError::Mask { what, place: place(tree, t, step.index(), None) })
             };
             let origin = tree.origin[step.index()];
-            if !(origin.is_policy() || origin == Origin::Demonstration) {
+            if origin == Origin::Prompt || on_policy && !origin.is_policy() {
                 return wrong(format!("a step of origin {origin:?} trains"));
             }
             if credit[t].step[step.index()].is_none() {

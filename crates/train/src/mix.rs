@@ -86,7 +86,7 @@ impl Learner {
         settings: &Settings,
     ) -> Result<Measured, TrainError> {
         let batches = batches(forest, credit, settings, 1.0);
-        trained_once(forest, credit, batches.iter().map(|fed| &fed.batch))?;
+        trained_once((forest, credit), settings.on_policy, batches.iter().map(|fed| &fed.batch))?;
         let mut report = UpdateReport::default();
         self.accumulate(&batches, settings, false, &mut report)?;
         Ok(Measured {

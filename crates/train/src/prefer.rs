@@ -93,7 +93,7 @@ impl Learner {
             self.require_own(forest, &marks)?;
         }
         let batches = marked(forest, &marks, settings.tokens_max);
-        trained_once(forest, &marks, batches.iter())?;
+        trained_once((forest, &marks), settings.on_policy, batches.iter())?;
         for epoch in 0..settings.epochs {
             let z = self.point_of_reference(mismatched, settings)?;
             self.clear_gradients()?;

@@ -67,7 +67,7 @@ impl Learner {
             self.require_own(forest, credit)?;
         }
         let fed = batches(forest, credit, settings, 1.0);
-        trained_once(forest, credit, fed.iter().map(|fed| &fed.batch))?;
+        trained_once((forest, credit), settings.on_policy, fed.iter().map(|fed| &fed.batch))?;
         self.clear_gradients()?;
         self.accumulate(&fed, settings, settings.on_policy, &mut report)?;
         report.gradient_norm = self.gradient_norm()?;

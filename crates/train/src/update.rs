@@ -57,8 +57,8 @@ pub enum TrainError {
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or the \
-         layout is wrong"
+         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or \
+         the layout is wrong"
     )]
     Gap {
         /// Mean absolute difference over the trained tokens.
@@ -94,18 +94,18 @@ pub enum TrainError {
     },
     /// The weights are not what the last update or checkpoint left.
     #[error(
-        "the weights of version {version} have changed since they were written: sum {got:016x}, \
-         expected: {expected:016x}{}; the memory of this machine or a bug is at fault; the newest \
+        "the weights of version {version} have changed since they were written: sum {got}, expected: \
+         {expected}{}; the memory of this machine or a bug is at fault; the newest \
          checkpoint is older than the change: `resume` goes on from it",
         .non_finite.as_ref().map_or_else(String::new, |name| format!("; `{name}` is not finite"))
     )]
     Weights {
         /// The version.
         version: u64,
-        /// Their sum now.
-        got: u64,
+        /// Their sum now; `none` where one is no number.
+        got: String,
         /// Their sum when they were sealed.
-        expected: u64,
+        expected: String,
         /// The first parameter that is not finite, where one is.
         non_finite: Option<String>,
     },
@@ -204,7 +204,7 @@ impl Learner {
             share = beside.share;
         }
         let batches = batches(forest, credit, settings, share);
-        trained_once(forest, credit, batches.iter().map(|fed| &fed.batch))?;
+        trained_once((forest, credit), settings.on_policy, batches.iter().map(|fed| &fed.batch))?;
         let check_gap = first && settings.on_policy;
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradient_norm()?;

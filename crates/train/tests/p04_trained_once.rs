@@ -9,7 +9,7 @@ use common::{learner, sampled, settings};
 use stepwell_methods::{Batch, token_weights};
 use stepwell_model::{Gradients, Workspace};
 use stepwell_train::{Learner, micro_batches};
-use stepwell_tree::{Credit, Key, NewStep, Purpose, StepId, StepTree, leaves, path_to};
+use stepwell_tree::{Credit, Key, NewStep, Origin, Purpose, StepId, StepTree, leaves, path_to};
 
 type Weights = Vec<Vec<f64>>;
 
@@ -208,4 +208,30 @@ fn p04_threads_change_no_bit_of_the_weights() {
     }
     assert_eq!(ends[0].1, 16, "two passes of two steps, four times");
     assert!(ends.iter().all(|end| *end == ends[0]));
+}
+
+/// What the data marks may be an observation (DECISIONS 7); of what was sampled nothing trains but
+/// the policy's own words.
+#[test]
+fn p04_an_observation_trains_where_data_marks_it_and_is_refused_on_policy() {
+    let (mut learner, forest, mut credit, _) = example();
+    let seen = |tree: &StepTree| {
+        let at = |i: &usize| tree.origin[*i] == Origin::Environment && !tree.span[*i].is_empty();
+        (1..tree.len()).find(at).unwrap()
+    };
+    let step = seen(&forest[1]);
+    credit[1].step[step] = Some(0.5);
+    let key = Key::new(1, Purpose::TaskOrder);
+    let before = common::state_bits(&learner);
+    let error = learner.update(&forest, &credit, &settings(0.01, 1.0), key).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("tree 1 (task ") && text.contains(&format!("step {step}")), "{text}");
+    assert!(text.contains("a step of origin Environment trains"), "{text}");
+    assert_eq!(common::state_bits(&learner), before);
+    let marked = stepwell_train::Settings { on_policy: false, ..settings(0.01, 1.0) };
+    learner.update(&forest, &credit, &marked, key).unwrap();
+    // A prompt never does.
+    credit[1].step[0] = Some(0.5);
+    let error = learner.update(&forest, &credit, &marked, key).unwrap_err().to_string();
+    assert!(error.contains("a step of origin Prompt trains"), "{error}");
 }

@@ -15,6 +15,8 @@ pub(crate) struct Shuffled {
     made: u64,
     /// Tokens sampled so far.
     pub(crate) sampled: usize,
+    /// What it says of its weights.
+    pub(crate) version: PolicyVersion,
 }
 
 impl Shuffled {
@@ -27,6 +29,7 @@ impl Shuffled {
             held: BTreeSet::new(),
             made: 0,
             sampled: 0,
+            version: PolicyVersion(3),
         }
     }
 
@@ -44,7 +47,7 @@ impl Shuffled {
 
 impl Policy for Shuffled {
     fn version(&self) -> PolicyVersion {
-        PolicyVersion(3)
+        self.version
     }
 
     fn context(&self) -> usize {

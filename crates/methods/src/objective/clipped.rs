@@ -126,6 +126,25 @@ mod tests {
     }
 
     #[test]
+    fn each_side_has_its_own_bound() {
+        // Ratios 1.25 and 0.75 lie between 1 - 0.3 and 1 + 0.2 or outside, by their side.
+        let logprob = [-1.0 + 1.25f32.ln(), -1.0 + 0.75f32.ln()];
+        let batch = Batch {
+            logprob: &logprob,
+            behaviour: &[-1.0; 2],
+            credit: &[1.0, -1.0],
+            weight: &[1.0, 1.0],
+            ..Batch::default()
+        };
+        let of = |clip_low, clip_high| {
+            objective(&batch, &Config { clip_low, clip_high, ..Config::default() }).diagnostics
+        };
+        let counts = |seen: Diagnostics| (seen.clipped_low, seen.clipped_high);
+        assert_eq!(counts(of(0.3, 0.2)), (0, 1));
+        assert_eq!(counts(of(0.2, 0.3)), (1, 0));
+    }
+
+    #[test]
     fn what_a_recipe_must_not_hold() {
         let bad = |config: Config, name: &str| {
             assert!(config.problem().is_some_and(|p| p.contains(name)), "{name}");

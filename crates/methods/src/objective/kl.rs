@@ -198,3 +198,27 @@ pub(super) fn clamp(x: f64, limit: f64) -> (f64, f64) {
     let inside = (-limit..=limit).contains(&x);
     (x.clamp(-limit, limit), if inside { 1.0 } else { 0.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// log π = −1 and log π_ref = −1.5: the policy has moved half a nat towards the token, which
+    /// every estimator calls a divergence, and going on raises it.
+    #[test]
+    fn a_token_that_has_become_likelier_diverges() {
+        let token = Token { logprob: -1.0, behaviour: -1.0, reference: Some(-1.5), credit: 0.0 };
+        let of = |estimator| {
+            let kl = Kl { estimator, coefficient: 1.0 };
+            let with = Companions { kl, entropy_bonus: 0.0, log_ratio_max: 20.0 };
+            token.kl(&with, &mut Diagnostics::default())
+        };
+        let close = |(a, b): (f64, f64), (c, d): (f64, f64)| {
+            assert!((a - c).abs() < 1e-6 && (b - d).abs() < 1e-6, "{a} {b}, expected {c} {d}");
+        };
+        close(of(Estimator::K1), (0.5, 1.0));
+        close(of(Estimator::K2), (0.125, 0.5));
+        // e^−0.5 − 1 + 0.5, and 1 − e^−0.5.
+        close(of(Estimator::K3), (0.106_530_7, 0.393_469_3));
+    }
+}

@@ -6,7 +6,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seeds, Tensors};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seal, Seeds, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cpu {
@@ -41,8 +41,8 @@ impl Machine for Cpu {
         self.model.config()
     }
 
-    fn seal(&self) -> Option<u64> {
-        Some(self.model.fingerprint(self.threads))
+    fn seal(&self) -> Seal {
+        self.model.fingerprint(self.threads).map_or(Seal::Broken, Seal::Sum)
     }
 
     fn gap_max(&self) -> f64 {
@@ -134,6 +134,11 @@ impl Machine for Cpu {
     fn step(&mut self, settings: &AdamWSettings) -> Result<(), DeviceError> {
         let Cpu { model, optimizer, gradients, threads, .. } = self;
         optimizer.step(model, gradients, settings, *threads);
+        if stepwell_mutant::planted(39)
+            && let Some(weight) = model.trained_mut().and_then(<[f32]>::first_mut)
+        {
+            *weight = f32::NAN;
+        }
         Ok(())
     }
 

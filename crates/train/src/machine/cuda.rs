@@ -8,7 +8,7 @@ use stepwell_model::{
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seeds, Tensors};
+use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seal, Seeds, Tensors};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cuda {
@@ -89,8 +89,8 @@ impl Machine for Cuda {
         &self.config
     }
 
-    fn seal(&self) -> Option<u64> {
-        None
+    fn seal(&self) -> Seal {
+        Seal::Unread
     }
 
     fn gap_max(&self) -> f64 {

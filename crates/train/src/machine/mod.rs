@@ -123,6 +123,18 @@ pub(crate) struct Seeds<'a> {
     pub(crate) states: StateSeeds<'a>,
 }
 
+/// By what weights are known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// A sum over their bits.
+    Sum(u64),
+    /// One of them is no number.
+    Broken,
+    /// They are on a device from which they do not come for this.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor reads its own"))]
+    Unread,
+}
+
 /// A model on a device: weights, gradients and optimizer.
 pub(crate) trait Machine {
     /// The weights, up to date.
@@ -131,8 +143,8 @@ pub(crate) trait Machine {
     /// The shape.
     fn config(&self) -> &Config;
 
-    /// A sum over the weights' bits by which they are known again; `None` where that is not cheap.
-    fn seal(&self) -> Option<u64>;
+    /// A sum over the weights' bits by which they are known again.
+    fn seal(&self) -> Seal;
 
     /// Mean |log-prob now - log-prob sampled| that says that sampler and trainer disagree.
     fn gap_max(&self) -> f64;
