@@ -46,12 +46,12 @@ pub(crate) fn hold(inside: u32) -> std::io::Result<OwnedFd> {
     Ok(folder)
 }
 
-/// The first process of a jail, by the host's numbers: the child of bubblewrap's outer process.
+/// The first child of a process, by the host's numbers.
 pub(crate) fn first_child(process: u32) -> std::io::Result<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(path)?;
     let first = children.split_whitespace().next().and_then(|number| number.parse().ok());
-    first.ok_or_else(|| std::io::Error::other("bubblewrap has no child"))
+    first.ok_or_else(|| std::io::Error::other("the jail has no first process"))
 }
 
 /// Reads a plain file beneath a folder.

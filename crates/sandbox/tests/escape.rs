@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use attempts::{ATTEMPTS, Kind, Where, ways};
 use control::Outside;
 use engine::{Inside, Orders, Report};
-use host::{Host, ORDINARY, is_root};
+use host::Host;
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::skipped;
+use support::{ORDINARY, is_root, skipped};
 
 type Seen = BTreeMap<String, String>;
 
