@@ -11,6 +11,10 @@ mod control;
 mod engine;
 #[path = "escape/host.rs"]
 mod host;
+#[path = "escape/lacking.rs"]
+mod lacking;
+#[path = "escape/scan.rs"]
+mod scan;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +36,12 @@ fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    if std::env::args().nth(1).as_deref() == Some("engine") {
-        return engine::main();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("engine") => return engine::main(),
+        Some("scan") => return scan::engine(&words[1..]),
+        Some("lacking") => return lacking::engine(),
+        _ => {}
     }
     let tests = vec![
         Trial::test("every_control_succeeds", || ok(every_control_succeeds)),
@@ -42,6 +50,11 @@ fn main() -> ExitCode {
             ok(nothing_leaves_a_jail_of_an_ordinary_user)
         }),
         Trial::test("each_layer_is_missed", || ok(each_layer_is_missed)),
+        Trial::test("the_scanner_finds_what_is_there", || {
+            ok(scan::the_scanner_finds_what_is_there)
+        }),
+        Trial::test("a_scanner_finds_no_canary", || ok(scan::a_scanner_finds_no_canary)),
+        Trial::test("what_a_machine_lacks_is_named", || ok(lacking::what_a_machine_lacks_is_named)),
     ];
     // One after another: each counts what is left of it.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };

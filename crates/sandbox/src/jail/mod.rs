@@ -304,6 +304,9 @@ fn refused(words: &[u8]) -> JailError {
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     match serde_json::from_str::<(String, String)>(line) {
         Ok((layer, cause)) => JailError::Layer(LayerError::named(&layer, cause)),
+        Err(_) if line.starts_with("bwrap: ") && line.contains("namespace") => {
+            LayerError::named("namespaces", line.chars().take(300).collect()).into()
+        }
         Err(_) => JailError::NotStarted(line.chars().take(300).collect()),
     }
 }
