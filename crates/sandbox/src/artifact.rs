@@ -85,3 +85,66 @@ pub(crate) fn read(
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Names change hands between a file, a link to a secret, a link to its folder and a pipe, all
+    /// the time, while the host reads: it never gets the secret and never waits. A reader that
+    /// follows names gets it, in the same race.
+    #[test]
+    fn a_race_of_names_yields_no_secret() {
+        let outside = tempfile::tempdir().unwrap();
+        let secret = outside.path().join("file");
+        std::fs::write(&secret, "secret").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let at = |name: &str| inside.path().join(name);
+        std::fs::create_dir(at("plain")).unwrap();
+        std::fs::write(at("plain/file"), "plain").unwrap();
+        let folder = std::fs::File::open(inside.path()).unwrap().into();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for target in [outside.path().to_owned(), at("plain")] {
+                        let _ = symlink(target, at("new"));
+                        std::fs::rename(at("new"), at("folder")).unwrap();
+                    }
+                    symlink(&secret, at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    std::fs::hard_link(at("plain/file"), at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    mkfifo(&at("new"));
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    std::fs::hard_link(at("plain/file"), at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                }
+            });
+            let until = Instant::now() + Duration::from_secs(1);
+            let (mut plain, mut caught) = (0, 0);
+            while Instant::now() < until {
+                let begun = Instant::now();
+                for path in ["answer", "folder/file", "plain/file"] {
+                    let found = read(&folder, path, 100);
+                    assert_ne!(found.as_deref(), Ok(&b"secret"[..]), "{path}");
+                    plain += usize::from(path == "answer" && found.is_ok());
+                }
+                assert!(begun.elapsed() < Duration::from_millis(500), "it waited");
+                let naive = std::fs::read(at("folder/file"));
+                caught += usize::from(naive.is_ok_and(|bytes| bytes == b"secret"));
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(plain > 100 && caught > 0, "{plain} plain, {caught} caught by the naive one");
+        });
+    }
+
+    fn mkfifo(path: &Path) {
+        use rustix::fs::{CWD, mknodat};
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    }
+}
