@@ -109,6 +109,7 @@ mod tests {
         let folder = std::fs::File::open(inside.path()).unwrap().into();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let end = Over(&over);
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     for target in [outside.path().to_owned(), at("plain")] {
@@ -138,9 +139,18 @@ mod tests {
                 let naive = std::fs::read(at("folder/file"));
                 caught += usize::from(naive.is_ok_and(|bytes| bytes == b"secret"));
             }
-            over.store(true, Ordering::Relaxed);
+            drop(end);
             assert!(plain > 100 && caught > 0, "{plain} plain, {caught} caught by the naive one");
         });
+    }
+
+    /// Says so when it is dropped, in a panic too.
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 
     fn mkfifo(path: &Path) {

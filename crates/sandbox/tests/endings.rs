@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use stepwell_sandbox::jail::{Jail, Limits, Program};
-use support::{ORDINARY, is_root, random, skipped, tagged};
+use support::{ORDINARY, groups, is_root, is_tagged, random, skipped, tagged};
 
 /// A program gets so long, and a second more to be gone.
 const TIME: Duration = Duration::from_millis(700);
@@ -50,11 +51,11 @@ const STRANGERS: &[(&str, &str)] = &[
     (
         "daemon",
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 64)\n        \
-         time.sleep(60)\n    os._exit(0)\ntime.sleep(0.1)",
+         time.sleep(60)\n    os._exit(0)\ntime.sleep(0.4)",
     ),
     (
         "daemon that holds the output",
-        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(60)\n    os._exit(0)",
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(60)\n    os._exit(0)\ntime.sleep(0.4)",
     ),
     ("session of its own", "os.fork() or os.setsid()\ntime.sleep(60)"),
     ("stopped", "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)"),
@@ -95,29 +96,37 @@ fn stranger(code: &str, tag: &str) -> Program {
     }
 }
 
+/// Namespaces by their names, held open: the kernel gives a number again once it is free.
+type Spaces = BTreeMap<String, std::fs::File>;
+
 /// The namespaces of all tagged processes, besides one's own.
-fn namespaces(tag: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+fn namespaces(tag: &str) -> Spaces {
+    let mut found = Spaces::new();
     for process in tagged(tag) {
-        for name in ["pid", "net", "mnt", "user", "ipc"] {
-            let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
-            let (Ok(its), Ok(own)) = (of(&process.to_string()), of("self")) else { continue };
-            if its != own {
-                found.insert(its.display().to_string());
-            }
+        let names = ["pid", "net", "mnt", "user", "ipc"].iter().filter_map(|name| {
+            let path = |who: &str| format!("/proc/{who}/ns/{name}");
+            let held = std::fs::File::open(path(&process.to_string())).ok()?;
+            let its = std::fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())).ok()?;
+            (its != std::fs::read_link(path("self")).ok()?)
+                .then(|| (its.display().to_string(), held))
+        });
+        let its: Vec<(String, std::fs::File)> = names.collect();
+        // Its number may be another's by now.
+        if is_tagged(process, tag) {
+            found.extend(its);
         }
     }
     found
 }
 
 /// Processes in one of these namespaces.
-fn inhabitants(namespaces: &BTreeSet<String>) -> Vec<u32> {
+fn inhabitants(namespaces: &Spaces) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let lives_there = |process: &u32| {
         ["pid", "net", "mnt", "user", "ipc"].iter().any(|name| {
             std::fs::read_link(format!("/proc/{process}/ns/{name}"))
-                .is_ok_and(|link| namespaces.contains(&link.display().to_string()))
+                .is_ok_and(|link| namespaces.contains_key(&link.display().to_string()))
         })
     };
     numbers.filter(lives_there).collect()
@@ -136,16 +145,6 @@ fn mounts() -> String {
     std::fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
-/// Folders of cgroups of a process.
-fn groups(process: u32) -> Vec<String> {
-    let parents = ["memory", "pids", "unified", ""];
-    let entries = parents.iter().flat_map(|parent| {
-        std::fs::read_dir(Path::new("/sys/fs/cgroup").join(parent)).into_iter().flatten().flatten()
-    });
-    let names = entries.map(|entry| entry.path().display().to_string());
-    names.filter(|name| name.contains(&format!("stepwell-{process}-"))).collect()
-}
-
 /// The resident memory of this process, in KiB, and the most it was.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -162,31 +161,16 @@ fn engine_that_ends_them(tag: &str) -> ExitCode {
     let true_program = Program { command: vec!["/bin/true".to_owned()], ..Program::default() };
     Jail::run(&true_program, &Limits::default(), b"", 10, Instant::now() + GRACE * 20).unwrap();
     let (before, mounted) = (descriptors(), mounts());
-    let mut wrong = Vec::new();
-    for (name, code) in STRANGERS {
-        let own = format!("{tag}{}", random());
-        let over = AtomicBool::new(false);
-        let (spaces, late, kept) = std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| watched(&own, &over));
-            let program = stranger(code, &own);
-            let deadline = Instant::now() + START + TIME;
-            let done = Jail::run(&program, &Limits::default(), &input, OUTPUT, deadline).unwrap();
-            let late = deadline.elapsed();
-            over.store(true, Ordering::SeqCst);
-            let kept = done.stdout.len() + done.stderr.len();
-            (watcher.join().unwrap(), late, kept)
-        });
-        // At once: the call that ends a jail comes back when all are dead.
-        let left = (tagged(&own), inhabitants(&spaces), groups(std::process::id()));
-        if spaces.is_empty() {
-            wrong.push(format!("{name}: was never seen"));
-        }
-        if late > GRACE || kept > 2 * OUTPUT || left != (vec![], vec![], vec![]) {
-            wrong.push(format!("{name}: {late:?} late, {kept} bytes kept, left {left:?}"));
-        }
-    }
+    let mut wrong = std::thread::scope(|scope| {
+        let (some, others) = STRANGERS.split_at(STRANGERS.len() / 2);
+        let other = scope.spawn(|| ended(others, tag, &input));
+        [ended(some, tag, &input), other.join().unwrap()].concat()
+    });
     if (before, &mounted) != (descriptors(), &mounts()) {
         wrong.push(format!("{} descriptors, before {before}", descriptors()));
+    }
+    if !groups(std::process::id()).is_empty() {
+        wrong.push(format!("left {:?}", groups(std::process::id())));
     }
     if memory().1 > 48 << 10 {
         wrong.push(format!("the engine held {} KiB", memory().1));
@@ -195,15 +179,43 @@ fn engine_that_ends_them(tag: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Runs strangers one after another; what is wrong with their ends.
+fn ended(strangers: &[(&str, &str)], tag: &str, input: &[u8]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, code) in strangers {
+        let own = format!("{tag}{}", random());
+        let over = AtomicBool::new(false);
+        let (spaces, late, kept) = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| watched(&own, &over));
+            let program = stranger(code, &own);
+            let deadline = Instant::now() + START + TIME;
+            let done = Jail::run(&program, &Limits::default(), input, OUTPUT, deadline).unwrap();
+            let late = deadline.elapsed();
+            over.store(true, Ordering::SeqCst);
+            let kept = done.stdout.len() + done.stderr.len();
+            (watcher.join().unwrap(), late, kept)
+        });
+        // At once: the call that ends a jail comes back when all are dead.
+        let left = (tagged(&own), inhabitants(&spaces));
+        if spaces.is_empty() {
+            wrong.push(format!("{name}: was never seen"));
+        }
+        if late > GRACE || kept > 2 * OUTPUT || left != (vec![], vec![]) {
+            wrong.push(format!("{name}: {late:?} late, {kept} bytes kept, left {left:?}"));
+        }
+    }
+    wrong
+}
+
 /// What a start may take on a busy machine, before a program's own time.
 const START: Duration = Duration::from_millis(500);
 
 /// The namespaces that a tag's processes were seen in.
-fn watched(tag: &str, over: &AtomicBool) -> BTreeSet<String> {
-    let mut spaces = BTreeSet::new();
+fn watched(tag: &str, over: &AtomicBool) -> Spaces {
+    let mut spaces = Spaces::new();
     while !over.load(Ordering::SeqCst) {
         spaces.extend(namespaces(tag));
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
     spaces
 }

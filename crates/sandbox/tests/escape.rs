@@ -28,7 +28,7 @@ use control::Outside;
 use engine::{Inside, Orders, Report};
 use host::Host;
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{ORDINARY, is_root, skipped};
+use support::{ORDINARY, groups, is_root, skipped, tagged};
 
 type Seen = BTreeMap<String, String>;
 
@@ -169,7 +169,7 @@ fn nothing_leaves(user: Option<u32>) {
     assert_eq!(report.descriptors.0, report.descriptors.1, "descriptors of the engine");
     assert!(report.peak_kib < 64 << 10, "the engine held {} KiB", report.peak_kib);
     assert_eq!(host.calls.load(Ordering::SeqCst), 0, "somebody called");
-    nothing_is_left(&host);
+    nothing_is_left(&host, report.process);
     assert_eq!(differences(&before, &host.look()), Vec::<String>::new(), "the host changed");
     let victim = host.end_of_the_victim();
     assert!(victim.ends_with("untouched\n") && tells_a_canary(&victim), "{victim}");
@@ -198,12 +198,17 @@ fn stepwell_cgroups(user: Option<u32>) -> bool {
 }
 
 /// Within a second nothing of an engine that is over is there: no process, no cgroup, no file.
-fn nothing_is_left(host: &Host) {
+fn nothing_is_left(host: &Host, engine: u32) {
     let until = Instant::now() + Duration::from_secs(1);
-    while !host.left().is_empty() && Instant::now() < until {
+    let left = || {
+        let keeper = tagged(&format!("keeper\0stepwell-{engine}-"));
+        (host.left(), keeper, groups(engine))
+    };
+    let nothing = (vec![], vec![], vec![]);
+    while left() != nothing && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(host.left(), Vec::<u32>::new(), "processes are left");
+    assert_eq!(left(), nothing, "processes, a keeper or cgroups are left");
     for entry in std::fs::read_dir(host.base.path()).unwrap().map(Result::unwrap) {
         if entry.file_name().to_string_lossy().starts_with("engine-") {
             let files: Vec<_> = std::fs::read_dir(entry.path()).unwrap().collect();
@@ -281,7 +286,11 @@ fn each_layer_is_missed() {
         let folder = format!("folder {}", host.base.path().display());
         let mut open = holes.to_vec();
         open.push(&folder);
-        let numbers: Vec<u8> = out.iter().chain(*held).copied().collect();
+        let mut numbers: Vec<u8> = out.iter().chain(*held).copied().collect();
+        // That nothing at all misses a layer takes all attempts.
+        if out.is_empty() && holes.len() == 1 && std::env::var_os("STEPWELL_LONG").is_some() {
+            numbers = ATTEMPTS.iter().map(|attempt| attempt.number).collect();
+        }
         let report = engine_of(&host, None, &open, &numbers);
         for inside in &report.inside {
             let through = got_out(&host, inside);

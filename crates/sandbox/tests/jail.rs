@@ -1,6 +1,7 @@
 //! Jails as an engine uses them: what comes out, what ends, what is left behind.
 
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
@@ -145,6 +146,14 @@ fn only_plain_files_of_its_own_leave() {
     let program = Program { command, ..Program::default() };
     let done = Jail::run(&program, &Limits::default(), b"", 10_000, soon()).unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // A host that waits, waits for ever: it is ended instead, so that the test fails.
+    let (read, all) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if all.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            println!("the host waits for what a jail left");
+            std::process::exit(1);
+        }
+    });
     let begun = Instant::now();
     let deep = "d/".repeat(1500) + "bottom";
     let name = "n".repeat(255);
@@ -181,6 +190,7 @@ fn only_plain_files_of_its_own_leave() {
     let far = "d/".repeat(10_000);
     assert!(done.workspace.read(&far, 100).unwrap_err().to_string().contains("name too long"));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(read);
 }
 
 /// A folder of the host can lie below a path that the jail uses itself, and hides none of them.

@@ -37,6 +37,7 @@ pub(crate) struct Inside {
 /// What an engine says in the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
+    pub(crate) process: u32,
     pub(crate) inside: Vec<Inside>,
     /// Answers of the honest task, each of which has to be right.
     pub(crate) honest: usize,
@@ -68,7 +69,8 @@ pub(crate) fn main() -> ExitCode {
         (inside, honest.join().unwrap())
     });
     let descriptors = (before, descriptors());
-    let report = Report { inside, honest, wrong, descriptors, peak_kib: peak() };
+    let process = std::process::id();
+    let report = Report { process, inside, honest, wrong, descriptors, peak_kib: peak() };
     serde_json::to_writer(std::io::stdout(), &report).unwrap();
     ExitCode::SUCCESS
 }

@@ -15,9 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value as Json, json};
 
 use super::attempts::{MARK, PYTHON, Where};
-use super::support::{NOBODY, is_root, random, tagged};
+use super::support::{is_root, random, tagged};
 
 pub(crate) const SURROUNDINGS: &str = include_str!("programs/surroundings.py");
+/// Who jails of root run as.
+const NOBODY: u32 = 65534;
 const VICTIM: &str = include_str!("programs/victim.py");
 /// The host's side. Gone when dropped.
 pub(crate) struct Host {

@@ -2,8 +2,7 @@
 
 use std::io::Read as _;
 
-/// Who nobody is, and who an ordinary user is.
-pub(crate) const NOBODY: u32 = 65534;
+/// Who an ordinary user is.
 pub(crate) const ORDINARY: u32 = 1000;
 
 /// Whoever counts the tests counts this too.
@@ -29,14 +28,29 @@ pub(crate) fn is_root() -> bool {
 
 /// Processes whose words or environment hold a text. Zombies are none: whoever started them reaps.
 pub(crate) fn tagged(tag: &str) -> Vec<u32> {
-    let holds = |process: &u32| {
-        let file =
-            |name: &str| std::fs::read(format!("/proc/{process}/{name}")).unwrap_or_default();
-        [file("cmdline"), file("environ")]
-            .iter()
-            .any(|bytes| bytes.windows(tag.len()).any(|window| window == tag.as_bytes()))
-    };
     let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|process| *process != std::process::id()).filter(holds).collect()
+    let others = numbers.filter(|process| *process != std::process::id());
+    others.filter(|process| is_tagged(*process, tag)).collect()
+}
+
+/// Whether a process's words or environment hold a text.
+pub(crate) fn is_tagged(process: u32, tag: &str) -> bool {
+    ["cmdline", "environ"].iter().any(|name| {
+        let bytes = std::fs::read(format!("/proc/{process}/{name}")).unwrap_or_default();
+        bytes.windows(tag.len()).any(|window| window == tag.as_bytes())
+    })
+}
+
+/// Folders of cgroups of a process.
+pub(crate) fn groups(process: u32) -> Vec<String> {
+    let parents = ["memory", "pids", "unified", ""];
+    let entries = parents.iter().flat_map(|parent| {
+        std::fs::read_dir(std::path::Path::new("/sys/fs/cgroup").join(parent))
+            .into_iter()
+            .flatten()
+            .flatten()
+    });
+    let names = entries.map(|entry| entry.path().display().to_string());
+    names.filter(|name| name.contains(&format!("stepwell-{process}-"))).collect()
 }
