@@ -69,7 +69,8 @@ impl Plan {
 /// The launcher, ready to be started, with three pipes.
 ///
 /// # Errors
-/// There is no bubblewrap; a folder cannot be read in a jail; this process cannot start itself ([`child::can_start`]).
+/// There is no bubblewrap; a folder cannot be read in a jail; this process cannot start itself
+/// ([`child::can_start`]).
 pub(crate) fn command(plan: &Plan) -> Result<Command, JailError> {
     if plan.bubblewrap.as_os_str().is_empty() {
         return Err(bubblewrap::missing().into());

@@ -1,6 +1,8 @@
 //! Every child dies: whatever a program does, within its time and a second nothing of it is left,
 //! no process, namespace, cgroup, descriptor or file; also where the engine is killed.
 
+#![expect(clippy::print_stdout, reason = "a passing test tells what it took")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,7 @@
 //! Jails as an engine uses them: what comes out, what ends, what is left behind.
 
+#![expect(clippy::print_stdout, reason = "a passing test tells what it took")]
+
 use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};

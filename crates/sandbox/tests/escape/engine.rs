@@ -62,7 +62,6 @@ pub(crate) fn main() -> ExitCode {
         let end = Over(&over);
         let mut inside = Vec::new();
         for number in &orders.attempts {
-            eprintln!("trying {number}");
             inside.push(attempt(*number, &orders));
         }
         drop(end);
@@ -134,7 +133,8 @@ fn limits(number: u8) -> Limits {
 /// Runs a program and tells what it said and what the host of it saw.
 fn outcome(number: u8, stranger: &Program, seconds: f64) -> String {
     let deadline = Instant::now() + Duration::from_secs_f64(seconds);
-    let done = Jail::run(stranger, &limits(number), b"", 1 << 16, deadline).unwrap();
+    let done = Jail::run(stranger, &limits(number), b"", 1 << 16, deadline)
+        .unwrap_or_else(|error| panic!("attempt {number}: {error}"));
     let over = deadline.elapsed().as_secs_f64();
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
     let err = String::from_utf8_lossy(&done.stderr).into_owned();
