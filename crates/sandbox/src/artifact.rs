@@ -46,12 +46,12 @@ pub(crate) fn hold(inside: u32) -> std::io::Result<OwnedFd> {
     Ok(folder)
 }
 
-/// The first process of a jail, by the host's numbers: the child of bubblewrap's outer process.
+/// The first child of a process, by the host's numbers.
 pub(crate) fn first_child(process: u32) -> std::io::Result<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(path)?;
     let first = children.split_whitespace().next().and_then(|number| number.parse().ok());
-    first.ok_or_else(|| std::io::Error::other("bubblewrap has no child"))
+    first.ok_or_else(|| std::io::Error::other("the jail has no first process"))
 }
 
 /// Reads a plain file beneath a folder.
@@ -84,4 +84,77 @@ pub(crate) fn read(
         return Err(ArtifactError::Long { path: path.to_owned(), max: bytes_max });
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Names change hands between a file, a link to a secret, a link to its folder and a pipe, all
+    /// the time, while the host reads: it never gets the secret and never waits. A reader that
+    /// follows names gets it, in the same race.
+    #[test]
+    fn a_race_of_names_yields_no_secret() {
+        let outside = tempfile::tempdir().unwrap();
+        let secret = outside.path().join("file");
+        std::fs::write(&secret, "secret").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let at = |name: &str| inside.path().join(name);
+        std::fs::create_dir(at("plain")).unwrap();
+        std::fs::write(at("plain/file"), "plain").unwrap();
+        let folder = std::fs::File::open(inside.path()).unwrap().into();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let end = Over(&over);
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for target in [outside.path().to_owned(), at("plain")] {
+                        let _ = symlink(target, at("new"));
+                        std::fs::rename(at("new"), at("folder")).unwrap();
+                    }
+                    symlink(&secret, at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    std::fs::hard_link(at("plain/file"), at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    mkfifo(&at("new"));
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                    std::fs::hard_link(at("plain/file"), at("new")).unwrap();
+                    std::fs::rename(at("new"), at("answer")).unwrap();
+                }
+            });
+            let until = Instant::now() + Duration::from_secs(1);
+            let (mut plain, mut caught) = (0, 0);
+            while Instant::now() < until {
+                let begun = Instant::now();
+                for path in ["answer", "folder/file", "plain/file"] {
+                    let found = read(&folder, path, 100);
+                    assert_ne!(found.as_deref(), Ok(&b"secret"[..]), "{path}");
+                    plain += usize::from(path == "answer" && found.is_ok());
+                }
+                assert!(begun.elapsed() < Duration::from_millis(500), "it waited");
+                let naive = std::fs::read(at("folder/file"));
+                caught += usize::from(naive.is_ok_and(|bytes| bytes == b"secret"));
+            }
+            drop(end);
+            assert!(plain > 100 && caught > 0, "{plain} plain, {caught} caught by the naive one");
+        });
+    }
+
+    /// Says so when it is dropped, in a panic too.
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn mkfifo(path: &Path) {
+        use rustix::fs::{CWD, mknodat};
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    }
 }

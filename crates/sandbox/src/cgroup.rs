@@ -5,16 +5,25 @@
 //! (DECISIONS 22); `doctor` tells what is missing without.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::child::{self, Role};
 use crate::jail::Limits;
 
+/// Processes of a jail that are not the program's: who reaps, and bubblewrap's two.
+const OWN: u64 = 3;
 const ROOT: &str = "/sys/fs/cgroup";
 /// How long the processes of a group may take to die.
 const DEATH: Duration = Duration::from_secs(2);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
+static KEEPER: OnceLock<Option<Child>> = OnceLock::new();
+
+/// A process that removes the groups of an engine that was killed and so could not.
+pub(crate) const ROLE: Role = Role { name: "keeper", run: keep };
 
 /// Folders of one jail; removed when it is dropped.
 #[derive(Debug)]
@@ -26,8 +35,10 @@ impl Group {
     /// Makes the folders and writes the limits; `None` where one cannot be had.
     pub(crate) fn make(limits: &Limits) -> Option<Group> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("stepwell-{}-{number}", std::process::id());
-        version_2(&name, limits).or_else(|| version_1(&name, limits))
+        let name = format!("{}{number}", prefix());
+        let group = version_2(&name, limits).or_else(|| version_1(&name, limits))?;
+        KEEPER.get_or_init(start_keeper);
+        Some(group)
     }
 
     /// The files that take a process in when its number is written.
@@ -37,32 +48,77 @@ impl Group {
 
     /// Kills what is left in the group.
     pub(crate) fn kill(&self) {
-        for folder in &self.folders {
-            let processes = std::fs::read_to_string(folder.join("cgroup.procs"));
-            for number in processes.unwrap_or_default().lines() {
-                let process = number.parse().ok().and_then(rustix::process::Pid::from_raw);
-                if let Some(process) = process {
-                    let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-                }
-            }
-        }
+        self.folders.iter().for_each(|folder| kill(folder));
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let deadline = std::time::Instant::now() + DEATH;
-        for folder in &self.folders {
-            // A folder can be removed once the last of its processes is gone.
-            while std::fs::remove_dir(folder).is_err()
-                && folder.exists()
-                && std::time::Instant::now() < deadline
-            {
-                self.kill();
-                std::thread::sleep(Duration::from_millis(1));
+        self.folders.iter().for_each(|folder| remove(folder));
+    }
+}
+
+/// What the names of this process's groups begin with. Its number alone may have been another's.
+fn prefix() -> &'static str {
+    static PREFIX: OnceLock<String> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let own = std::process::id();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let behind_its_name = stat.rsplit(')').next().unwrap_or_default();
+        let begun = behind_its_name.split_whitespace().nth(19).unwrap_or("0");
+        format!("stepwell-{own}-{begun}-")
+    })
+}
+
+fn kill(folder: &Path) {
+    let processes = std::fs::read_to_string(folder.join("cgroup.procs"));
+    for number in processes.unwrap_or_default().lines() {
+        let process = number.parse().ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(process) = process {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Removes a folder, once the last of its processes is gone.
+fn remove(folder: &Path) {
+    let deadline = Instant::now() + DEATH;
+    while std::fs::remove_dir(folder).is_err() && folder.exists() && Instant::now() < deadline {
+        kill(folder);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Starts the keeper; it lives until the pipe to it closes, which is when this process ends.
+fn start_keeper() -> Option<Child> {
+    let mut command = child::command(&ROLE)?;
+    command.arg(prefix()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().ok()
+}
+
+fn keep(words: &[String]) -> ExitCode {
+    // Not of the terminal's group: what ends the engine must not end its keeper.
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let Some(prefix) = words.first().filter(|prefix| prefix.starts_with("stepwell-")) else {
+        return ExitCode::from(2);
+    };
+    for parent in parents() {
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                remove(&entry.path());
             }
         }
     }
+    ExitCode::SUCCESS
+}
+
+/// The folders that groups are made in.
+fn parents() -> Vec<PathBuf> {
+    let mut parents = vec![Path::new(ROOT).join("memory"), Path::new(ROOT).join("pids")];
+    parents.extend(own_group().map(|own| Path::new(ROOT).join(own.trim_start_matches('/'))));
+    parents
 }
 
 fn version_2(name: &str, limits: &Limits) -> Option<Group> {
@@ -71,7 +127,7 @@ fn version_2(name: &str, limits: &Limits) -> Option<Group> {
     let settings = [
         ("memory.max", limits.memory.to_string()),
         ("memory.swap.max", "0".to_owned()),
-        ("pids.max", limits.processes.to_string()),
+        ("pids.max", (limits.processes + OWN).to_string()),
     ];
     make(vec![(folder, &settings)])
 }
@@ -84,7 +140,7 @@ fn own_group() -> Option<String> {
 
 fn version_1(name: &str, limits: &Limits) -> Option<Group> {
     let memory = [("memory.limit_in_bytes", limits.memory.to_string())];
-    let processes = [("pids.max", limits.processes.to_string())];
+    let processes = [("pids.max", (limits.processes + OWN).to_string())];
     let folder = |controller: &str| Path::new(ROOT).join(controller).join(name);
     make(vec![(folder("memory"), &memory[..]), (folder("pids"), &processes[..])])
 }

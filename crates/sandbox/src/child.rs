@@ -6,7 +6,7 @@
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{holes, jail, launch, probe};
+use crate::{cgroup, holes, jail, launch, probe};
 
 /// The first word of a child's arguments.
 const WORD: &str = "__child";
@@ -34,7 +34,7 @@ pub fn enter(roles: &[Role]) -> Option<ExitCode> {
         CAN_START.store(true, Ordering::Release);
         return None;
     }
-    let own = [launch::ROLE, jail::ROLE, probe::ROLE, probe::FREE];
+    let own = [launch::ROLE, jail::ROLE, cgroup::ROLE, probe::ROLE, probe::FREE];
     let name = words.get(1).map_or("", String::as_str);
     let Some(role) = own.iter().chain(roles).find(|role| role.name == name) else {
         return Some(ExitCode::from(2));

@@ -1,5 +1,5 @@
-//! The program between the engine and bubblewrap: joins the jail's cgroup, stops being root, and
-//! becomes bubblewrap. It has one thread.
+//! The program between the engine and bubblewrap: joins the jail's cgroup, stops being root, starts
+//! bubblewrap and reaps what that leaves. It has one thread.
 //!
 //! bubblewrap gets its arguments through a descriptor, so that no path of the host stands on a
 //! command line that the jail can read; and it starts this very binary through a descriptor, so
@@ -9,11 +9,15 @@ use std::ffi::OsString;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::process::{
+    Signal, WaitOptions, getpid, set_child_subreaper, set_parent_process_death_signal, wait,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
 use crate::bubblewrap;
@@ -65,7 +69,8 @@ impl Plan {
 /// The launcher, ready to be started, with three pipes.
 ///
 /// # Errors
-/// There is no bubblewrap; a folder cannot be read in a jail; this process cannot start itself ([`child::can_start`]).
+/// There is no bubblewrap; a folder cannot be read in a jail; this process cannot start itself
+/// ([`child::can_start`]).
 pub(crate) fn command(plan: &Plan) -> Result<Command, JailError> {
     if plan.bubblewrap.as_os_str().is_empty() {
         return Err(bubblewrap::missing().into());
@@ -85,34 +90,60 @@ pub(crate) fn command(plan: &Plan) -> Result<Command, JailError> {
 
 fn run(words: &[String]) -> ExitCode {
     let plan = words.first().and_then(|words| serde_json::from_str(words).ok());
-    let error = match plan {
-        Some(plan) => launch(&plan),
-        None => LayerError::named("sandbox", "the launcher's plan is unreadable".to_owned()),
+    let unreadable = LayerError::named("sandbox", "the launcher's plan is unreadable".to_owned());
+    let error = match plan.ok_or(unreadable).and_then(|plan| launch(&plan)) {
+        Ok(bubblewrap) => return ExitCode::from(reap(bubblewrap.id())),
+        Err(error) => error,
     };
     let line = serde_json::to_string(&(error.layer, error.cause)).unwrap_or_default();
     let _ = writeln!(std::io::stderr(), "{line}");
     ExitCode::from(u8::try_from(NOT_CLOSED).unwrap_or(1))
 }
 
-/// Becomes bubblewrap; gives back why not.
-fn launch(plan: &Plan) -> LayerError {
+/// Starts bubblewrap.
+fn launch(plan: &Plan) -> Result<Child, LayerError> {
     for door in &plan.groups {
         if let Err(error) = std::fs::OpenOptions::new()
             .write(true)
             .open(door)
             .and_then(|mut door| door.write_all(std::process::id().to_string().as_bytes()))
         {
-            return LayerError::new("sandbox", format!("{}: {error}", door.display()));
+            return Err(LayerError::new("sandbox", format!("{}: {error}", door.display())));
         }
     }
-    if !plan.holes.has(holes::IDENTITY)
-        && let Err(error) = identity::drop_root()
-    {
-        return error;
+    if !plan.holes.has(holes::IDENTITY) {
+        identity::drop_root()?;
     }
-    match prepared(plan) {
-        Ok(mut command) => LayerError::new("bubblewrap", command.exec()),
-        Err(error) => LayerError::new("bubblewrap", error),
+    let failed = |error: std::io::Error| LayerError::new("bubblewrap", error);
+    if !plan.holes.has(holes::SESSION) {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| failed(e.into()))?;
+    }
+    set_child_subreaper(Some(getpid())).map_err(|e| failed(e.into()))?;
+    let bubblewrap = prepared(plan).and_then(|mut command| command.spawn()).map_err(failed)?;
+    // The other ends of the pipes are the program's alone, and so is their closing.
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty());
+    let away = null.and_then(|null| {
+        dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null))
+    });
+    away.map_err(|error| failed(error.into()))?;
+    Ok(bubblewrap)
+}
+
+/// Waits until nothing of a jail is left and gives bubblewrap's exit code. Its first process
+/// inside outlives it by a moment and then is nobody's child; where the first process of a machine
+/// or container reaps no orphans, every jail would leave an entry in the table of processes.
+fn reap(bubblewrap: u32) -> u8 {
+    let mut code = u8::try_from(NOT_CLOSED).unwrap_or(1);
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((process, status))) if process.as_raw_nonzero().get() as u32 == bubblewrap => {
+                let signal = status.terminating_signal().map(|signal| 128 + signal);
+                let exit = status.exit_status().or(signal).unwrap_or(1);
+                code = u8::try_from(exit).unwrap_or(1);
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return code,
+        }
     }
 }
 

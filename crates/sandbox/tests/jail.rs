@@ -1,6 +1,9 @@
 //! Jails as an engine uses them: what comes out, what ends, what is left behind.
 
+#![expect(clippy::print_stdout, reason = "a passing test tells what it took")]
+
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
@@ -22,6 +25,8 @@ fn main() -> ExitCode {
             ok(a_function_is_called_on_every_case)
         }),
         Trial::test("every_layer_holds_by_its_probe", || ok(every_layer_holds_by_its_probe)),
+        Trial::test("only_plain_files_of_its_own_leave", || ok(only_plain_files_of_its_own_leave)),
+        Trial::test("folders_to_read_hide_nothing", || ok(folders_to_read_hide_nothing)),
     ];
     if cannot_run("jail", &tests) {
         return ExitCode::SUCCESS;
@@ -114,6 +119,109 @@ fn a_function_is_called_on_every_case() {
         ]))
     );
     assert!(outcomes[1].as_ref().unwrap_err().starts_with("TypeError: f() missing 1"));
+}
+
+/// What a program leaves to be read, in Python.
+const LEAVINGS: &str = r#"
+import os, socket
+def put(name, text="own"):
+    with open(name, "w") as file:
+        file.write(text)
+put("plain")
+os.mkfifo("pipe")
+socket.socket(socket.AF_UNIX).bind("socket")
+os.mkdir("folder")
+put("folder/plain")
+os.symlink("plain", "link")
+os.symlink("folder", "way")
+os.symlink("/etc/passwd", "host")
+os.symlink("/proc/self/fd/0", "magic")
+os.symlink("loop", "loop")
+os.link("plain", "hard")
+put("line\nbreak")
+put("n" * 255)
+put("\udcff")
+with open("sparse", "w") as file:
+    file.truncate(16 << 20)
+put("long", "x" * 101)
+put("secret")
+os.chmod("secret", 0)
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+put("bottom")
+"#;
+
+fn only_plain_files_of_its_own_leave() {
+    let command = ["/usr/bin/python3", "-I", "-S", "-c", LEAVINGS].map(str::to_owned).to_vec();
+    let program = Program { command, ..Program::default() };
+    let done = Jail::run(&program, &Limits::default(), b"", 10_000, soon()).unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // A host that waits, waits for ever: it is ended instead, so that the test fails.
+    let (read, all) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if all.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            println!("the host waits for what a jail left");
+            std::process::exit(1);
+        }
+    });
+    let begun = Instant::now();
+    let deep = "d/".repeat(1500) + "bottom";
+    let name = "n".repeat(255);
+    for path in ["plain", "./plain", "folder/plain", "hard", "line\nbreak", &name, &deep] {
+        assert_eq!(done.workspace.read(path, 100).unwrap(), b"own", "{path}");
+    }
+    assert_eq!(done.workspace.read("plain", 3).unwrap(), b"own");
+    assert!(done.workspace.read("plain", 2).unwrap_err().to_string().contains("longer than 2"));
+    let refused = [
+        ("pipe", "not a plain file"),
+        ("socket", "No such device"),
+        ("folder", "not a plain file"),
+        (".", "not a plain file"),
+        ("link", "symbolic links"),
+        ("way/plain", "symbolic links"),
+        ("host", "symbolic links"),
+        ("magic", "symbolic links"),
+        ("loop", "symbolic links"),
+        ("..", "cross-device"),
+        ("folder/../../work/plain", "cross-device"),
+        ("/plain", "relative to the workspace"),
+        ("/etc/passwd", "relative to the workspace"),
+        ("plain/", "Not a directory"),
+        ("", "No such file"),
+        ("nothing", "No such file"),
+        ("pl\0ain", "Invalid argument"),
+        ("long", "longer than 100 bytes"),
+        ("sparse", "longer than 100 bytes"),
+    ];
+    for (path, why) in refused {
+        let error = done.workspace.read(path, 100).unwrap_err().to_string();
+        assert!(error.to_lowercase().contains(&why.to_lowercase()), "{path}: {error}");
+    }
+    let far = "d/".repeat(10_000);
+    assert!(done.workspace.read(&far, 100).unwrap_err().to_string().contains("name too long"));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(read);
+}
+
+/// A folder of the host can lie below a path that the jail uses itself, and hides none of them.
+fn folders_to_read_hide_nothing() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::write(folder.path().join("data"), "data\n").unwrap();
+    let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let shown = folder.path().display();
+    let script = format!("cat {shown}/data; echo x > {shown}/data; echo own > own; cat own");
+    let program = Program { read: vec![folder.path().to_owned()], ..shell(&script) };
+    let done = Jail::run(&program, &Limits::default(), b"", 100, soon()).unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "data\nown\n", "{done:?}");
+    for path in ["/", "/work", "/usr", "/proc", "/dev", "/tmp", "data", "../x"] {
+        let program = Program { read: vec![path.into()], ..shell("true") };
+        let error = Jail::run(&program, &Limits::default(), b"", 100, soon()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(&format!("`{path}`")), "{error}");
+        assert!(error.contains("would hide") || error.contains("absolute"), "{error}");
+    }
 }
 
 fn every_layer_holds_by_its_probe() {

@@ -10,6 +10,7 @@
 //! Dropping a [`Jail`] ends every process in it. Its standard pipes are read and written with
 //! deadlines, so no program makes the engine wait longer than it says.
 
+mod first;
 mod inner;
 mod run;
 mod spawner;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::first::First;
 use crate::artifact::{self, ArtifactError};
 use crate::cgroup::Group;
 use crate::child::Role;
@@ -51,6 +53,8 @@ const START: Duration = Duration::from_secs(30);
 const STDERR_BYTES: usize = 4096;
 /// What a jail shares with nobody.
 const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+/// How long the processes of a jail may take to die.
+const DEATH: Duration = Duration::from_secs(2);
 /// How often a program that runs to its end is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -151,6 +155,7 @@ pub struct Jail {
     pub stderr: Pipe,
     /// The user that the host knows it as; never 0.
     pub user: u32,
+    first: First,
     folder: Option<OwnedFd>,
     group: Option<Group>,
     over: bool,
@@ -168,9 +173,10 @@ impl Jail {
         let mut child = spawner::spawn(launch::command(&plan)?)
             .map_err(|error| JailError::NotStarted(error.to_string()))?;
         match open(&mut child, deadline) {
-            Ok(Opened { stdin, stdout, stderr, user, folder }) => Ok(Jail {
+            Ok(Opened { stdin, stdout, stderr, user, first, folder }) => Ok(Jail {
                 child,
                 user,
+                first,
                 stdin: Some(stdin),
                 stdout,
                 stderr,
@@ -179,7 +185,7 @@ impl Jail {
                 over: false,
             }),
             Err(error) => {
-                end(&mut child, group.as_ref());
+                end(&mut child, None, group.as_ref());
                 Err(error)
             }
         }
@@ -206,7 +212,7 @@ impl Jail {
     }
 
     fn finish(&mut self) -> Ended {
-        let status = end(&mut self.child, self.group.as_ref());
+        let status = end(&mut self.child, Some(&self.first), self.group.as_ref());
         self.over = true;
         let folder = self.folder.take().expect("a jail ends once");
         let stderr = last_words(&mut self.stderr);
@@ -217,7 +223,7 @@ impl Jail {
 impl Drop for Jail {
     fn drop(&mut self) {
         if !self.over {
-            end(&mut self.child, self.group.as_ref());
+            end(&mut self.child, Some(&self.first), self.group.as_ref());
         }
     }
 }
@@ -228,6 +234,7 @@ struct Opened {
     stdout: Pipe,
     stderr: Pipe,
     user: u32,
+    first: First,
     folder: OwnedFd,
 }
 
@@ -251,11 +258,13 @@ fn open(child: &mut Child, deadline: Instant) -> Result<Opened, JailError> {
         }
         _ => return Err(refused(&last_words(&mut stderr))),
     }
-    let inside = artifact::first_child(child.id()).map_err(lost)?;
+    let bubblewrap = artifact::first_child(child.id()).map_err(lost)?;
+    let inside = artifact::first_child(bubblewrap).map_err(lost)?;
+    let first = First::of(inside).map_err(lost)?;
     let user = looked_at(inside)?;
     let folder = artifact::hold(inside).map_err(lost)?;
     match stdin.write_all(&[GO], deadline) {
-        Ok(()) => Ok(Opened { stdin, stdout, stderr, user, folder }),
+        Ok(()) => Ok(Opened { stdin, stdout, stderr, user, first, folder }),
         Err(_) => Err(refused(&last_words(&mut stderr))),
     }
 }
@@ -295,14 +304,29 @@ fn refused(words: &[u8]) -> JailError {
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     match serde_json::from_str::<(String, String)>(line) {
         Ok((layer, cause)) => JailError::Layer(LayerError::named(&layer, cause)),
+        Err(_) if line.starts_with("bwrap: ") && line.contains("namespace") => {
+            LayerError::named("namespaces", line.chars().take(300).collect()).into()
+        }
         Err(_) => JailError::NotStarted(line.chars().take(300).collect()),
     }
 }
 
-/// Kills the outermost process; the others die with it, and a cgroup makes sure of them.
-fn end(child: &mut Child, group: Option<&Group>) -> ExitStatus {
+/// Kills the first process inside, with which all others die, and waits until they are dead: what
+/// is read of the workspace later, nobody writes to. Those outside end then by themselves and leave
+/// no orphans; they are killed where they do not. A cgroup makes sure.
+fn end(child: &mut Child, first: Option<&First>, group: Option<&Group>) -> ExitStatus {
+    let over = child.try_wait().ok().flatten();
+    if let Some(first) = first {
+        first.end();
+        let until = Instant::now() + DEATH;
+        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK / 4);
+        }
+    }
     let _ = child.kill();
-    let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(9));
+    let ended = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(9));
+    // One that was still running was killed, whatever those outside say of it.
+    let status = over.unwrap_or(if first.is_some() { ExitStatus::from_raw(9) } else { ended });
     if let Some(group) = group {
         group.kill();
     }

@@ -10,12 +10,31 @@ use thiserror::Error;
 
 /// A layer that this kernel or this process does not offer.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("{layer} unavailable: {cause}")]
+#[error("{layer} unavailable: {cause}{}", advice(layer))]
 pub struct LayerError {
     /// Its name: `bubblewrap`, `identity`, `namespaces`, `limits`, `landlock`, `seccomp`.
     pub layer: &'static str,
     /// The system's words.
     pub cause: String,
+}
+
+/// What to do where a layer is missing, behind the system's words.
+fn advice(layer: &str) -> &'static str {
+    match layer {
+        "landlock" => {
+            "; needs Linux 6.12 or later with Landlock among its security modules; a `weak` \
+             sandbox does without"
+        }
+        "seccomp" => {
+            "; needs a kernel with filters of system calls, on x86-64, aarch64 or riscv64; a \
+             `weak` sandbox does without"
+        }
+        "namespaces" => {
+            "; the kernel has to allow user namespaces to ordinary users \
+             (kernel.unprivileged_userns_clone, user.max_user_namespaces, AppArmor)"
+        }
+        _ => "",
+    }
 }
 
 impl LayerError {

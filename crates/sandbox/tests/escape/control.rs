@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::attempts::{ATTEMPTS, Attempt, Kind, MARK, PYTHON, Way, Where, program, ways};
-use super::host::{Host, is_root, tagged};
+use super::host::Host;
+use super::support::{is_root, tagged};
 
 /// What came of an attempt outside.
 pub(crate) struct Outside {

@@ -15,13 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value as Json, json};
 
 use super::attempts::{MARK, PYTHON, Where};
+use super::support::{is_root, random, tagged};
 
 pub(crate) const SURROUNDINGS: &str = include_str!("programs/surroundings.py");
+/// Who jails of root run as.
+const NOBODY: u32 = 65534;
 const VICTIM: &str = include_str!("programs/victim.py");
-/// Who nobody is, and who an ordinary user is.
-pub(crate) const NOBODY: u32 = 65534;
-pub(crate) const ORDINARY: u32 = 1000;
-
 /// The host's side. Gone when dropped.
 pub(crate) struct Host {
     pub(crate) base: tempfile::TempDir,
@@ -35,18 +34,6 @@ pub(crate) struct Host {
     pub(crate) facts: Json,
     victim: Child,
     home: Option<tempfile::NamedTempFile>,
-}
-
-/// A random 128-bit value.
-pub(crate) fn random() -> String {
-    let mut bytes = [0; 16];
-    let mut file = std::fs::File::open("/dev/urandom").unwrap();
-    file.read_exact(&mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 impl Host {
@@ -171,20 +158,6 @@ impl Drop for Host {
         drop(self.victim.stdin.take());
         let _ = self.victim.wait();
     }
-}
-
-/// Processes whose words or environment hold a text. Zombies are none: whoever started them reaps.
-pub(crate) fn tagged(tag: &str) -> Vec<u32> {
-    let holds = |process: &u32| {
-        let file =
-            |name: &str| std::fs::read(format!("/proc/{process}/{name}")).unwrap_or_default();
-        [file("cmdline"), file("environ")]
-            .iter()
-            .any(|bytes| bytes.windows(tag.len()).any(|window| window == tag.as_bytes()))
-    };
-    let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|process| *process != std::process::id()).filter(holds).collect()
 }
 
 fn open_to_all(folder: &Path) {
