@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use stepwell_engine::recipe::{Environment, Sandbox, Sql};
 use stepwell_engine::retention::scores;
 use stepwell_model::tokenizer::Tokenizer;
 use stepwell_store::{CommitInfo, CommitKey, Kind, RunReader, StoredTree};
@@ -27,6 +28,11 @@ pub(crate) fn inspect(words: &Inspect) -> anyhow::Result<ExitCode> {
     let (index, task) = choose(&reader, &trees, words)?;
     let stored = &trees[index];
     say(header(&commit, index, &trees, &task));
+    if let Environment::Sql(Sql { sandbox: Sandbox::Weak, .. }) =
+        recorded_recipe(&words.run)?.environment
+    {
+        say("sandbox: weak: the recipe lets queries run without what the machine lacks\n");
+    }
     match words.step {
         Some(step) => say(tokens(stored, step, &words.run)?),
         None => {

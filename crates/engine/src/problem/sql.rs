@@ -66,7 +66,7 @@ fn problem_over(
         false => None,
     };
     if let Standing::Weak(missing) = environment.standing() {
-        tasks.notes.push(format!("sandbox: weak: queries run without {missing}"));
+        tasks.notes.push(format!("sandbox: weak: {missing}"));
     }
     Ok(Problem::new(tasks, Box::new(environment), blindfolded, speech, world))
 }

@@ -38,7 +38,9 @@ pub(crate) fn what_is_slow_inside_one_instruction_is_ended_and_judged() {
     let cases = [
         format!("SELECT instr({text}, {needle})"),
         format!("SELECT length(replace({text}, {needle}, 'c'))"),
-        format!("SELECT length(rtrim({text}, replace(substr({text}, 1, 100000), 'a', 'b') || 'a'))"),
+        format!(
+            "SELECT length(rtrim({text}, replace(substr({text}, 1, 100000), 'a', 'b') || 'a'))"
+        ),
         format!("SELECT {text} LIKE '{}b'", "%a".repeat(40)),
         format!("SELECT {text} GLOB '{}b'", "*a".repeat(40)),
     ];
@@ -91,8 +93,8 @@ pub(crate) fn empty_texts_are_not_free() {
     let store = shop.databases()["shop"].original();
     let cells = vec!["''"; 1900].join(",");
     let sql = format!(
-        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000) SELECT {cells} \
-         FROM c"
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000) \
+         SELECT {cells} FROM c"
     );
     assert_eq!(message(store, &sql), "result over 1000000 bytes");
 }
