@@ -66,9 +66,9 @@ pub enum EnvError {
     },
     /// This machine cannot confine the process that runs queries.
     #[error(
-        "sandbox: {cause}; queries run in a process that gives its rights away (Linux 6.12 or newer \
-         with Landlock and seccomp); to go on without what is missing, set `environment.sandbox = \
-         \"weak\"` in the recipe"
+        "sandbox: {cause}; queries run in a process that gives its rights away, which needs Linux \
+         6.12 or newer with Landlock and seccomp; to go on without what is missing, set \
+         `environment.sandbox = \"weak\"` in the recipe"
     )]
     Sandbox {
         /// The layer and the system's words.

@@ -270,7 +270,7 @@ impl Environment for SqlEnvironment {
 
     fn weakness(&self) -> Option<String> {
         match self.standing() {
-            Standing::Weak(missing) => Some(format!("queries run without {missing}")),
+            Standing::Weak(missing) => Some(missing.clone()),
             Standing::Full | Standing::None => None,
         }
     }

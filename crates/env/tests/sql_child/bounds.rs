@@ -93,8 +93,8 @@ pub(crate) fn empty_texts_are_not_free() {
     let store = shop.databases()["shop"].original();
     let cells = vec!["''"; 1900].join(",");
     let sql = format!(
-        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000) SELECT {cells} \
-         FROM c"
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000) \
+         SELECT {cells} FROM c"
     );
     assert_eq!(message(store, &sql), "result over 1000000 bytes");
 }
