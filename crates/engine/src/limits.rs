@@ -3,7 +3,7 @@
 //!
 //! Ranges of a recipe's keys are not here: `stepwell recipe show` prints each beside its key.
 
-use stepwell_env::{external, limits as env, sql};
+use stepwell_env::{external, limits as env};
 use stepwell_model::limits as model;
 
 use crate::recipe;
@@ -31,7 +31,8 @@ pub struct Limit {
 
 /// All of them.
 pub fn all() -> Vec<Limit> {
-    let query = sql::config::Limits::default();
+    let query = recipe::QueryLimits::default();
+    let python = recipe::PythonSettings::default();
     let program = external::Limits::default();
     vec![
         Limit {
@@ -145,6 +146,46 @@ pub fn all() -> Vec<Limit> {
             past: "the query fails, and the policy is told",
             raise: "`environment.limits.value_bytes_max`, up to 10,000,000",
             test: "env/tests/limits.rs: refusals_have_exact_messages_and_leave_no_file",
+        },
+        Limit {
+            name: "sql_seconds",
+            value: query.seconds_max,
+            unit: "seconds of the processor's time in a query",
+            past: "the query fails, and the policy is told",
+            raise: "`environment.limits.seconds_max`, up to 3600",
+            test: "env/tests/sql_child/bounds.rs: what_is_slow_inside_one_instruction_is_ended_and_judged",
+        },
+        Limit {
+            name: "sql_memory_mib",
+            value: query.memory_mib_max,
+            unit: "MiB of memory of queries, beside what is open",
+            past: "the query fails, and the policy is told",
+            raise: "`environment.limits.memory_mib_max`, up to 1,000,000",
+            test: "env/tests/sql_child/bounds.rs: what_takes_too_much_memory_is_judged",
+        },
+        Limit {
+            name: "python_cases",
+            value: env::PYTHON_CASES as u64,
+            unit: "cases, and examples, of a `python` task",
+            past: "the file is refused",
+            raise: "fewer cases a task",
+            test: "env/tests/maxima.rs: cases_of_a_function",
+        },
+        Limit {
+            name: "python_program_bytes",
+            value: env::PYTHON_PROGRAM_BYTES as u64,
+            unit: "bytes of a program that answers a `python` task",
+            past: "the answer earns nothing",
+            raise: "programs are sources, not data",
+            test: "env/tests/python.rs: a_program_has_a_length",
+        },
+        Limit {
+            name: "python_observation_bytes",
+            value: python.observation_bytes_max as u64,
+            unit: "bytes of what a program printed that the policy reads",
+            past: "the rest is cut, with a mark",
+            raise: "`environment.observation_bytes_max`, up to 1,000,000",
+            test: "env/tests/python.rs: what_is_printed_is_cut_at_its_limit",
         },
         Limit {
             name: "expression_bytes",

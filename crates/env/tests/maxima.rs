@@ -37,6 +37,26 @@ fn files_and_lines() {
     assert!(error.ends_with(&expected), "{error}");
 }
 
+#[test]
+fn cases_of_a_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl");
+    let read = |cases: usize| {
+        let cases = vec![r#"{"input":[1],"output":2}"#; cases].join(",");
+        let line = format!(r#"{{"id":"a","question":"q","function":"f","cases":[{cases}]}}"#);
+        std::fs::write(&path, line).unwrap();
+        stepwell_env::python::load(&path, &Options::default())
+    };
+    assert_eq!(read(limits::PYTHON_CASES).unwrap().tasks.len(), 1);
+    let error = read(limits::PYTHON_CASES + 1).unwrap_err().to_string();
+    assert!(
+        error.ends_with("t.jsonl:1: `cases` must hold at most 1000 cases, got: 1001"),
+        "{error}"
+    );
+    let error = read(0).unwrap_err().to_string();
+    assert!(error.ends_with("t.jsonl:1: `cases` must hold at least one case, got: []"), "{error}");
+}
+
 /// `store.query`'s message, or `N rows`.
 fn message(store: &Store, sql: &str) -> String {
     match &store.query(sql).unwrap().outcome {

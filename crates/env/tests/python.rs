@@ -11,20 +11,22 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use programs::cheats;
 use stepwell_env::laws::{self, Case, play};
-use stepwell_env::python::{Config, PythonEnvironment, Reward};
+use stepwell_env::python::{Config, PROGRAM_BYTES_MAX, PythonEnvironment, Reward};
 use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
 
 fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 9] = [
         ("laws_hold_and_no_cheat_pays", laws_hold_and_no_cheat_pays),
         ("a_fork_has_variables_and_files_of_its_own", a_fork_has_variables_and_files_of_its_own),
         ("a_program_that_is_not_repeatable_is_not_scored", not_repeatable),
         ("an_interpreter_that_is_gone_starts_anew", an_interpreter_that_is_gone_starts_anew),
         ("the_answer_may_be_a_file", the_answer_may_be_a_file),
         ("a_daemon_cannot_change_the_file", a_daemon_cannot_change_the_file),
+        ("a_program_has_a_length", a_program_has_a_length),
+        ("what_is_printed_is_cut_at_its_limit", what_is_printed_is_cut_at_its_limit),
         ("a_share_of_cases_is_a_share_of_reward", a_share_of_cases_is_a_share_of_reward),
     ];
     let run = |test: fn()| {
@@ -213,4 +215,25 @@ fn a_share_of_cases_is_a_share_of_reward() {
     let turns = play(&environment, &tasks()[0], key(), &[numbers]);
     let Turn::End(Verdict::Scored { reward, parts }) = &turns[0] else { panic!("{turns:?}") };
     assert_eq!((*reward, parts["passed"], parts["ran"], parts["format"]), (0.75, 0.75, 0.75, 1.0));
+}
+
+fn a_program_has_a_length() {
+    let environment = environment(quick());
+    let right = "def double(n):\n    return n + n\n#";
+    for (bytes, earned) in [(PROGRAM_BYTES_MAX, 1.0), (PROGRAM_BYTES_MAX + 1, 0.0)] {
+        let program = right.to_owned() + &"x".repeat(bytes - right.len());
+        let turns = play(&environment, &tasks()[0], key(), &[answer(&program)]);
+        assert_eq!(reward(&turns[0]), earned, "{bytes}");
+    }
+}
+
+fn what_is_printed_is_cut_at_its_limit() {
+    let environment = environment(Config { observation_bytes_max: 64, ..quick() });
+    let printed = |letters: usize| {
+        let mut attempt = environment.start(&tasks()[0], key()).unwrap();
+        let program = call(&format!("import sys\nsys.stdout.write('x' * {letters})\nNone"));
+        observed(&attempt.step(&program, Stop::StopString)).to_owned()
+    };
+    assert_eq!(printed(64), format!(" <result>{}</result>\n", "x".repeat(64)));
+    assert_eq!(printed(65), format!(" <result>{} [cut]</result>\n", "x".repeat(58)));
 }

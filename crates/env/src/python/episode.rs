@@ -15,7 +15,7 @@ use crate::calls::{Action, PYTHON};
 /// Names of the parts, in the order reports show them.
 pub const PARTS: [&str; 3] = ["format", "passed", "ran"];
 /// Bytes of a program that is the answer.
-const PROGRAM_BYTES_MAX: usize = 1 << 20;
+pub const PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// Ends an observation that was cut.
 const MARK: &str = " [cut]";
 

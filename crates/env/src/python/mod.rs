@@ -46,8 +46,8 @@ use crate::calls::PYTHON;
 use episode::Attempt;
 
 pub use config::{Config, Reward};
-pub use episode::PARTS;
-pub use tasks::{Case, load, schema};
+pub use episode::{PARTS, PROGRAM_BYTES_MAX};
+pub use tasks::{CASES_MAX, Case, load, schema};
 
 /// The environment. Every attempt that runs code holds a jail of its own.
 #[derive(Clone, Debug)]

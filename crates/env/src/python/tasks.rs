@@ -10,7 +10,7 @@ use crate::EnvError;
 use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
 
 /// Cases of one task.
-pub(super) const CASES_MAX: usize = 1000;
+pub const CASES_MAX: usize = 1000;
 
 /// One call of the function.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
