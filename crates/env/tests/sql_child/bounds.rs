@@ -41,8 +41,8 @@ pub(crate) fn what_is_slow_inside_one_instruction_is_ended_and_judged() {
         format!(
             "SELECT length(rtrim({text}, replace(substr({text}, 1, 100000), 'a', 'b') || 'a'))"
         ),
-        format!("SELECT {text} LIKE '{}b'", "%a".repeat(40)),
-        format!("SELECT {text} GLOB '{}b'", "*a".repeat(40)),
+        format!("SELECT {} LIKE '%{}b'", many(7), "a".repeat(480)),
+        format!("SELECT {} GLOB '*{}b'", many(7), "a".repeat(480)),
     ];
     for (place, sql) in cases.into_iter().enumerate() {
         let shown: String = sql.chars().rev().take(60).collect::<Vec<_>>().iter().rev().collect();
@@ -57,9 +57,14 @@ pub(crate) fn what_is_slow_inside_one_instruction_is_ended_and_judged() {
         assert_eq!(reward, 0.0);
         assert_eq!(shop.child_id(), after, "{shown}: it was tried again");
     }
-    // Under the limits that ship, one instruction is enough as well.
+    // Under the limits that ship, a few milliseconds count as one of five million steps.
     let shop = limited(Limits { seconds_max: 1, ..Limits::default() });
-    let sql = format!("SELECT {} LIKE '{}b'", many(3), "%a".repeat(40));
+    let sql = format!(
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 500000) SELECT \
+         count(*) FROM c WHERE (substr({}, 1, 9990) || x) LIKE '%{}b'",
+        many(4),
+        "a".repeat(480)
+    );
     assert_eq!(message(shop.databases()["shop"].original(), &sql), "query exceeded 1 s");
 }
 

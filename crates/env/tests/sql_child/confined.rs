@@ -50,11 +50,10 @@ pub(crate) fn the_child_has_given_its_rights_away() {
     assert_eq!(std::fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
     // Pipes, the database twice (for queries, and for its twins), and its own size.
     let database = shop.folder.path().canonicalize().unwrap().join("shop.sqlite");
+    let statm = PathBuf::from(format!("/proc/{pid}/statm"));
     let links = descriptors(pid);
     let known = |link: &PathBuf| {
-        link.to_string_lossy().starts_with("pipe:[")
-            || *link == database
-            || *link == PathBuf::from(format!("/proc/{pid}/statm"))
+        link.to_string_lossy().starts_with("pipe:[") || *link == database || *link == statm
     };
     assert!(links.iter().all(known), "{links:?}");
     assert_eq!(links.iter().filter(|link| **link == database).count(), 2, "{links:?}");

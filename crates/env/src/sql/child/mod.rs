@@ -116,7 +116,10 @@ impl Child {
         for _ in 0..TRIES {
             let ended = match self.made_ready(&mut slot, database, which) {
                 Ok(true) => self.ask(&mut slot, &Request::Query(database, which, sql), self.wall),
-                Ok(false) => Err(Ended::Lost(Lost("no longer has the database".to_owned()))),
+                Ok(false) => {
+                    *slot = None;
+                    Err(Ended::Lost(Lost("no longer has the database".to_owned())))
+                }
                 Err(lost) => Err(Ended::Lost(lost)),
             };
             match ended {
