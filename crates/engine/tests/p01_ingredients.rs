@@ -1,7 +1,7 @@
 //! P1's negative control: every value of a checkpoint's `state.json` and every file in it is
 //! changed or taken away, one at a time. The run that goes on from there is refused or ends
-//! elsewhere. If it ended the same, either the checkpoint would hold what nobody needs, or the tests
-//! of resumption could not see what is forgotten.
+//! elsewhere. If it ended the same, the checkpoint would hold what nobody needs, or the tests of
+//! resumption could not see what is forgotten.
 
 mod common;
 
