@@ -290,7 +290,7 @@ impl Sim<'_> {
         weights: &Weights,
         update: u64,
     ) -> Result<(), Dead> {
-        if update % 2 == 0 && update + 1 < UPDATES {
+        if update.is_multiple_of(2) && update + 1 < UPDATES {
             return Ok(());
         }
         let bytes = weights.sum.to_le_bytes();
