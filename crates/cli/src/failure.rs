@@ -34,7 +34,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return error.exit_code();
         }
-        if cause.is::<EnvError>() || cause.is::<Refusal>() {
+        if let Some(error) = cause.downcast_ref::<EnvError>() {
+            return if error.is_of_the_machine() { 3 } else { 2 };
+        }
+        if cause.is::<Refusal>() {
             return 2;
         }
         if cause.is::<std::io::Error>() {

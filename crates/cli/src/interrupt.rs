@@ -1,6 +1,7 @@
 //! Ctrl-C is a feature (P21): the first finishes the step and writes a checkpoint, the second stops
 //! at once. SIGTERM and SIGHUP count as Ctrl-C.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
@@ -25,4 +26,13 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 /// True once somebody asked to stop.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
+}
+
+/// From now on a file that would grow past the limit of the process is an error of the write, which
+/// is told, and not the end of the process.
+pub(crate) fn outlive_limits() {
+    // Whether it arrived is not asked: the write says so.
+    let arrived = Arc::new(AtomicBool::new(false));
+    // Where it cannot be caught, the process ends as it would have: nothing is half written.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, arrived);
 }

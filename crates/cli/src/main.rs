@@ -1,5 +1,4 @@
 //! The binary `stepwell`: parses words, wires crates together, prints.
-#![expect(clippy::print_stderr, reason = "the one crate that prints")]
 
 mod arguments;
 mod command;
@@ -22,7 +21,12 @@ use crate::arguments::{Arguments, Command};
 use crate::say::complain;
 
 fn main() -> ExitCode {
+    // First of all: the process that runs queries is this program in another role.
+    if let Some(code) = stepwell_sandbox::enter(&[stepwell_env::sql::CHILD]) {
+        return code;
+    }
     failure::tell_panics();
+    interrupt::outlive_limits();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -45,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compare(words) => command::compare::compare(&words),
         Command::Sweep(words) => command::sweep::sweep(&words),
         Command::Inspect(words) => command::inspect::inspect(&words),
+        Command::Check(words) => command::check::check(&words),
         Command::Runs(words) => command::runs::runs(&words),
         Command::Recipe(words) => command::recipe::recipe(&words),
         Command::Methods(words) => command::methods::methods(&words),
@@ -60,7 +65,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn usage(error: &clap::Error) -> ExitCode {
     match error.use_stderr() {
         false => say::say(error.render()),
-        true => eprint!("{}", error.render()),
+        true => say::usage(error.render()),
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -166,6 +166,7 @@ impl Observer for Progress {
             Event::Step { done, metrics, .. } => self.step(done, metrics),
             Event::Evaluated { done, evaluation, .. } => self.evaluated(done, evaluation),
             Event::Checkpointed { .. } => {}
+            Event::Alarm(text) => self.bar.suspend(|| complain("alarm", text)),
             Event::Note(text) => self.bar.suspend(|| complain("note", text)),
         }
     }

@@ -35,6 +35,12 @@ pub(crate) fn complain(kind: &str, text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
+/// Prints to stderr what is wrong with the words of a command line, which are repeated in it.
+pub(crate) fn usage(text: impl Display) {
+    // Nobody can be told that stderr is closed.
+    let _ = std::io::stderr().lock().write_all(visible_lines(&text.to_string()).as_bytes());
+}
+
 /// True where a person watches: both streams are terminals.
 pub(crate) fn watched() -> bool {
     std::io::stdout().is_terminal() && std::io::stderr().is_terminal()

@@ -4,34 +4,9 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use support::{TINY, contents, run, workplace};
-
-type File = (PathBuf, Vec<u8>);
-
-/// Runs words that must be refused: with this code, this text, quickly, and nothing written.
-#[track_caller]
-fn refused(folder: &Path, words: &[&str], code: i32, text: &str) {
-    let before = contents(folder);
-    let begun = Instant::now();
-    let said = run(folder, words);
-    let took = begun.elapsed();
-    assert_eq!(said.code, Some(code), "{words:?}: {}\n{}", said.out, said.err);
-    assert!(said.err.contains(text), "{words:?}:\n{}expected: {text}", said.err);
-    assert!(said.err.contains("error: "), "{words:?}: {}", said.err);
-    for word in ["panicked", "RUST_BACKTRACE", "Error {", "Os {"] {
-        assert!(!said.err.contains(word), "{words:?}: {}", said.err);
-    }
-    assert!(took < Duration::from_secs(1), "{words:?} took {took:?}");
-    // Opening a run for writing puts a name into its lock, whatever follows.
-    let after = contents(folder);
-    let same = |(old, new): (&File, &File)| old == new || old.0.ends_with("lock");
-    let names = |found: &[File]| -> Vec<PathBuf> { found.iter().map(|(n, _)| n.clone()).collect() };
-    assert_eq!(names(&before), names(&after), "{words:?} wrote something");
-    assert!(before.iter().zip(&after).all(same), "{words:?} changed a file");
-}
+use support::refused::refused;
+use support::{TINY, run, workplace};
 
 /// The tiny recipe with one text replaced.
 #[track_caller]

@@ -122,6 +122,11 @@ fn faulty_task_files_are_refused_before_anything_is_written() {
         ("24", good.replace("\"gold\"", "\"golt\"").into(), "unknown field `golt`; did you mean"),
         ("24 extra", good.replace("}", ", \"hardness\": 3}").into(), "extra = [\"hardness\"]"),
         ("database", good.replace("library", "librery").into(), "did you mean `library`?"),
+        (
+            "a database of megabytes",
+            good.replace("library", &"x".repeat(4 << 20)).into(),
+            "there is no database `xxxx",
+        ),
         ("26", (good.clone() + &trained).into(), "1 eval tasks also appear in training"),
         ("twice", good.repeat(2).into(), "`id` must be unique, got: `c` as in line 1"),
     ];

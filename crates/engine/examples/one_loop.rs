@@ -25,7 +25,7 @@ const MAX_TOKENS: usize = 40;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A world of databases, an environment that answers and judges, a model that knows nothing.
     let world = world::build(&WorldConfig::default());
-    let databases = world.databases(&Split::ALL)?;
+    let databases = world.databases(&Split::ALL);
     let environment = SqlEnvironment::new(
         databases,
         &[],

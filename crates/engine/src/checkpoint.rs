@@ -74,6 +74,11 @@ pub(crate) enum Occasion {
     Stop,
 }
 
+/// True where a file of a checkpoint holds what trains.
+pub(crate) fn holds_weights(name: &str) -> bool {
+    [WEIGHTS, ADAPTER].contains(&name)
+}
+
 /// Writes the session's state as a checkpoint and returns its folder.
 pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf, EngineError> {
     let (learner, place) = (&session.learner, session.place);
@@ -91,7 +96,7 @@ pub(crate) fn write(session: &mut Session<'_>, why: Occasion) -> Result<PathBuf,
     files.extend(bytes.map(|bytes| (POLICY_HEADS.to_owned(), bytes)));
     let (companions, own) = companion::files(&session.companions)?;
     files.extend(own);
-    let weights = files.iter().find(|(name, _)| [WEIGHTS, ADAPTER].contains(&name.as_str()));
+    let weights = files.iter().find(|(name, _)| holds_weights(name));
     let weights = weights.map(|(_, bytes)| bytes.as_slice());
     if why == Occasion::Planned {
         session.record.commit_lineage(&Lineage {
@@ -171,6 +176,15 @@ fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineE
         return Err(wrong(format!("weights have checksum {checksum}, expected: {expected}")));
     }
     Ok(state)
+}
+
+/// What is said of the bytes of a `state.json`: for tests that invent them.
+#[doc(hidden)]
+pub fn told_of_state(bytes: &[u8]) -> String {
+    match serde_json::from_slice::<State>(bytes) {
+        Ok(state) => format!("{:?} {}", state.place, state.companions.len()),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// An adapter means nothing on other weights than its own.

@@ -14,6 +14,9 @@ pub enum EngineError {
     /// A file the recipe names is wrong: tasks, databases, model.
     #[error("{0}")]
     Input(String),
+    /// This machine lacks what the environment needs.
+    #[error("{0}")]
+    Machine(String),
     /// The device of the recipe cannot be had, or failed outside an update.
     #[error("`model.compute.device`: {0}")]
     Device(DeviceError),
@@ -29,6 +32,40 @@ pub enum EngineError {
         update: usize,
         /// What was not finite, or the gap.
         source: TrainError,
+    },
+    /// A training reward is no number.
+    #[error(
+        "stage {stage}, update {update}: {what}; nothing was trained on it; mend `reward` of the \
+         recipe or what the environment says"
+    )]
+    Reward {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the update.
+        update: usize,
+        /// Tree, task, step and value.
+        what: String,
+    },
+    /// A record says something that does not follow from what it holds.
+    #[error("{place}: {what}; the record is not what the run did: go on from a copy that is whole")]
+    Audit {
+        /// Stage, update, tree and step, or the checkpoint.
+        place: String,
+        /// The field, what is recorded and what was computed again.
+        what: String,
+    },
+    /// Credit that no method may give: nothing was committed.
+    #[error(
+        "stage {stage}, update {update}: {what}; nothing was committed and nothing trained; this is \
+         a bug of ours: report it with the run's folder"
+    )]
+    Credit {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the update.
+        update: usize,
+        /// Tree, task, step and what is wrong there.
+        what: String,
     },
     /// Too many attempts of an update could not be judged: a failure to judge is not a judgement.
     #[error(
@@ -64,13 +101,25 @@ fn lines(errors: &[RecipeError]) -> String {
 }
 
 impl EngineError {
-    /// The process's exit code: 1 the task failed, 2 the user's input, 3 the machine.
+    /// The process's exit code: 1 the task failed, 2 the user's input, 3 the machine, 101 our bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Recipe(_) | EngineError::Input(_) => 2,
             EngineError::Store(error) => error.exit_code(),
-            EngineError::Device(_) | EngineError::Train { source: TrainError::Device(_), .. } => 3,
-            EngineError::Train { .. } | EngineError::Unscored { .. } => 1,
+            EngineError::Machine(_)
+            | EngineError::Device(_)
+            | EngineError::Train { source: TrainError::Device(_), .. } => 3,
+            EngineError::Credit { .. }
+            | EngineError::Train {
+                source:
+                    TrainError::Gap { .. } | TrainError::Version { .. } | TrainError::Mask { .. },
+                ..
+            } => 101,
+            EngineError::Audit { .. }
+            | EngineError::Train { source: TrainError::Weights { .. }, .. } => 3,
+            EngineError::Train { .. }
+            | EngineError::Reward { .. }
+            | EngineError::Unscored { .. } => 1,
         }
     }
 }

@@ -4,13 +4,17 @@
 //! public, so that a loop of one's own can be written from the same parts: see
 //! `examples/one_loop.rs`.
 
+pub mod alarm;
+pub mod audit;
 pub mod checkpoint;
 mod companion;
 pub mod conversation;
 pub mod error;
 pub mod estimate;
 pub mod evaluation;
+mod guard;
 pub mod judge;
+pub mod limits;
 mod memory;
 mod microbatch;
 pub mod observe;

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use stepwell_methods::curriculum::Estimates;
 use stepwell_methods::schedule;
 
+use crate::alarm::Watch;
+
 /// State kept across updates.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,9 @@ pub(crate) struct Memory {
     /// How often tasks were solved, where the stage's curriculum asks.
     #[serde(skip_serializing_if = "Estimates::is_empty")]
     pub(crate) estimates: Estimates,
+    /// What shaped rewards paid, and what it was worth.
+    #[serde(skip_serializing_if = "Watch::is_empty")]
+    pub(crate) watch: Watch,
 }
 
 impl Memory {

@@ -50,6 +50,8 @@ pub enum Event<'a> {
         /// Its folder.
         path: &'a Path,
     },
+    /// A guard is alarmed; the run goes on. What it saw, and what to look at.
+    Alarm(String),
     /// Something a person should read.
     Note(String),
 }

@@ -6,11 +6,13 @@ mod conversations;
 mod external;
 mod files;
 mod math_answer;
+mod python;
 mod sql;
 mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use stepwell_env::demonstrations;
 use stepwell_env::pairs::{self, Comparison};
@@ -26,9 +28,11 @@ use stepwell_tree::{Demonstration, Environment, Key, Task};
 use files::Tasks;
 
 pub(crate) use conversations::Told;
+pub(crate) use external::WATCHED_BYTES_MAX as WATCHED_BYTES;
 pub(crate) use template::template_task;
 
 use crate::error::EngineError;
+use crate::limits::TREE_TOKENS;
 use crate::recipe::{self, Demonstrations, Recipe, Split, Stage};
 use crate::stage::hinted;
 
@@ -59,6 +63,8 @@ pub struct Problem {
     pairs: BTreeMap<String, pairs::Loaded>,
     /// Conversations of the user's files, by path, where stages ask for them.
     shown: BTreeMap<String, demonstrations::Loaded>,
+    /// What the model's files had that is odd, once they were read.
+    of_model: OnceLock<Vec<String>>,
 }
 
 /// What a generated world tells beside its tasks.
@@ -92,6 +98,7 @@ impl Problem {
             gold: Vec::new(),
             pairs: BTreeMap::new(),
             shown: BTreeMap::new(),
+            of_model: OnceLock::new(),
         }
     }
 
@@ -122,9 +129,16 @@ impl Problem {
             recipe::Environment::Sql(settings) => sql::problem(settings, blind),
             recipe::Environment::Calculator(settings) => calculator::problem(settings, blind, gold),
             recipe::Environment::MathAnswer(settings) => math_answer::problem(settings),
+            recipe::Environment::Python(settings) => python::problem(settings),
             recipe::Environment::External(settings) => external::problem(settings),
         }
-        .map_err(input)?;
+        .map_err(|error| match error.is_of_the_machine() {
+            true => EngineError::Machine(error.to_string()),
+            false => input(error),
+        })?;
+        if let Some(open) = problem.environment.weakness() {
+            problem.notes.push(format!("sandbox: weak: {open}"));
+        }
         if let Some(prompt) = recipe.environment.prompt() {
             problem = problem.under(&prompt.0);
         }
@@ -191,6 +205,8 @@ impl Problem {
         let (mut model, tokenizer, template) = match &recipe.model {
             recipe::Model::Path(path) => {
                 let loaded = io::load(Path::new(path)).map_err(input)?;
+                // Asked for again, a model says the same.
+                self.of_model.get_or_init(|| loaded.notes);
                 (loaded.model, loaded.tokenizer, loaded.template)
             }
             recipe::Model::Scratch(scratch) => {
@@ -218,6 +234,12 @@ impl Problem {
         let mut learner = Learner::on(recipe.compute.device.of_train(), model, codec, threads)?;
         learner.set_activation_budget(recipe.compute.activation_bytes());
         Ok(learner)
+    }
+
+    /// What a person should know of the model's files, once [`Problem::learner`] read them: keys
+    /// that were ignored, ids without a text.
+    pub fn model_notes(&self) -> &[String] {
+        self.of_model.get().map_or(&[], Vec::as_slice)
     }
 
     /// Every word that prompts, answers and results of this problem can hold; for the user's own
@@ -281,6 +303,7 @@ impl Problem {
                 }
                 Stage::Evaluate(e) => ("evaluate", e.split, limit(e.path_tokens), e.max_tokens),
             };
+            require_small(index, stage, most)?;
             let hints = matches!(stage, Stage::Rejection(r) if r.hints);
             let length = |task: &Task| {
                 let asked = hints.then(|| hinted(self.environment.as_ref(), task)).flatten();
@@ -302,6 +325,27 @@ impl Problem {
         }
         Ok(())
     }
+}
+
+/// Refuses trees that could hold more tokens than a tree can. `path` is the most of a path.
+fn require_small(index: usize, stage: &Stage, path: usize) -> Result<(), EngineError> {
+    let leaves = match stage {
+        Stage::Rl(rl) => rl.grow.leaves_max(),
+        Stage::Rejection(rejection) => rejection.grow.leaves_max(),
+        Stage::Preference(preference) => preference.grow.leaves_max(),
+        Stage::Estimator(estimator) => estimator.grow.leaves_max(),
+        Stage::Evaluate(evaluate) => evaluate.leaves as u32,
+        Stage::Sft(_) => return Ok(()),
+    };
+    let tokens = u64::from(leaves) * path as u64;
+    if tokens <= TREE_TOKENS {
+        return Ok(());
+    }
+    Err(EngineError::Input(format!(
+        "stage[{index}].{}: a tree may hold {leaves} leaves x {path} tokens = {tokens}, expected at \
+         most {TREE_TOKENS} (`tree_tokens`); lower `path_tokens` or the leaves of `grow`",
+        stage.name()
+    )))
 }
 
 fn input(error: impl std::fmt::Display) -> EngineError {

@@ -211,7 +211,8 @@ impl<'a> Rollout<'a> {
             let children = self.plan.grow.opening();
             self.users.insert(prefix, children);
             for child in 0..children {
-                let own = key.with(u64::from(child));
+                let own =
+                    if stepwell_mutant::planted(14) { key } else { key.with(u64::from(child)) };
                 let live = Live {
                     tree: t,
                     parent: StepId::ROOT,

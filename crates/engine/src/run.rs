@@ -43,10 +43,12 @@ pub fn start(
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
     let taught = teachers(recipe, &learner)?;
-    for note in problem.notes.iter().cloned().chain(device_note(recipe)) {
+    let said = problem.notes.iter().chain(problem.model_notes()).cloned();
+    for note in said.chain(device_note(recipe)) {
         observer.event(Event::Note(note));
     }
-    let folder = RunFolder::create(path, &recipe.to_toml())?;
+    let weak = problem.environment.weakness();
+    let folder = RunFolder::create_marked(path, &recipe.to_toml(), weak.as_deref())?;
     let bytes = checkpoint::bytes(learner.model()) * checkpoint::learners(recipe);
     folder.require_space(bytes, "one checkpoint")?;
     let mut record = folder.record()?;
@@ -193,6 +195,8 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
         session.teacher =
             config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
+    session.require_weights()?;
+    session.seal();
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
         (session.recipe.compute.activation_bytes(), stage.microbatch_tokens(config))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use stepwell_store::{Evaluation as StoredEvaluation, Record, RunFolder};
+use stepwell_store::{Digest, Evaluation as StoredEvaluation, Record, RunFolder};
 use stepwell_train::{Learner, Reference};
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
@@ -11,6 +11,7 @@ use crate::checkpoint::{self, Occasion};
 use crate::companion::Companions;
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::guard::{self, Broken};
 use crate::memory::Memory;
 use crate::observe::{Event, Metrics, Observer};
 use crate::problem::Problem;
@@ -96,6 +97,7 @@ impl Session<'_> {
         timing: &Metrics,
     ) -> Result<(), EngineError> {
         let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+        self.credit_is_right(guard::credits(&trees, credits))?;
         let texts: Vec<Vec<Option<String>>> =
             forest.iter().map(|grown| grown.text.iter().cloned().map(Some).collect()).collect();
         self.record.commit_grown(&stepwell_store::Grown {
@@ -108,6 +110,33 @@ impl Session<'_> {
             timing: Some(timing),
         })?;
         Ok(())
+    }
+
+    /// Stops where a check of credit found something.
+    pub(crate) fn credit_is_right(&self, found: Result<(), Broken>) -> Result<(), EngineError> {
+        let (stage, update) = (self.place.stage, self.place.done);
+        found.map_err(|what| EngineError::Credit { stage, update, what })
+    }
+
+    /// Before an update, a checkpoint or a stage reads them: the user's files are those that the
+    /// run began with, and all weights those that the last update left.
+    pub(crate) fn require_whole(&self) -> Result<(), EngineError> {
+        self.problem.require_unchanged()?;
+        self.require_weights()
+    }
+
+    /// All weights are those that the last update left.
+    pub(crate) fn require_weights(&self) -> Result<(), EngineError> {
+        let (stage, update) = (self.place.stage, self.place.done);
+        let failed = |source| EngineError::Train { stage, update, source };
+        self.learner.require_unmoved().map_err(failed)?;
+        self.companions.values().try_for_each(|own| own.require_unmoved().map_err(failed))
+    }
+
+    /// From here on weights that change on their own are noticed.
+    pub(crate) fn seal(&mut self) {
+        self.learner.seal();
+        self.companions.values_mut().for_each(Learner::seal);
     }
 
     /// The trees of this update where a run that was stopped had grown and committed them.
@@ -132,10 +161,12 @@ impl Session<'_> {
         metrics: &Metrics,
         timing: &Metrics,
     ) -> Result<(), EngineError> {
+        self.seal();
         self.record.commit_updated(&stepwell_store::Updated {
             stage: self.place.stage as u32,
             update: self.place.done as u64 - 1,
             version: self.learner.version(),
+            weights: self.learner.fingerprint().map(|sum| Digest::of(&sum.to_le_bytes())),
             metrics,
             timing: Some(timing),
         })?;
@@ -175,6 +206,7 @@ impl Session<'_> {
 
     /// Writes a checkpoint of this place.
     pub(crate) fn checkpoint(&mut self, why: Occasion) -> Result<(), EngineError> {
+        self.require_weights()?;
         let path = checkpoint::write(self, why)?;
         self.observer.event(Event::Checkpointed { path: &path });
         Ok(())

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::tasks::line::shown;
+use crate::tasks::line::{shown, shown_id};
 
 /// Who says a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +93,7 @@ fn message(item: &Value, marks: bool) -> Result<Marked, String> {
     })?;
     let known = if marks { &["role", "content", "train"][..] } else { &["role", "content"][..] };
     if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
-        let (key, known) = (key.escape_debug(), known.join("`, `"));
+        let (key, known) = (shown_id(key).escape_debug().to_string(), known.join("`, `"));
         return Err(format!("unknown key `{key}`; known: `{known}`; take it out"));
     }
     let got = |key: &str| object.get(key).map_or("nothing".to_owned(), |v| shown(&v.to_string()));

@@ -75,7 +75,7 @@ fn convert(object: &Map<String, Value>) -> Result<Conversation, Wrong> {
     if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
         let what = format!(
             "unknown field `{}`; a line has `messages`, or `prompt` and `completion`; take it out",
-            key.escape_debug()
+            line::shown_id(key).escape_debug()
         );
         return Err((key.clone(), what));
     }

@@ -64,9 +64,28 @@ pub enum EnvError {
         /// SQLite's words.
         cause: String,
     },
+    /// This machine cannot confine the process that runs queries.
+    #[error(
+        "sandbox: {cause}; queries run in a process that gives its rights away (Linux 6.12 or newer \
+         with Landlock and seccomp); to go on without what is missing, set `environment.sandbox = \
+         \"weak\"` in the recipe"
+    )]
+    Sandbox {
+        /// The layer and the system's words.
+        cause: String,
+    },
+    /// The process that runs queries did not begin.
+    #[error("{cause}; check memory, the limit on processes and that /proc is there, and try again")]
+    Process {
+        /// What it did, or the system's words.
+        cause: String,
+    },
     /// A file of tasks or demonstrations is faulty; the message carries file, line and column.
     #[error("{0}")]
     Data(String),
+    /// This machine cannot run programs of strangers.
+    #[error("{0}; `stepwell doctor` tells what is missing")]
+    Jail(stepwell_sandbox::JailError),
     /// A setting is outside its range.
     #[error("`{name}` must be {expected}, got: {got}")]
     Setting {
@@ -77,4 +96,11 @@ pub enum EnvError {
         /// What stands there.
         got: String,
     },
+}
+
+impl EnvError {
+    /// True where the machine is at fault and not what the user brought.
+    pub fn is_of_the_machine(&self) -> bool {
+        matches!(self, EnvError::Sandbox { .. } | EnvError::Process { .. } | EnvError::Jail(_))
+    }
 }

@@ -4,13 +4,15 @@
 //! and gives lines that [`crate::tasks`] or [`crate::demonstrations`] reads. Nothing is guessed: a
 //! record that cannot be converted is listed with its place and left out.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 use stepwell_tree::Task;
 
 use crate::EnvError;
 use crate::calculator;
 use crate::demonstrations;
-use crate::tasks::{fault, line};
+use crate::tasks::{fault, line, read};
 
 /// A published format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,13 @@ impl Format {
             Format::Chat => "chat",
         }
     }
+}
+
+/// Converts a file.
+///
+/// Errors: a file that cannot be read, and as [`convert`].
+pub fn load(format: Format, path: &Path) -> Result<Imported, EnvError> {
+    convert(format, &path.display().to_string(), &read(path)?)
 }
 
 /// Converts a file's bytes; `name` stands for the file in messages.

@@ -10,15 +10,18 @@
 //! This crate has never heard of tensors (INV-9).
 
 pub mod calculator;
+mod calls;
 pub mod chat;
 pub mod demonstrations;
 mod error;
 pub mod external;
 pub mod import;
 pub mod laws;
+pub mod limits;
 pub mod math_answer;
 pub mod pairs;
 pub mod prompt;
+pub mod python;
 mod shares;
 mod split;
 pub mod sql;

@@ -78,7 +78,7 @@ fn convert(object: &Map<String, Value>) -> Result<Comparison, Wrong> {
     if let Some(key) = object.keys().find(|key| !FIELDS.contains(&key.as_str())) {
         let what = format!(
             "unknown field `{}`; a pair has `prompt`, `chosen` and `rejected`; take it out",
-            key.escape_debug()
+            line::shown_id(key).escape_debug()
         );
         return Err((key.clone(), what));
     }

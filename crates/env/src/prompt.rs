@@ -157,6 +157,10 @@ impl Environment for Prompted {
     fn hint(&self, task: &Task) -> Option<String> {
         self.environment.hint(task)
     }
+
+    fn weakness(&self) -> Option<String> {
+        self.environment.weakness()
+    }
 }
 
 fn is_of_name(letter: char) -> bool {

@@ -12,7 +12,7 @@ const SET: Comparison = Comparison { ordered: false, rows: ResultCompare::Set };
 #[test]
 fn results_are_equal_as_documented() {
     let store = Store::from_script("none", "").unwrap();
-    let table = |sql: &str| store.query(sql).outcome.clone().unwrap();
+    let table = |sql: &str| store.query(sql).unwrap().outcome.clone().unwrap();
     for (a, b, bag, list, set) in [
         ("VALUES (1), (2)", "VALUES (2), (1)", true, false, true),
         ("VALUES (1), (1)", "VALUES (1)", false, false, true),

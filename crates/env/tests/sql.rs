@@ -4,62 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod programs;
+mod shop;
 mod world;
 
 use std::collections::BTreeMap;
 
-use programs::{cheats, steps};
-use stepwell_env::laws::{self, Case};
+use programs::steps;
+use shop::{environment, solution, task, tasks};
+use stepwell_env::laws;
 use stepwell_env::sql::config::{Entity, Exact, Explore};
-use stepwell_env::sql::{Config, Database, Fault, SqlEnvironment};
+use stepwell_env::sql::{Config, Fault, SqlEnvironment};
 use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
-
-/// The environment over a file that lives as long as it: files are read in place.
-struct Shop {
-    environment: SqlEnvironment,
-    _folder: tempfile::TempDir,
-}
-
-impl std::ops::Deref for Shop {
-    type Target = SqlEnvironment;
-
-    fn deref(&self) -> &SqlEnvironment {
-        &self.environment
-    }
-}
-
-fn environment(config: Config) -> Shop {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(&world::write(folder.path())).unwrap();
-    let databases = BTreeMap::from([("shop".to_owned(), database)]);
-    let environment = SqlEnvironment::new(databases, &tasks(), config).unwrap();
-    Shop { environment, _folder: folder }
-}
-
-fn task(id: &str, gold: &str) -> Task {
-    let fields = [("database", "shop"), ("gold", gold)];
-    let fields: BTreeMap<String, String> =
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Task { id: id.to_owned(), question: format!("question {id}"), fields }
-}
-
-/// The tasks that cheats name.
-fn tasks() -> Vec<Task> {
-    vec![
-        task("count", "SELECT count(*) FROM customer WHERE state_code = 'CA'"),
-        task("names", "SELECT name FROM customer WHERE state_code = 'CA'"),
-        task("order", "SELECT name FROM customer ORDER BY age"),
-        task("states", "SELECT state_code FROM customer"),
-    ]
-}
-
-fn solution(task: &Task) -> Vec<String> {
-    let gold = task.field("gold").unwrap();
-    steps(&format!(
-        "<think> look </think> <intermediate_sql> {gold} </intermediate_sql>\n---\n\
-         <think> so </think> <final_sql> {gold} </final_sql>"
-    ))
-}
 
 fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<String, f64> {
     let turns = laws::play(environment, task, Key::new(1, Purpose::Episode), &steps(program));
@@ -71,37 +26,7 @@ fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<S
 
 #[test]
 fn laws_hold_and_no_cheat_pays() {
-    let environment = environment(Config::default());
-    let mut tried = 0;
-    for task in tasks() {
-        let cheats = cheats("sql", &task.id);
-        tried += cheats.len();
-        laws::environment(&Case {
-            environment: &*environment,
-            task: &task,
-            solution: &solution(&task),
-            cheats: &cheats,
-            words: &[
-                "<think>",
-                "</think>",
-                "<final_sql>",
-                "<intermediate_sql>",
-                "<result>",
-                "SELECT",
-                "FROM",
-                "customer",
-                "name",
-                "age",
-                "count(*)",
-                "5",
-                "'CA'",
-                ",",
-                "WHERE",
-                "=",
-            ],
-        });
-    }
-    assert!(tried >= 17, "only {tried} cheats were found");
+    shop::obey(&environment(Config::default()));
 }
 
 #[test]

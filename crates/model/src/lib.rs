@@ -19,6 +19,7 @@ mod initial;
 pub mod io;
 mod kernel;
 mod layer;
+pub mod limits;
 #[doc(hidden)]
 pub mod measure;
 mod model;

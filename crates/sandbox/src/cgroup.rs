@@ -153,7 +153,7 @@ fn make(wanted: Vec<(PathBuf, &[(&str, String)])>) -> Option<Group> {
         group.folders.push(folder.clone());
         for (file, value) in settings {
             let file = folder.join(file);
-            // A file that is not there is a controller that is not there: none is created.
+            // A missing file is a missing controller.
             std::fs::OpenOptions::new()
                 .write(true)
                 .open(file)

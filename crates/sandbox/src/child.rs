@@ -66,3 +66,21 @@ pub fn command(role: &Role) -> Option<Command> {
 pub(crate) fn words(role: &Role) -> [&'static str; 2] {
     [WORD, role.name]
 }
+
+/// Closes every descriptor but the three standard ones: whoever started the parent may have left
+/// files and sockets open that every process below inherits. For a child's first moment, when it
+/// has one thread and nothing of its own is open.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn close_inherited() -> std::io::Result<()> {
+    let mut numbers: Vec<i32> = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The listing's own is closed by now, and says so.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}

@@ -20,7 +20,9 @@ pub(crate) struct Link {
 /// `rows` come in any order of tables, but in key order within one.
 pub(crate) fn digest(previous: Digest, number: u64, key: &CommitKey, rows: &[Row]) -> Digest {
     let mut hasher = PieceHasher::new("stepwell commit 1");
-    hasher.put(&previous.0);
+    if !stepwell_mutant::planted(17) {
+        hasher.put(&previous.0);
+    }
     hasher.put(&number.to_le_bytes());
     hasher.put(key.kind.word().as_bytes());
     hasher.put(&key.stage.to_le_bytes());
@@ -166,4 +168,30 @@ pub(crate) fn has_task(connection: &Connection, hash: &[u8; 32], before: u64) ->
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     let found = statement.query_row(params![hash, before as i64], |_| Ok(())).optional();
     Ok(found.map_err(failed)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_a_digest_covers_the_one_before_it_the_number_and_the_name() {
+        let key = CommitKey { kind: Kind::Updated, stage: 1, update: 2, name: String::new() };
+        let own = digest(Digest::ZERO, 3, &key, &[]);
+        assert_eq!(own, digest(Digest::ZERO, 3, &key, &[]));
+        let renamed = |change: fn(&mut CommitKey)| {
+            let mut key = key.clone();
+            change(&mut key);
+            digest(Digest::ZERO, 3, &key, &[])
+        };
+        let others = [
+            digest(own, 3, &key, &[]),
+            digest(Digest::ZERO, 4, &key, &[]),
+            renamed(|key| key.kind = Kind::Grown),
+            renamed(|key| key.stage = 0),
+            renamed(|key| key.update = 3),
+            renamed(|key| key.name = "a".to_owned()),
+        ];
+        assert!(others.iter().all(|other| *other != own), "{others:?}");
+    }
 }

@@ -39,6 +39,8 @@ pub struct Updated<'a> {
     pub update: u64,
     /// The weights after the step.
     pub version: PolicyVersion,
+    /// Digest of a sum over these weights, where one was taken.
+    pub weights: Option<Digest>,
     /// Of training: loss, gradient norm.
     pub metrics: &'a Metrics,
     /// Seconds by name; kept outside the digest.

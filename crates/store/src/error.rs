@@ -31,6 +31,12 @@ pub enum StoreError {
     /// The file system or the file may not be written.
     #[error("cannot write {what}: it is read-only; choose a folder that can be written")]
     ReadOnly { what: String },
+    /// The last writer was killed, and its log cannot be read without a right to write.
+    #[error(
+        "`{path}` was not closed and its folder is read-only: what its log holds cannot be read \
+         ({detail}); copy the run folder to where you can write"
+    )]
+    Unclosed { path: PathBuf, detail: String },
     /// Locks and shared memory do not work on this file system.
     #[error(
         "run folder is on {name}: the record needs local locks and shared memory; choose a local \
@@ -38,8 +44,8 @@ pub enum StoreError {
     )]
     NetworkFileSystem { name: &'static str },
     /// A file operation failed.
-    #[error("cannot {doing} `{path}`: {source}")]
-    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot {doing} `{path}`: {cause}; look to the disk and the rights of the folder")]
+    Io { doing: &'static str, path: PathBuf, cause: std::io::Error },
     /// The recipe beside the record is not the one the run was made with.
     #[error(
         "`recipe.toml` is not the recipe of this run: got digest {got}, expected {expected}; undo \
@@ -116,15 +122,19 @@ impl StoreError {
     }
 
     /// An IO error under its cause: a full disk and a read-only one have sentences of their own.
-    pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    pub(crate) fn io(doing: &'static str, path: &Path, cause: std::io::Error) -> StoreError {
         use std::io::ErrorKind;
         let what = || format!("`{}`", path.display());
-        match source.kind() {
+        match cause.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 StoreError::NoSpace { what: what(), detail: String::new() }
             }
+            ErrorKind::FileTooLarge => {
+                let detail = " (a file may not grow past the limit of this process: `ulimit -f`)";
+                StoreError::NoSpace { what: what(), detail: detail.to_owned() }
+            }
             ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { what: what() },
-            _ => StoreError::Io { doing, path: path.to_owned(), source },
+            _ => StoreError::Io { doing, path: path.to_owned(), cause },
         }
     }
 

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::disk;
 use crate::encode::integer;
 use crate::error::{Result, StoreError};
-use crate::lock::RunLock;
+use crate::lock::{self, RunLock};
 use crate::reader::RunReader;
 use crate::record::Record;
 use crate::schema;
@@ -37,9 +37,15 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new run of a resolved recipe in a folder that is empty or does not exist.
     pub fn create(path: &Path, recipe: &str) -> Result<RunFolder> {
-        fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+        RunFolder::create_marked(path, recipe, None)
+    }
+
+    /// The same, with what is to be known of a run whose sandbox is weak. It is part of the record
+    /// and its digests.
+    pub fn create_marked(path: &Path, recipe: &str, weak: Option<&str>) -> Result<RunFolder> {
+        make_folder(path)?;
         disk::require_local(path)?;
-        require_empty(path)?;
+        require_empty(path).map_err(|error| in_use(path).unwrap_or(error))?;
         let lock = RunLock::take(&path.join(LOCK))?;
         require_empty(path)?; // another process may have been faster
         for folder in [CHECKPOINTS, EXPORT] {
@@ -47,7 +53,7 @@ impl RunFolder {
             fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
         }
         atomic::remove_temporaries(path)?;
-        create_record(path, recipe)?;
+        create_record(path, recipe, weak)?;
         atomic::write_file(&path.join(RECIPE), recipe.as_bytes())?;
         Ok(RunFolder { path: path.to_owned(), recipe: recipe.to_owned(), lock: Arc::new(lock) })
     }
@@ -116,6 +122,16 @@ pub(crate) fn lock_path(folder: &Path) -> PathBuf {
     folder.join(LOCK)
 }
 
+/// Makes a folder and what is missing above it, to last.
+fn make_folder(path: &Path) -> Result<()> {
+    let named = |own: &&Path| !own.as_os_str().is_empty();
+    let missing: Vec<&Path> =
+        path.ancestors().filter(named).take_while(|own| !own.exists()).collect();
+    fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
+    let parents = missing.iter().filter_map(|made| made.parent());
+    parents.into_iter().try_for_each(atomic::sync_folder)
+}
+
 /// A folder that a killed `create` left behind counts as empty.
 fn require_empty(path: &Path) -> Result<()> {
     let failed = |e| StoreError::io("list", path, e);
@@ -135,12 +151,17 @@ fn require_empty(path: &Path) -> Result<()> {
     }
 }
 
-/// Commit 0: the recipe, and who wrote it.
-fn create_record(folder: &Path, recipe: &str) -> Result<()> {
+/// A run that somebody writes is in use, whatever else is wrong with the wish to make one there.
+fn in_use(path: &Path) -> Option<StoreError> {
+    lock::holder_of(&lock_path(path)).map(|holder| StoreError::InUse { holder })
+}
+
+/// Commit 0: the recipe, who wrote it, and what its sandbox lacks.
+fn create_record(folder: &Path, recipe: &str, weak: Option<&str>) -> Result<()> {
     let temporary = folder.join(format!("{TEMPORARY}{RECORD}"));
     let facts = [("recipe", recipe), ("written_by", crate::VERSION)];
+    let facts = facts.into_iter().chain(weak.map(|weak| ("sandbox", weak)));
     let rows: Vec<Row> = facts
-        .iter()
         .map(|(name, value)| Row::new(&RUN, vec![integer(0), Cell::text(name), Cell::text(value)]))
         .collect();
     let key = CommitKey { kind: Kind::Created, stage: 0, update: 0, name: String::new() };
@@ -156,6 +177,11 @@ fn create_record(folder: &Path, recipe: &str) -> Result<()> {
 /// `recipe.toml` is a copy for people. Where it is missing it is written again; where it was
 /// edited, the run must not go on as if it had followed it.
 fn same_recipe(path: &Path, expected: &str) -> Result<()> {
+    // Opening a pipe would wait for whoever writes into it.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(StoreError::io("read", path, error));
+    }
     match fs::read(path) {
         Ok(got) if got == expected.as_bytes() => Ok(()),
         Ok(got) => Err(StoreError::RecipeChanged {

@@ -25,10 +25,13 @@ mod record;
 mod runs;
 mod schema;
 mod sqlite;
+#[doc(hidden)]
+pub mod strangers;
 mod table;
 mod tensors;
 mod verify;
 
+pub use checkpoint::STATE_BYTES_MAX;
 pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid, retain};
 pub use commit::{
     CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
@@ -41,6 +44,7 @@ pub use export::{
     EventFile, Lines, MetricCursor, MetricRow, Shape, export_csv, export_jsonl, export_parquet,
 };
 pub use folder::RunFolder;
+pub use manifest::BYTES_MAX as MANIFEST_BYTES_MAX;
 pub use reader::{LineageRow, MetricPoint, RunReader};
 pub use record::{Closing, Record};
 pub use runs::{RunState, RunSummary, is_running, list_runs};

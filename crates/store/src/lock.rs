@@ -59,12 +59,21 @@ pub(crate) fn is_held(path: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
+/// Who holds the lock; `None` where nobody does.
+pub(crate) fn holder_of(path: &Path) -> Option<String> {
+    is_held(path).then(|| File::open(path).map_or_else(|_| unnamed(), |mut file| holder(&mut file)))
+}
+
+fn unnamed() -> String {
+    "another process".to_owned()
+}
+
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(1000).read_to_string(&mut text);
     match (read, text.trim()) {
         (Ok(_), text) if !text.is_empty() => text.to_owned(),
-        _ => "another process".to_owned(),
+        _ => unnamed(),
     }
 }
 

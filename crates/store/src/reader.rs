@@ -43,7 +43,8 @@ pub struct LineageRow {
     pub version: PolicyVersion,
     /// The checkpoint, where one was written at this version.
     pub checkpoint: Option<u64>,
-    /// Digest of the checkpoint's weights.
+    /// Digest of the checkpoint's weights; without a checkpoint, of a sum over the weights, where
+    /// one was taken.
     pub weights: Option<Digest>,
 }
 
@@ -62,6 +63,12 @@ impl RunReader {
     /// The version of stepwell that made the run.
     pub fn written_by(&self) -> Result<String> {
         self.fact("written_by")
+    }
+
+    /// What the sandbox of the run lacked; `None` where it was whole, or none was needed.
+    pub fn weak_sandbox(&self) -> Result<Option<String>> {
+        let rows = select(&self.connection, &RUN, "name = ?1", ["sandbox"])?;
+        rows.first().map(|row| Ok(row.text("value")?.to_owned())).transpose()
     }
 
     fn fact(&self, name: &str) -> Result<String> {
@@ -150,12 +157,12 @@ impl RunReader {
     pub fn lineage(&self) -> Result<Vec<LineageRow>> {
         let rows = select(&self.connection, &LINEAGE, "true", [])?;
         let lineage = |row: &Row| {
-            let saved = !row.is_null("checkpoint");
+            let (saved, told) = (!row.is_null("checkpoint"), !row.is_null("weights"));
             Ok(LineageRow {
                 commit: row.integer("commit_number")?,
                 version: PolicyVersion(row.integer("version")?),
                 checkpoint: saved.then(|| row.integer("checkpoint")).transpose()?,
-                weights: saved.then(|| row.hash("weights").map(Digest)).transpose()?,
+                weights: told.then(|| row.hash("weights").map(Digest)).transpose()?,
             })
         };
         rows.iter().map(lineage).collect()

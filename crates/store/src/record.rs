@@ -83,7 +83,8 @@ impl Record {
         self.commit(key, updated.timing, |_, number| {
             let mut rows = metric_rows(number, updated.metrics);
             let version = integer(updated.version.0);
-            let cells = vec![integer(number), version, Cell::Null, Cell::Null];
+            let weights = updated.weights.map(|digest| Cell::Blob(digest.0.to_vec()));
+            let cells = vec![integer(number), version, Cell::Null, Cell::optional(weights)];
             rows.push(Row::new(&LINEAGE, cells));
             Ok(rows)
         })
@@ -253,6 +254,16 @@ fn task_rows(reader: &RunReader, number: u64, tasks: &[Task]) -> Result<Vec<Row>
 mod tests {
     use super::*;
     use crate::{Grown, Novelty, RunFolder};
+
+    #[test]
+    fn p10_an_acknowledged_commit_is_on_the_disk_before_it_is_acknowledged() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&place.path().join("run"), "").unwrap();
+        let record = folder.record().unwrap();
+        let set = |name: &str| pragma(&record.reader.connection, name).unwrap();
+        assert_eq!((set("journal_mode").as_str(), set("synchronous").as_str()), ("wal", "2"));
+        assert_eq!((set("foreign_keys").as_str(), set("recursive_triggers").as_str()), ("1", "1"));
+    }
 
     #[test]
     fn p10_after_a_full_disk_nothing_is_retried_and_nothing_is_half_written() {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::ffi::SQLITE_READONLY;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -34,8 +35,8 @@ pub(crate) fn sqlite_error(doing: &'static str, error: rusqlite::Error) -> Store
 /// Opens the record for the one writer and reads back what it asked for.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let failed = |error| sqlite_error("open the record for writing", error);
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     let settings: [(&str, &str, &str); 5] = [
         ("journal_mode", "WAL", "wal"),
         ("synchronous", "FULL", "2"),
@@ -44,6 +45,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         ("cell_size_check", "ON", "1"),
     ];
     for (name, value, expected) in settings {
+        let lowered = stepwell_mutant::planted(16) && name == "synchronous";
+        let (value, expected) = if lowered { ("NORMAL", "1") } else { (value, expected) };
         connection
             .pragma_update_and_check(None, name, value, |_| Ok(()))
             .or_else(no_row)
@@ -78,17 +81,42 @@ pub(crate) fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<St
     })
 }
 
-/// Opens the record for reading only. `mode=ro` alone may still attach new files and make temporary
-/// tables, so an authorizer and limits stand behind it.
+/// Opens the record for reading only.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     check_header(path)?;
-    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let failed = |error| sqlite_error("open the record for reading", error);
-    connection.pragma_update(None, "query_only", "ON").map_err(failed)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0).map_err(failed)?;
-    connection.authorizer(Some(allow_reading)).map_err(failed)?;
+    let left = match open_read_only(path) {
+        Err(error) if needs_writing(&error) => error,
+        opened => return opened.map_err(failed),
+    };
+    // A kill while the run was being closed left a rollback journal, which only a connection that
+    // may write can undo. SQLite does so where no other process holds the file.
+    let recovered = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .and_then(|connection| pragma(&connection, "schema_version"));
+    match recovered {
+        Ok(_) => open_read_only(path).map_err(failed),
+        Err(_) => Err(StoreError::Unclosed { path: path.to_owned(), detail: left.to_string() }),
+    }
+}
+
+/// True where the last writer left more than the file itself, and reading that takes a right to
+/// write: a rollback journal to undo, an index of the log to make.
+fn needs_writing(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| match error.code {
+        ErrorCode::ReadOnly => error.extended_code != SQLITE_READONLY,
+        code => code == ErrorCode::CannotOpen,
+    })
+}
+
+/// `mode=ro` alone may still attach new files and make temporary tables, so an authorizer and
+/// limits stand behind it.
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.authorizer(Some(allow_reading))?;
     // The first statement touches the file: what is wrong with it shows here.
-    pragma(&connection, "schema_version").map_err(failed)?;
+    pragma(&connection, "schema_version")?;
     Ok(connection)
 }
 
@@ -103,12 +131,11 @@ fn allow_reading(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-fn open(path: &Path, mode: OpenFlags) -> Result<Connection> {
+fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let failed = |error| sqlite_error("open the record", error);
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(Duration::from_secs(BUSY_TIMEOUT_S)).map_err(failed)?;
-    connection.pragma_update(None, "trusted_schema", "OFF").map_err(failed)?;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(BUSY_TIMEOUT_S))?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
     Ok(connection)
 }
 

@@ -111,6 +111,7 @@ fn a_run_that_diverges_from_its_record_is_told_where() {
         stage: 0,
         update: 1,
         version: PolicyVersion(2),
+        weights: None,
         metrics: &BTreeMap::new(),
         timing: None,
     };

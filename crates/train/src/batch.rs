@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use stepwell_methods::objective::{Part, RowSequence, Sequence};
 use stepwell_model::{Packed, Scored};
-use stepwell_tree::{Credit, Layout, StepId, StepTree};
+use stepwell_tree::{Credit, Layout, StepId, StepTree, TaskHash};
 
 /// A packed forest and the tokens of it that train. Every column below the layout is `[M]`: one
 /// entry per trained token.
@@ -15,6 +15,8 @@ pub struct MicroBatch {
     pub layout: Layout,
     /// The trees' places in the forest, in the order of the layout.
     pub tree: Vec<usize>,
+    /// Their tasks.
+    pub task: Vec<TaskHash>,
     /// First row of every step that has tokens, and T: what the model takes as segments.
     pub segment_begin: Vec<u32>,
     /// `[T]` one past the last row of the subtree of each row's step.
@@ -100,6 +102,7 @@ impl MicroBatch {
             for (k, arena) in trees[t].span[step.index()].range().enumerate() {
                 let here = layout.begin[packed] + k as u32;
                 let Some(before) = row.replace(here) else { continue };
+                let before = if stepwell_mutant::planted(2) { here } else { before };
                 batch.row.push(before);
                 batch.target.push(trees[t].token[arena]);
                 batch.behaviour.push(trees[t].logprob[arena]);
@@ -119,6 +122,7 @@ impl MicroBatch {
         batch.segment_begin.dedup();
         batch.layout = layout;
         batch.tree = group.to_vec();
+        batch.task = group.iter().map(|&t| trees[t].task).collect();
         batch.reference = referenced.then_some(reference);
         batch
     }
@@ -135,6 +139,7 @@ impl MicroBatch {
 
     /// The rows that are scored as the model takes them.
     pub fn scored(&self, temperature: f32) -> Scored<'_> {
+        let temperature = if stepwell_mutant::planted(10) { 1.0 } else { temperature };
         Scored { row: &self.row, target: &self.target, temperature }
     }
 
@@ -172,6 +177,15 @@ impl MicroBatch {
     /// True where it holds the rows of a step.
     pub fn holds(&self, tree: usize, step: StepId) -> bool {
         self.step_rows.contains_key(&(tree, step))
+    }
+
+    /// A trained token for people: its tree of the update, task, step, and place in the step.
+    pub(crate) fn named(&self, at: usize) -> String {
+        let (tree, _) = self.place[at];
+        let own = self.step_rows.iter().find(|(_, rows)| rows.contains(&at));
+        let (step, token) = own.map_or((0, 0), |((_, step), rows)| (step.0, at - rows.start));
+        let member = self.tree.iter().position(|own| *own == tree).unwrap_or(0);
+        format!("tree {tree} (task {}), step {step}, token {token}", self.task[member])
     }
 
     /// Number of trained tokens, M.

@@ -22,6 +22,8 @@ pub struct Learner {
     /// Bytes that activations may take, where they may not take all.
     budget: Option<usize>,
     version: PolicyVersion,
+    /// What the weights summed up to when they were last sealed; `None` once they have moved.
+    pub(crate) seal: Option<u64>,
 }
 
 /// What a checkpoint needs beside the weights themselves.
@@ -69,8 +71,8 @@ impl Learner {
     }
 
     fn of(machine: Box<dyn Machine>, codec: Arc<Codec>, device: Device, threads: usize) -> Self {
-        let version = PolicyVersion(0);
-        Learner { machine, heads: BTreeMap::new(), codec, device, threads, budget: None, version }
+        let (version, heads) = (PolicyVersion(0), BTreeMap::new());
+        Learner { machine, heads, codec, device, threads, budget: None, version, seal: None }
     }
 
     /// Where the model is computed.
@@ -107,6 +109,7 @@ impl Learner {
 
     pub(crate) fn advance_version(&mut self) {
         self.version.0 += 1;
+        self.seal = None;
     }
 
     /// Starts a stage with a fresh optimizer: moments of another loss do not carry over.
@@ -238,6 +241,7 @@ impl Learner {
         let heads = state.heads.iter().map(|own| Ok((own.name.clone(), own.restored(inputs)?)));
         let heads = heads.collect::<Result<_, String>>()?;
         self.machine.restore(weights, state)?;
+        self.seal = None;
         self.heads = heads;
         self.version = state.version;
         Ok(())

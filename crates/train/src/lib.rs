@@ -9,6 +9,7 @@
 
 mod batch;
 mod codec;
+mod guard;
 mod heads;
 mod learner;
 mod machine;

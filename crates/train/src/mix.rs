@@ -2,6 +2,7 @@
 
 use stepwell_tree::{Credit, StepTree};
 
+use crate::guard::trained_once;
 use crate::update::batches;
 use crate::{Learner, Settings, TrainError, UpdateReport};
 
@@ -85,6 +86,7 @@ impl Learner {
         settings: &Settings,
     ) -> Result<Measured, TrainError> {
         let batches = batches(forest, credit, settings, 1.0);
+        trained_once(forest, credit, batches.iter().map(|fed| &fed.batch))?;
         let mut report = UpdateReport::default();
         self.accumulate(&batches, settings, false, &mut report)?;
         Ok(Measured {

@@ -41,10 +41,14 @@ impl<'m> LocalPolicy<'m> {
             StopCause::Length => (text, Stop::Length),
             StopCause::Context => (text, Stop::Context),
         };
+        let mut logprob = finished.logprobs;
+        if stepwell_mutant::planted(37) {
+            logprob.rotate_left(1);
+        }
         Completion {
             id: finished.id,
             token: finished.tokens,
-            logprob: finished.logprobs,
+            logprob,
             text,
             stop,
             prefix: PrefixId(finished.prefix),
@@ -105,7 +109,10 @@ impl Policy for LocalPolicy<'_> {
 
     fn advance(&mut self) -> Vec<Completion> {
         let (live, codec, stops) = (&self.live, self.codec, &self.stops);
-        let draw = |id: u64, position: u32| live[&id].with(u64::from(position)).uniform();
+        let draw = |id: u64, position: u32| {
+            let position = if stepwell_mutant::planted(13) { 0 } else { position };
+            live[&id].with(u64::from(position)).uniform()
+        };
         let decide = |_: u64, tokens: &[u32]| {
             if codec.stopped(tokens, stops) { Halt::Stop } else { Halt::Continue }
         };

@@ -1,16 +1,15 @@
 //! One update on pairs of answers: both sides of a pair are steps of one tree, so that what stands
 //! before them is computed once.
 
-use std::collections::BTreeSet;
-
 use stepwell_methods::PreferenceLoss;
 use stepwell_methods::preference::{Answer, Pair, kto};
 use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, StepId, StepTree};
 
 use crate::batch::REFERENCE;
+use crate::guard::trained_once;
 use crate::machine::Seeds;
-use crate::update::{finite, gap_within};
+use crate::update::{Gap, finite, finite_sum};
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 
 /// Two steps of one tree, the first the better answer to what stands before both.
@@ -88,7 +87,13 @@ impl Learner {
         if pairs.is_empty() {
             return Ok(report);
         }
-        let batches = pack(forest, pairs, settings.tokens_max);
+        self.require_unmoved()?;
+        let marks = marks(forest, pairs);
+        if settings.on_policy {
+            self.require_own(forest, &marks)?;
+        }
+        let batches = marked(forest, &marks, settings.tokens_max);
+        trained_once(forest, &marks, batches.iter())?;
         for epoch in 0..settings.epochs {
             let z = self.point_of_reference(mismatched, settings)?;
             self.clear_gradients()?;
@@ -108,7 +113,7 @@ impl Learner {
                 report = PreferenceReport { gradient_norm: norm, ..seen };
                 report.loss += loss;
                 if settings.on_policy {
-                    gap_within(report.gap, &*self.machine)?;
+                    sampled.within(&*self.machine)?;
                 }
             } else {
                 report.loss += seen.loss;
@@ -137,7 +142,7 @@ impl Learner {
         let scores = self.machine.forward(&packed, &scored)?;
         finite("log-prob", &scores.logprob, batch)?;
         if settings.on_policy {
-            sampled.add(&scores.logprob, &batch.behaviour);
+            sampled.add(&scores.logprob, batch);
         }
         let mut d_logprob = vec![0.0; batch.trained()];
         for pair in pairs {
@@ -156,6 +161,7 @@ impl Learner {
             seen.rejected_logprob += share * own.rejected.logprob;
         }
         finite("loss gradient", &d_logprob, batch)?;
+        finite_sum("loss", seen.loss, batch)?;
         let d_entropy = vec![0.0; batch.trained()];
         let seeds = Seeds { d_logprob: &d_logprob, d_entropy: &d_entropy, ..Seeds::default() };
         Ok(self.machine.backward(&packed, &scored, seeds)?)
@@ -170,10 +176,14 @@ impl Learner {
         if !settings.loss.reads_mismatched() {
             return Ok(0.0);
         }
-        let all = |tree: &StepTree| (1..tree.len()).map(|i| StepId(i as u32)).collect();
-        let steps: Vec<BTreeSet<StepId>> = mismatched.iter().map(all).collect();
+        let all = |tree: &StepTree| {
+            let mut credit = Credit::none(tree.len());
+            credit.step[1..].fill(Some(0.0));
+            credit
+        };
+        let marks: Vec<Credit> = mismatched.iter().map(all).collect();
         let mut answers = Vec::new();
-        for batch in marked(mismatched, &steps, settings.tokens_max) {
+        for batch in marked(mismatched, &marks, settings.tokens_max) {
             let references = references(&batch, settings)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
             let scores = self.machine.forward(&packed, &scored)?;
@@ -185,24 +195,21 @@ impl Learner {
     }
 }
 
-/// The trees that hold pairs, in micro-batches whose trained steps are the pairs' two sides.
-fn pack(forest: &[StepTree], pairs: &[StepPair], tokens_max: usize) -> Vec<MicroBatch> {
-    let mut steps = vec![BTreeSet::new(); forest.len()];
+/// Marks the two sides of every pair: the steps that train.
+fn marks(forest: &[StepTree], pairs: &[StepPair]) -> Vec<Credit> {
+    let mut credits: Vec<Credit> = forest.iter().map(|tree| Credit::none(tree.len())).collect();
     for pair in pairs {
-        steps[pair.tree].extend([pair.chosen, pair.rejected]);
+        for step in [pair.chosen, pair.rejected] {
+            credits[pair.tree].step[step.index()] = Some(0.0);
+        }
     }
-    marked(forest, &steps, tokens_max)
+    credits
 }
 
-fn marked(forest: &[StepTree], steps: &[BTreeSet<StepId>], tokens_max: usize) -> Vec<MicroBatch> {
-    let credit = |(tree, steps): (&StepTree, &BTreeSet<StepId>)| {
-        let mut credit = Credit::none(tree.len());
-        steps.iter().for_each(|s| credit.step[s.index()] = Some(0.0));
-        credit
-    };
-    let credits: Vec<Credit> = forest.iter().zip(steps).map(credit).collect();
+/// The trees that hold marked steps, in micro-batches that train those.
+fn marked(forest: &[StepTree], marks: &[Credit], tokens_max: usize) -> Vec<MicroBatch> {
     let weight: Vec<Vec<f64>> = forest.iter().map(|tree| vec![0.0; tree.token.len()]).collect();
-    micro_batches(forest, &credits, &weight, tokens_max)
+    micro_batches(forest, marks, &weight, tokens_max)
 }
 
 /// The reference's log-probs of a micro-batch, where the loss reads them.
@@ -232,25 +239,5 @@ fn answer(
         logprob: sum(logprob),
         reference: reference.map_or(0.0, sum),
         tokens: rows.len().max(1),
-    }
-}
-
-/// How far the trainer's log-probs are from the sampler's.
-#[derive(Default)]
-struct Gap {
-    sum: f64,
-    count: usize,
-}
-
-impl Gap {
-    fn add(&mut self, logprob: &[f32], behaviour: &[f32]) {
-        for (now, then) in logprob.iter().zip(behaviour) {
-            self.sum += f64::from((now - then).abs());
-            self.count += 1;
-        }
-    }
-
-    fn mean(&self) -> f64 {
-        self.sum / self.count.max(1) as f64
     }
 }

@@ -29,6 +29,7 @@ pub struct LearningRate {
 impl LearningRate {
     /// The rate of a step, counted from 0.
     pub fn at(&self, step: usize) -> f64 {
+        let step = step + usize::from(stepwell_mutant::planted(38));
         if step < self.warmup {
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }

@@ -9,6 +9,7 @@
 
 use stepwell_tree::{Credit, StepTree};
 
+use crate::guard::trained_once;
 use crate::machine::Seeds;
 use crate::update::{Fed, batches};
 use crate::{Learner, Settings, TrainError, UpdateReport};
@@ -61,7 +62,12 @@ impl Learner {
         region: &TrustRegion,
     ) -> Result<(UpdateReport, TrustReport), TrainError> {
         let (mut report, mut trust) = (UpdateReport::default(), TrustReport::default());
+        self.require_unmoved()?;
+        if settings.on_policy {
+            self.require_own(forest, credit)?;
+        }
         let fed = batches(forest, credit, settings, 1.0);
+        trained_once(forest, credit, fed.iter().map(|fed| &fed.batch))?;
         self.clear_gradients()?;
         self.accumulate(&fed, settings, settings.on_policy, &mut report)?;
         report.gradient_norm = self.gradient_norm()?;

@@ -6,6 +6,7 @@ use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
 use stepwell_model::{AdamWSettings, StateSeeds, TokenScores};
 use stepwell_tree::{Credit, Key, StepId, StepTree};
 
+use crate::guard::trained_once;
 use crate::machine::{Machine, Seeds};
 use crate::values::OldValues;
 use crate::{Beside, DeviceError, Learner, Measured, MicroBatch, micro_batches};
@@ -56,13 +57,57 @@ pub enum TrainError {
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {most:.0e}; no weight was changed; the cache, the temperature or the layout is wrong"
+         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or the \
+         layout is wrong"
     )]
     Gap {
         /// Mean absolute difference over the trained tokens.
         mean: f64,
         /// The largest that the device allows; on the CPU the gap is 0 (P3).
         most: f64,
+        /// The first token that differs, with both numbers.
+        place: String,
+    },
+    /// Trees that are to train on policy were sampled by other weights.
+    #[error(
+        "{place} was sampled by policy version {got}, the weights are version {expected}; no weight \
+         was changed; this is a bug of ours: report it with the run's folder"
+    )]
+    Version {
+        /// The version that sampled.
+        got: u64,
+        /// The learner's.
+        expected: u64,
+        /// Tree and step.
+        place: String,
+    },
+    /// What is packed for training is not what credit says (INV-3).
+    #[error(
+        "{place}: {what}; no weight was changed; this is a bug of ours: report it with the run's \
+         folder"
+    )]
+    Mask {
+        /// What is wrong with it.
+        what: String,
+        /// Tree, step and token.
+        place: String,
+    },
+    /// The weights are not what the last update or checkpoint left.
+    #[error(
+        "the weights of version {version} have changed since they were written: sum {got:016x}, \
+         expected: {expected:016x}{}; the memory of this machine or a bug is at fault; the newest \
+         checkpoint is older than the change: `resume` goes on from it",
+        .non_finite.as_ref().map_or_else(String::new, |name| format!("; `{name}` is not finite"))
+    )]
+    Weights {
+        /// The version.
+        version: u64,
+        /// Their sum now.
+        got: u64,
+        /// Their sum when they were sealed.
+        expected: u64,
+        /// The first parameter that is not finite, where one is.
+        non_finite: Option<String>,
     },
     /// The device failed.
     #[error(transparent)]
@@ -123,6 +168,10 @@ impl Learner {
         key: Key,
         beside: Option<&Beside<'_>>,
     ) -> Result<UpdateReport, TrainError> {
+        self.require_unmoved()?;
+        if settings.on_policy {
+            self.require_own(forest, credit)?;
+        }
         let mut report = UpdateReport::default();
         let least = usize::from(beside.is_some());
         let dealt = dealt(credit, settings.epochs, (settings.minibatches, least), key);
@@ -155,6 +204,7 @@ impl Learner {
             share = beside.share;
         }
         let batches = batches(forest, credit, settings, share);
+        trained_once(forest, credit, batches.iter().map(|fed| &fed.batch))?;
         let check_gap = first && settings.on_policy;
         self.accumulate(&batches, settings, check_gap, report)?;
         let norm = self.gradient_norm()?;
@@ -172,7 +222,7 @@ impl Learner {
         check_gap: bool,
         report: &mut UpdateReport,
     ) -> Result<(), TrainError> {
-        let mut seen = Diagnostics::default();
+        let (mut seen, mut gap) = (Diagnostics::default(), Gap::default());
         for fed in batches {
             let Fed { batch, values, .. } = fed;
             // What was handed in, before anything is computed from it.
@@ -183,10 +233,14 @@ impl Learner {
             let scores = self.machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
+            if check_gap {
+                gap.add(&scores.logprob, batch);
+            }
             let d_state = self.value_gradient(batch, values.as_ref(), report)?;
             let loss = settings.objective.objective(&fed.read(&scores));
             finite("loss gradient", &loss.d_logprob, batch)?;
             finite("loss gradient", &loss.d_entropy, batch)?;
+            finite_sum("loss", loss.value, batch)?;
             report.loss += loss.value;
             seen.merge(&loss.diagnostics);
             let (d_logprob, d_entropy) = (&loss.d_logprob[..], &loss.d_entropy[..]);
@@ -198,11 +252,8 @@ impl Learner {
         report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
         report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();
         report.diagnostics.merge(&seen);
-        if check_gap {
-            report.gap = seen.drift_sum / seen.tokens.max(1) as f64;
-            gap_within(report.gap, &*self.machine)?;
-        }
-        Ok(())
+        report.gap += gap.mean();
+        gap.within(&*self.machine)
     }
 
     /// Checks, clips and steps. Nothing has moved when this returns an error.
@@ -235,7 +286,7 @@ impl Learner {
 
     /// Checks the gradient and scales it down to the clip.
     pub(crate) fn clip(&mut self, norm: f64, gradient_clip: f64) -> Result<(), TrainError> {
-        if !norm.is_finite() || norm > GRADIENT_NORM_MAX {
+        if !stepwell_mutant::planted(36) && (!norm.is_finite() || norm > GRADIENT_NORM_MAX) {
             let place = self.non_finite_gradient()?;
             let place = place.unwrap_or_else(|| "all parameters".to_owned());
             return Err(TrainError::NotFinite { what: "gradient", value: norm, place });
@@ -273,10 +324,40 @@ pub(crate) fn dealt(
     steps
 }
 
-/// Refuses a mean gap between sampler and trainer beyond what the device allows.
-pub(crate) fn gap_within(mean: f64, machine: &dyn Machine) -> Result<(), TrainError> {
-    let most = machine.gap_max();
-    if mean > most { Err(TrainError::Gap { mean, most }) } else { Ok(()) }
+/// How far the trainer's log-probs are from the sampler's.
+#[derive(Default)]
+pub(crate) struct Gap {
+    sum: f64,
+    count: usize,
+    /// The first token that differs.
+    first: Option<String>,
+}
+
+impl Gap {
+    /// Compares a micro-batch's log-probs with those that were sampled.
+    pub(crate) fn add(&mut self, logprob: &[f32], batch: &MicroBatch) {
+        for (at, (now, then)) in logprob.iter().zip(&batch.behaviour).enumerate() {
+            self.sum += f64::from((now - then).abs());
+            self.count += 1;
+            if self.first.is_none() && now != then {
+                let place = batch.named(at);
+                self.first = Some(format!("{place}: sampled at {then}, now {now}"));
+            }
+        }
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+
+    /// Refuses a mean gap beyond what the device allows.
+    pub(crate) fn within(self, machine: &dyn Machine) -> Result<(), TrainError> {
+        let (mean, most) = (self.mean(), machine.gap_max());
+        if mean <= most {
+            return Ok(());
+        }
+        Err(TrainError::Gap { mean, most, place: self.first.unwrap_or_default() })
+    }
 }
 
 /// The micro-batches of one optimizer step; the loss counts by its share.
@@ -347,9 +428,19 @@ pub(crate) fn finite(
     batch: &MicroBatch,
 ) -> Result<(), TrainError> {
     let Some(at) = numbers.iter().position(|x| !x.is_finite()) else { return Ok(()) };
-    let row = batch.row[at];
-    let packed = batch.layout.begin.partition_point(|&begin| begin <= row) - 1;
-    let (tree, step) = batch.layout.source[packed];
-    let place = format!("tree {tree} of the micro-batch, after step {}, row {row}", step.0);
-    Err(TrainError::NotFinite { what, value: f64::from(numbers[at]), place })
+    Err(TrainError::NotFinite { what, value: f64::from(numbers[at]), place: batch.named(at) })
+}
+
+/// Names a sum over a micro-batch that is not finite.
+pub(crate) fn finite_sum(
+    what: &'static str,
+    value: f64,
+    batch: &MicroBatch,
+) -> Result<(), TrainError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    let (first, last) = (batch.tree.first(), batch.tree.last());
+    let place = first.zip(last).map_or_else(String::new, |(a, b)| format!("trees {a} to {b}"));
+    Err(TrainError::NotFinite { what, value, place })
 }

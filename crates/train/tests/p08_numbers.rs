@@ -46,13 +46,13 @@ fn p08_what_is_not_finite_is_named_and_nothing_moves() {
         learner.restore(model, state).unwrap();
     });
     for broken in [f32::NAN, f32::NEG_INFINITY] {
-        refused("behaviour log-prob", "after step 0,", move |_, forest, _, _| {
+        refused("behaviour log-prob", "step 1,", move |_, forest, _, _| {
             let at = forest[0].span[first_trained(&forest[0])].range().start;
             forest[0].logprob[at] = broken;
         });
     }
     for broken in [f64::INFINITY, f64::NAN, 1e300] {
-        refused("credit", "after step 0,", move |_, forest, credit, _| {
+        refused("credit", "step 1,", move |_, forest, credit, _| {
             credit[0].step[first_trained(&forest[0])] = Some(broken);
         });
     }

@@ -120,7 +120,8 @@ fn kto_reads_how_far_answers_to_other_prompts_have_come() {
     let mut learner = learner(1, 2);
     let (mut forest, pairs) = drawn(&mut learner);
     let config = kto::Config { beta: 1.0, ..kto::Config::default() };
-    let settings = PreferenceSettings { loss: PreferenceLoss::Kto(config), ..preferring(0.0) };
+    let loss = PreferenceLoss::Kto(config);
+    let settings = PreferenceSettings { loss, on_policy: false, ..preferring(0.0) };
     let at = |learner: &mut Learner, forest: &[StepTree], other: &[StepTree]| {
         learner.prefer(forest, &pairs, other, &settings).unwrap().loss
     };

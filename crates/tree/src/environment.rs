@@ -70,6 +70,12 @@ pub trait Environment: Send + Sync {
     fn hint(&self, _task: &Task) -> Option<String> {
         None
     }
+
+    /// What stands open between the policy's code and this machine, where a recipe allows that;
+    /// `None` where nothing does. A run is marked with it.
+    fn weakness(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A piece of a demonstration, in order.

@@ -107,7 +107,9 @@ impl Layout {
                 open.pop();
             }
             let last = open.iter().rev().find(|&&o| !self.rows(o).is_empty());
-            before.push(last.map(|&o| self.begin[o + 1] - 1));
+            let last = last.map(|&o| self.begin[o + 1] - 1);
+            let flat = self.begin[s].checked_sub(1).filter(|_| stepwell_mutant::planted(9));
+            before.push(last.map(|last| flat.unwrap_or(last)));
             open.push(s);
         }
         before

@@ -33,6 +33,7 @@ impl Verdict {
     pub fn reward(&self) -> Option<f64> {
         match self {
             Verdict::Scored { reward, .. } => Some(*reward),
+            Verdict::Unscored(_) if stepwell_mutant::planted(21) => Some(0.0),
             Verdict::Pending | Verdict::Unscored(_) => None,
         }
     }

@@ -83,6 +83,8 @@ pub(crate) enum EnvironmentName {
     /// Questions with an answer that a program can compare
     #[value(name = "math_answer")]
     MathAnswer,
+    /// Functions that cases test
+    Python,
 }
 
 #[derive(Args, Debug)]
@@ -135,6 +137,9 @@ pub(crate) struct EnvCheck {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
+    /// A variable of the environment that it sees beside the usual ones; may be given again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variable: Vec<String>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) program: Vec<String>,

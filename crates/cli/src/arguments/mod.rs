@@ -15,7 +15,7 @@ pub(crate) use files::{
     Methods, MetricsFormat, RecipeCommand, RecipeFile, RecipeWords, TasksCheck, TasksCommand,
     TasksWords,
 };
-pub(crate) use runs::{Compare, Play, Sweep};
+pub(crate) use runs::{Check, Compare, Play, Sweep};
 
 /// Train language models on trees of steps.
 ///
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Sweep(Sweep),
     /// Draw a tree of a run with reward and credit per step.
     Inspect(Inspect),
+    /// Compute again what a run's record says, and name what does not follow.
+    Check(Check),
     /// List runs.
     Runs(Runs),
     /// Check a recipe, or show it with every default.

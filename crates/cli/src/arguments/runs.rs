@@ -9,6 +9,22 @@ use super::{SplitWord, Threads};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  stepwell check runs/sql_explore-1
+
+Digests show that no row was changed since it was written. Beyond that, tokens are compared with
+texts, observations and verdicts with the environment, log-probabilities with the weights of kept
+checkpoints, credit and metrics with the trees, checkpoints with their lineage. Nothing is written.
+The exit code is 3 where something does not follow.")]
+pub(crate) struct Check {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
   stepwell compare runs/sql_explore-1 runs/sql_grpo-1
 
 Every difference is that of a run from the first one.")]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use stepwell_sandbox::probe::Finding;
 
 use crate::arguments::Doctor;
 use crate::say::say;
@@ -35,6 +36,9 @@ pub(crate) fn doctor(words: &Doctor) -> anyhow::Result<ExitCode> {
         disk(),
         gpu(),
         sqlite(),
+        confined_child(),
+        sandbox(),
+        sandboxed_python(),
         python(),
         packages("transformers", &["transformers", "torch"], export),
         packages("tensorboard", &["tensorboard"], events),
@@ -117,6 +121,59 @@ fn gpu() -> Check {
 fn sqlite() -> Check {
     let found = format!("{}, linked in", rusqlite::version());
     Check { name: "sqlite", ok: true, found, next: "", needed: true }
+}
+
+/// SQL of a policy runs in one.
+fn confined_child() -> Check {
+    let looked = stepwell_sandbox::probe::confined_child();
+    let open = |findings: &[Finding]| findings.iter().any(|finding| !finding.holds);
+    Check {
+        name: "sql child",
+        ok: looked.as_ref().is_ok_and(|findings| !open(findings)),
+        found: looked.map_or_else(|why| why, |findings| told(&findings)),
+        next: "SQL runs in a child without rights: it needs Linux 6.12 or newer with Landlock",
+        needed: true,
+    }
+}
+
+/// Code of a policy runs in one. Every layer is used, not asked for its version.
+fn sandbox() -> Check {
+    let grade = stepwell_sandbox::probe::jail();
+    let word = grade.word();
+    Check {
+        name: "sandbox",
+        // Groups are a second bound on memory where a machine has them.
+        ok: matches!(word.as_str(), "full" | "weak(cgroups)"),
+        found: match grade.missing {
+            Some(why) => format!("{word}: {why}"),
+            None => format!("{word}: {}", told(&grade.findings)),
+        },
+        next: "only environments that run code need it: install bubblewrap, on Linux 6.12 or newer",
+        needed: false,
+    }
+}
+
+/// The layers that hold by name, the others with what was seen.
+fn told(findings: &[Finding]) -> String {
+    let (good, bad): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.holds);
+    let good = good.iter().map(|finding| finding.layer).collect::<Vec<_>>().join(", ");
+    let bad = bad.iter().map(|finding| format!("; {}: {}", finding.layer, finding.found));
+    format!("{good}{}", bad.collect::<String>())
+}
+
+fn sandboxed_python() -> Check {
+    let python = stepwell_sandbox::python::Python::default();
+    let answered = stepwell_sandbox::probe::python(&python);
+    Check {
+        name: "jailed python",
+        ok: answered.is_ok(),
+        found: match answered {
+            Ok(version) => format!("{version}, {}", python.interpreter.display()),
+            Err(why) => why.to_string(),
+        },
+        next: "only the environment `python` needs it: install python3, or name another interpreter",
+        needed: false,
+    }
 }
 
 fn python() -> Check {

@@ -27,6 +27,7 @@ fn check(words: &EnvCheck) -> anyhow::Result<ExitCode> {
     let start_timeout = limits.start_timeout.max(timeout);
     let config = Config {
         command: words.program.clone(),
+        variables: words.variable.clone(),
         mode: if words.grader { Mode::Grader } else { Mode::Environment },
         max_steps: words.max_steps,
         limits: Limits { timeout, start_timeout, ..limits },

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use stepwell_env::import::{Format, convert};
+use stepwell_env::import::{Format, load};
 
 use super::train::write_whole;
 use crate::arguments::{DataSet, Import};
@@ -24,10 +24,7 @@ pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
     if to.exists() {
         return Err(input(format!("`{}` exists; name a file that does not", to.display())));
     }
-    let name = from.display().to_string();
-    let bytes = std::fs::read(from)
-        .map_err(|cause| input(format!("{name}: cannot be read: {cause}; check the path")))?;
-    let imported = convert(format, &name, &bytes)?;
+    let imported = load(format, from)?;
     for (what, records) in [("left out", &imported.skipped), ("note", &imported.notes)] {
         for record in records.iter().take(NAMED) {
             complain(what, record);

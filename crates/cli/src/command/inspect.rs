@@ -27,6 +27,12 @@ pub(crate) fn inspect(words: &Inspect) -> anyhow::Result<ExitCode> {
     let (index, task) = choose(&reader, &trees, words)?;
     let stored = &trees[index];
     say(header(&commit, index, &trees, &task));
+    if let Some(open) = reader.weak_sandbox()? {
+        say(format!("sandbox: weak: {}\n", visible(&open)));
+    }
+    if let Some(alarms) = alarms(&reader)? {
+        say(alarms);
+    }
     match words.step {
         Some(step) => say(tokens(stored, step, &words.run)?),
         None => {
@@ -121,6 +127,28 @@ fn header(commit: &CommitInfo, index: usize, trees: &[StoredTree], task: &Task) 
         grouped(flat as u64),
         flat as f64 / unique.max(1) as f64,
     )
+}
+
+/// Updates at which a guard was alarmed; nothing where none was.
+fn alarms(reader: &RunReader) -> anyhow::Result<Option<String>> {
+    let names = reader.metric_names()?;
+    let mut out = String::new();
+    for name in names.iter().filter(|name| name.starts_with("alarm/")) {
+        let rung = reader.metric_series(name)?.into_iter().filter(|point| point.value != 0.0);
+        let rung: Vec<u64> = rung.map(|point| point.commit).collect();
+        let (Some(first), Some(last)) = (rung.first(), rung.last()) else { continue };
+        let commits = reader.commits()?;
+        let place = |number: &u64| {
+            let key = commits.iter().find(|info| info.head.number == *number).map(|info| &info.key);
+            key.map_or_else(String::new, |key| {
+                format!("stage {}, update {}", key.stage, key.update)
+            })
+        };
+        let count = rung.len();
+        let (first, last) = (place(first), place(last));
+        out.push_str(&format!("alarm: {name} at {count} updates, {first} to {last}\n"));
+    }
+    Ok(Some(out).filter(|out| !out.is_empty()))
 }
 
 /// Number, size and text of a step; `←` is what the environment answered.

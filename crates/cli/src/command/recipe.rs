@@ -30,6 +30,9 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         complain("warning", note);
     }
     let learner = problem.learner(&recipe, Threads::default().count())?;
+    for note in problem.model_notes() {
+        complain("note", note);
+    }
     problem.require_fit(&recipe, &learner)?;
     let stages: Vec<&str> = recipe.stage.iter().map(|stage| stage.name()).collect();
     let counts: Vec<String> = problem

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use stepwell_env::calculator;
 use stepwell_env::math_answer;
+use stepwell_env::python;
 use stepwell_env::sql::{self, Config, Fault};
 use stepwell_env::tasks::{Loaded, Options};
 
@@ -28,6 +29,7 @@ fn check(words: &TasksCheck) -> anyhow::Result<ExitCode> {
         EnvironmentName::Sql => sql(words, &options)?,
         EnvironmentName::Calculator => calculator(words, &options)?,
         EnvironmentName::MathAnswer => math_answer(words, &options)?,
+        EnvironmentName::Python => python(words, &options)?,
     };
     for warning in &loaded.warnings {
         complain("warning", warning);
@@ -71,7 +73,9 @@ fn sql(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
         ));
     };
     let (environment, loaded) = sql::load(&words.file, folder, options, Config::default())?;
-    let fatal = |fault: &Fault| matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_));
+    let fatal = |fault: &Fault| {
+        matches!(fault, Fault::NoDatabase(_) | Fault::GoldFailed(_) | Fault::Lost(_))
+    };
     let findings = environment.check(&loaded.tasks).into_iter().map(|finding| Finding {
         fatal: fatal(&finding.fault),
         fault: finding.fault.to_string(),
@@ -114,4 +118,10 @@ fn math_answer(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
     });
     let findings = findings.collect();
     Ok((loaded, findings, String::new()))
+}
+
+/// Reads every task and its cases; nothing is run.
+fn python(words: &TasksCheck, options: &Options) -> anyhow::Result<Found> {
+    no_databases(words, "python")?;
+    Ok((python::load(&words.file, options)?, Vec::new(), String::new()))
 }

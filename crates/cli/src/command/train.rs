@@ -1,5 +1,6 @@
 //! `train` and `resume`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -104,7 +105,11 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let name = path.file_name().context("the path names no file")?.to_string_lossy();
     let temporary = path.with_file_name(format!("tmp-{name}"));
-    std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .with_context(|| format!("cannot write `{}`", path.display()))
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("cannot write `{}`", path.display()))
 }

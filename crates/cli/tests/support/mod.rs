@@ -1,6 +1,10 @@
 //! Starting the built binary, and looking at what it left.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
 
+pub(crate) mod faults;
+pub(crate) mod refused;
+pub(crate) mod whole;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -63,27 +67,39 @@ pub(crate) fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else {
             let name = path.strip_prefix(folder).unwrap().to_owned();
-            found.push((name, std::fs::read(&path).unwrap()));
+            let plain = path.is_file();
+            found.push((name, if plain { std::fs::read(&path).unwrap() } else { Vec::new() }));
         }
     }
     found.sort();
     found
 }
 
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in contents(from) {
+        std::fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+        std::fs::write(to.join(name), bytes).unwrap();
+    }
+}
+
 /// True where a test needs packages of Python that `doctor` does not find: it says why, and whoever
 /// counts the tests counts this too.
 pub(crate) fn skipped(folder: &Path, package: &str, name: &str) -> bool {
-    use std::io::Write as _;
     let said = run(folder, &["doctor", "--json"]).fine();
     let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     if found[package]["ok"] == true {
         return false;
     }
-    let reason = found[package]["found"].as_str().unwrap();
-    if let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
-        let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
-        // One write: tests run side by side, and lines must not mix.
-        list.write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
-    }
+    count_skip(name, found[package]["found"].as_str().unwrap());
     true
+}
+
+/// Tells whoever counts the tests of one that cannot run here.
+pub(crate) fn count_skip(name: &str, reason: &str) {
+    use std::io::Write as _;
+    let Some(list) = std::env::var_os("STEPWELL_SKIPPED") else { return };
+    let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
+    // One write: tests run side by side, and lines must not mix.
+    list.write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
 }

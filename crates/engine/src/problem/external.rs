@@ -13,7 +13,7 @@ use super::files::{self, Tasks};
 use crate::recipe::{External, ExternalSource, ProgramTasks, Split};
 
 /// Largest program that is watched for changes, in bytes.
-const WATCHED_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const WATCHED_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads the tasks of files before it starts the program, or asks the program for its own.
 pub(super) fn problem(settings: &External) -> Result<Problem, EnvError> {

@@ -1,10 +1,9 @@
 //! Problems of the `sql` environment.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use stepwell_env::sql::world::{self, World};
-use stepwell_env::sql::{self, Config, Database, SqlEnvironment};
+use stepwell_env::sql::{self, Config, SqlEnvironment};
 use stepwell_env::{EnvError, Split as Part};
 use stepwell_model::tokenizer::words_of;
 use stepwell_tree::{Demonstration, Environment, Key, Task};
@@ -38,42 +37,33 @@ impl super::World for Scripts {
 }
 
 fn generated(world: World, config: Config, blind: bool) -> Result<Problem, EnvError> {
-    let databases = world.databases(&Part::ALL)?;
     let tasks = Tasks::generated(|split| world.tasks(split).to_vec());
-    let blindfolded = match blind {
-        true => {
-            let splits = [Part::Development, Part::HeldOut];
-            Some(blindfold(world.databases(&splits)?, &tasks.held_out, &config)?)
-        }
-        false => None,
-    };
-    let environment = SqlEnvironment::new(databases, &[], config)?;
-    let scripts = Scripts { world, environment: environment.clone() };
-    let (environment, scripts) = (Box::new(environment), Box::new(scripts));
-    Ok(Problem::new(tasks, environment, blindfolded, world::words(), Some(scripts)))
+    let environment = SqlEnvironment::new(world.databases(&Part::ALL), &[], config)?;
+    let scripts = Box::new(Scripts { world, environment: environment.clone() });
+    problem_over(environment, tasks, blind, world::words(), Some(scripts))
 }
 
 fn from_files(files: &Files, config: &Config, blind: bool) -> Result<Problem, EnvError> {
     let folder = Path::new(files.databases.as_deref().unwrap_or_default());
-    let tasks = files::read(files, |path, options| {
-        sql::load(path, folder, options, config.clone()).map(|(_, loaded)| loaded)
-    })?;
-    let blindfolded = match blind {
-        true => Some(blindfold(sql::open_folder(folder)?, &tasks.held_out, config)?),
-        false => None,
-    };
-    let environment = SqlEnvironment::new(sql::open_folder(folder)?, &[], config.clone())?;
+    let tasks = files::read(files, |path, options| sql::read(path, folder, options))?;
+    let environment = SqlEnvironment::new(sql::list_folder(folder)?, &[], config.clone())?;
     let gold = [&tasks.train, &tasks.development, &tasks.held_out].into_iter().flatten();
     let gold = gold.flat_map(|task: &Task| words_of(task.field("gold").unwrap_or_default()));
     let speech = sql::markup::tags().chain(gold).collect();
-    Ok(Problem::new(tasks, Box::new(environment), blindfolded, speech, None))
+    problem_over(environment, tasks, blind, speech, None)
 }
 
-fn blindfold(
-    databases: BTreeMap<String, Database>,
-    tasks: &[Task],
-    config: &Config,
-) -> Result<Box<dyn Environment>, EnvError> {
-    let config = Config { shuffled_results: true, ..config.clone() };
-    Ok(Box::new(SqlEnvironment::new(databases, tasks, config)?))
+/// The control shares the databases, and where its queries run.
+fn problem_over(
+    environment: SqlEnvironment,
+    tasks: Tasks,
+    blind: bool,
+    speech: Vec<String>,
+    world: Option<Box<dyn super::World>>,
+) -> Result<Problem, EnvError> {
+    let blindfolded: Option<Box<dyn Environment>> = match blind {
+        true => Some(Box::new(environment.shuffled(&tasks.held_out)?)),
+        false => None,
+    };
+    Ok(Problem::new(tasks, Box::new(environment), blindfolded, speech, world))
 }

@@ -24,6 +24,13 @@ pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_
                        `[\"python3\", \"my_env.py\"]`";
         checker.error("environment.command", message);
     }
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if external.variables.iter().any(|name| name.is_empty() || !name.chars().all(letter)) {
+        // Not repeated: it may be the value, which nobody should see.
+        let message = "must be names of variables, like `[\"API_TOKEN\"]`; a recipe holds the name \
+                       of a key, not the key";
+        checker.error("environment.variables", message);
+    }
     if external.reward_min >= external.reward_max {
         let (least, most) = (external.reward_min, external.reward_max);
         let message = format!("must be above `reward_min` ({least}), got: {most}");

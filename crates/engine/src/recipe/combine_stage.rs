@@ -20,7 +20,7 @@ use super::supervision::Supervision;
 use super::{combine_control, combine_rejection, combine_rl};
 
 /// Most attempts an update may hold.
-const ATTEMPTS_MAX: u64 = 1 << 20;
+pub(crate) const ATTEMPTS_MAX: u64 = 1 << 20;
 
 pub(super) fn check(
     stage: &Stage,
@@ -292,10 +292,13 @@ fn check_penalty(rl: &Rl, context: Option<usize>, place: &Place<'_, '_>) {
 fn check_evaluate(evaluate: &Evaluate, place: &Place<'_, '_>, world: World<'_>) {
     let Evaluate { decoding, leaves, branches, .. } = *evaluate;
     let name = decoding.name();
-    if evaluate.shuffled_results && matches!(world, Some(Environment::MathAnswer(_))) {
-        let message = "is true, and `math_answer` shows no results that could be shuffled; \
-                       remove it";
-        place.error("shuffled_results", message);
+    if evaluate.shuffled_results
+        && let Some(Environment::MathAnswer(_) | Environment::Python(_)) = world
+    {
+        let name = world.map_or("", Environment::name);
+        let message =
+            format!("is true, and `{name}` shows no results that could be shuffled; remove it");
+        place.error("shuffled_results", &message);
     }
     if decoding != Decoding::Greedy && evaluate.temperature == 0.0 {
         let message = format!(

@@ -1,11 +1,14 @@
 //! Impossible combinations of the environment.
 
+use std::path::Path;
+
 use super::calculator::Calculator;
 use super::combine::Checker;
 use super::combine_external;
 use super::environment::{Environment, Files, Source};
 use super::evaluate::Split;
 use super::model::{Model, Tokenizer};
+use super::python::PythonSettings;
 use super::sql::Sql;
 
 pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<'_, '_>) {
@@ -38,7 +41,33 @@ pub(super) fn check(environment: &Environment, model: &Model, checker: &Checker<
             no_databases(&math.files, environment.name(), checker);
             check_files(&math.files, model, "prompts and answers", "reasoning", checker);
         }
+        Environment::Python(python) => {
+            no_databases(&python.files, environment.name(), checker);
+            check_files(&python.files, model, "prompts", "programs", checker);
+            check_paths(python, checker);
+        }
         Environment::External(external) => combine_external::check(external, model, checker),
+    }
+}
+
+/// Paths that a jail can be given.
+fn check_paths(python: &PythonSettings, checker: &Checker<'_, '_>) {
+    let absolute = |path: &str| Path::new(path).is_absolute();
+    if !absolute(&python.interpreter) {
+        let message = format!("must be an absolute path, got: `{}`", python.interpreter);
+        checker.error("environment.interpreter", &message);
+    }
+    if let Some(folder) = python.read.iter().find(|folder| !absolute(folder)) {
+        let message = format!("must list absolute paths, got: `{folder}`");
+        checker.error("environment.read", &message);
+    }
+    if let Some(name) = python.artifact.as_ref().filter(|name| absolute(name) || name.is_empty()) {
+        let message = format!("must name a file below the workspace, got: `{name}`");
+        checker.error("environment.artifact", &message);
+    }
+    if python.artifact.is_some() && python.max_interactions == 0 {
+        let message = "needs programs that can write it; set `max_interactions` to 1 or more";
+        checker.error("environment.artifact", message);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use stepwell_env::calculator;
 use stepwell_env::external;
 use stepwell_env::math_answer;
+use stepwell_env::python;
 use stepwell_env::sql;
 use stepwell_env::sql::config as judge;
 use stepwell_env::sql::world::{TraceMix, WorldConfig};
@@ -14,7 +15,8 @@ use super::evaluate::Split;
 use super::external::{External, ExternalMode};
 use super::math_answer::{AnswerForm, MathAnswer, StepEnd};
 use super::model::{Family, Lora, Scratch};
-use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+use super::python::{CaseReward, PythonSettings};
+use super::sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sandbox, Sql, World};
 
 impl Split {
     /// The split of a generated world.
@@ -71,6 +73,30 @@ impl MathAnswer {
     }
 }
 
+impl PythonSettings {
+    /// The environment's settings.
+    pub fn config(&self) -> python::Config {
+        python::Config {
+            interpreter: self.interpreter.clone().into(),
+            read: self.read.iter().map(Into::into).collect(),
+            packages: self.packages,
+            reward: match self.reward {
+                CaseReward::All => python::Reward::All,
+                CaseReward::Share => python::Reward::Share,
+            },
+            max_interactions: self.max_interactions as u32,
+            seconds: self.seconds as u32,
+            memory_megabytes: self.memory_megabytes as u64,
+            workspace_megabytes: self.workspace_megabytes as u64,
+            processes: self.processes as u64,
+            observation_bytes_max: self.observation_bytes_max,
+            artifact: self.artifact.clone(),
+            instructions: self.instructions,
+            weak: self.sandbox == Sandbox::Weak,
+        }
+    }
+}
+
 impl StepEnd {
     fn of_env(self) -> math_answer::StepEnd {
         match self {
@@ -86,6 +112,7 @@ impl External {
     pub fn config(&self) -> external::Config {
         external::Config {
             command: self.command.clone(),
+            variables: self.variables.clone(),
             mode: match self.mode {
                 ExternalMode::Environment => external::Mode::Environment,
                 ExternalMode::Grader => external::Mode::Grader,
@@ -136,8 +163,15 @@ impl World {
 impl Sql {
     /// How attempts are judged, with true results; `evaluate` shuffles them where it is asked to.
     pub fn config(&self) -> sql::Config {
-        let QueryLimits { steps_max, rows_max, result_bytes_max, value_bytes_max, query_bytes_max } =
-            self.limits;
+        let QueryLimits {
+            steps_max,
+            rows_max,
+            result_bytes_max,
+            value_bytes_max,
+            query_bytes_max,
+            seconds_max,
+            memory_mib_max,
+        } = self.limits;
         sql::Config {
             explore: match self.explore {
                 Explore::Any => judge::Explore::Any,
@@ -168,6 +202,12 @@ impl Sql {
                 result_bytes_max,
                 value_bytes_max,
                 query_bytes_max,
+                seconds_max,
+                memory_mib_max,
+            },
+            sandbox: match self.sandbox {
+                Sandbox::Full => judge::Sandbox::Full,
+                Sandbox::Weak => judge::Sandbox::Weak,
             },
         }
     }

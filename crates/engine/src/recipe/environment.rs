@@ -9,6 +9,7 @@ use super::macros::{Entry, Settings, settings};
 use super::math_answer::{MathAnswer, StepEnd};
 use super::nearest::{list, nearest};
 use super::prompt::PromptText;
+use super::python::PythonSettings;
 use super::section::Section;
 use super::setting::{Limit, Setting, shown};
 use super::sql::Sql;
@@ -23,11 +24,13 @@ pub enum Environment {
     Calculator(Calculator),
     /// Questions with an answer that a program can compare, answered in free text.
     MathAnswer(MathAnswer),
+    /// Programs that run while the policy reasons, and functions that hidden cases test.
+    Python(PythonSettings),
     /// A program of the user's that answers and judges.
     External(External),
 }
 
-const KNOWN: [&str; 4] = ["sql", "calculator", "math_answer", "external"];
+const KNOWN: [&str; 5] = ["sql", "calculator", "math_answer", "python", "external"];
 
 impl Environment {
     /// The word a recipe uses.
@@ -36,6 +39,7 @@ impl Environment {
             Environment::Sql(_) => "sql",
             Environment::Calculator(_) => "calculator",
             Environment::MathAnswer(_) => "math_answer",
+            Environment::Python(_) => "python",
             Environment::External(_) => "external",
         }
     }
@@ -47,6 +51,7 @@ impl Environment {
             Environment::Calculator(calculator) => calculator.max_interactions,
             Environment::MathAnswer(math) if math.step == StepEnd::Answer => 0,
             Environment::MathAnswer(math) => math.max_steps - 1,
+            Environment::Python(python) => python.max_interactions,
             Environment::External(external) => external.max_steps - 1,
         }
     }
@@ -57,6 +62,7 @@ impl Environment {
             Environment::Sql(_) => stepwell_env::sql::PARTS.to_vec(),
             Environment::Calculator(_) => stepwell_env::calculator::PARTS.to_vec(),
             Environment::MathAnswer(_) => stepwell_env::math_answer::PARTS.to_vec(),
+            Environment::Python(_) => stepwell_env::python::PARTS.to_vec(),
             Environment::External(external) => external.parts.iter().map(String::as_str).collect(),
         }
     }
@@ -67,6 +73,7 @@ impl Environment {
             Environment::Sql(sql) => sql.prompt.as_ref(),
             Environment::Calculator(calculator) => calculator.prompt.as_ref(),
             Environment::MathAnswer(math) => math.prompt.as_ref(),
+            Environment::Python(python) => python.prompt.as_ref(),
             // Its prompt is all there is, and part of its own settings.
             Environment::External(_) => None,
         }
@@ -89,6 +96,7 @@ impl Environment {
                 Some(files)
             }
             Environment::MathAnswer(math) => Some(&math.files),
+            Environment::Python(python) => Some(&python.files),
             Environment::External(External { source: ExternalSource::Files(files), .. }) => {
                 Some(files)
             }
@@ -224,6 +232,9 @@ impl Settings for Environment {
             "math_answer" => {
                 Environment::MathAnswer(MathAnswer::read(&table, MathAnswer::default()))
             }
+            "python" => {
+                Environment::Python(PythonSettings::read(&table, PythonSettings::default()))
+            }
             "external" => Environment::External(External::read(&table, External::default())),
             _ => Environment::Sql(Sql::read(&table, Sql::default())),
         };
@@ -239,6 +250,7 @@ impl Settings for Environment {
             Environment::Sql(sql) => sql.write("environment", out),
             Environment::Calculator(calculator) => calculator.write("environment", out),
             Environment::MathAnswer(math) => math.write("environment", out),
+            Environment::Python(python) => python.write("environment", out),
             Environment::External(external) => external.write("environment", out),
         }
     }

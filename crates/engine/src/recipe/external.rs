@@ -59,6 +59,9 @@ settings! {
     pub struct External {
         /// The program and its arguments, started in the working folder; no shell reads them.
         command: Vec<String> = Vec::new(), Limit::Any;
+        /// Names of variables of the environment that it sees beside the usual ones, such as
+        /// `PATH` and `HOME`: names alone, never what they hold.
+        variables: Vec<String> = Vec::new(), Limit::Any;
         /// What the program does.
         mode: ExternalMode = ExternalMode::Environment, Limit::Any;
         /// What the policy reads: a text with the fields of a task in braces, `{question}`.

@@ -28,6 +28,7 @@ mod error;
 mod estimator;
 mod evaluate;
 mod external;
+mod guards;
 mod macros;
 mod math_answer;
 mod methods;
@@ -39,6 +40,7 @@ mod part;
 mod part_error;
 mod preference;
 mod prompt;
+mod python;
 mod rejection;
 mod rl;
 mod scorer;
@@ -51,6 +53,14 @@ mod stage;
 mod supervision;
 mod trust_region;
 mod write;
+
+/// Named maxima of recipes.
+pub(crate) mod limits {
+    pub(crate) use super::combine_stage::ATTEMPTS_MAX as ATTEMPTS;
+    pub(crate) use super::section::PROBLEMS_MAX as PROBLEMS;
+    pub(crate) use super::source::{BYTES_MAX as BYTES, DEPTH_MAX as DEPTH};
+    pub(crate) use super::stage::STAGES_MAX as STAGES;
+}
 
 use std::path::Path;
 
@@ -65,17 +75,19 @@ pub use error::RecipeError;
 pub use estimator::{Estimator, EstimatorTrunk};
 pub use evaluate::{Decoding, Evaluate, Split};
 pub use external::{External, ExternalMode, ExternalSource, ProgramTasks};
+pub use guards::Guards;
 pub use macros::Entry;
 pub use math_answer::{AnswerForm, MathAnswer, StepEnd};
 pub use model::{Family, Lora, Model, Scratch, Tokenizer};
 pub use optimizer::{Optimizer, Schedule};
 pub use preference::{Control, PairFile, Pairs, Preference};
 pub use prompt::PromptText;
+pub use python::{CaseReward, PythonSettings};
 pub use rejection::{Dedupe, Prefer, Rejection};
 pub use rl::Rl;
 pub use scorer::{Continuations, Learned, ScorerConfig};
 pub use sft::{Demonstrations, Sft, Turns};
-pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sql, World};
+pub use sql::{Entity, Exact, Explore, Mix, QueryLimits, ResultCompare, Sandbox, Sql, World};
 pub use stage::Stage;
 pub use supervision::Supervision;
 pub use trust_region::TrustRegion;
@@ -99,6 +111,8 @@ pub struct Recipe {
     pub compute: Compute,
     /// Which checkpoints stay.
     pub checkpoints: Checkpoints,
+    /// What the run watches.
+    pub guards: Guards,
     /// What answers and judges it.
     pub environment: Environment,
     /// What happens, in order.
@@ -160,6 +174,7 @@ impl Recipe {
                 lora: recipe.lora,
                 compute: recipe.compute,
                 checkpoints: recipe.checkpoints,
+                guards: recipe.guards,
                 environment: recipe.environment,
                 stage,
             })
@@ -183,6 +198,7 @@ struct Draft {
     lora: Option<Lora>,
     compute: Compute,
     checkpoints: Checkpoints,
+    guards: Guards,
     environment: Environment,
     stage: Vec<Option<Stage>>,
 }
@@ -197,6 +213,7 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
         lora: Lora::read_from(&top),
         compute: Compute::read_from(&top),
         checkpoints: Checkpoints::read_from(&top),
+        guards: Guards::read_from(&top),
         environment: Environment::read(&top, Environment::default()),
         stage: stage::read_all(&top),
     };

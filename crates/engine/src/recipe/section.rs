@@ -21,7 +21,7 @@ pub(super) struct Problem {
 /// The offset of a problem of the file as a whole.
 pub(super) const WHOLE_FILE: usize = usize::MAX;
 /// Most problems that are reported; nobody reads on, and a hostile file has a million.
-pub(super) const PROBLEMS_MAX: usize = 100;
+pub(crate) const PROBLEMS_MAX: usize = 100;
 
 /// Where problems are collected while a recipe is read.
 #[derive(Default, Debug)]

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::Path;
 
 /// Largest recipe. The longest anyone wrote by hand is a thousandth of it.
-pub(super) const BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BYTES_MAX: u64 = 1 << 20;
 /// Deepest nesting of arrays, tables and dotted keys.
-pub(super) const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Reads a recipe as text.
 ///

@@ -38,6 +38,16 @@ choices! {
 }
 
 choices! {
+    /// What to do on a machine that cannot confine the process that runs queries.
+    pub enum Sandbox {
+        /// Refuse to run.
+        Full = "full",
+        /// Go on with what the machine offers; the run is marked so.
+        Weak = "weak",
+    }
+}
+
+choices! {
     /// How rows are compared where gold has no order (DECISIONS 11).
     pub enum ResultCompare {
         /// Each row as often as gold has it.
@@ -86,7 +96,8 @@ settings! {
 }
 
 settings! {
-    /// What one query may cost. All are counts, so a query that is refused once is refused always.
+    /// What one query may cost. All but the last two are counts, so a query that they refuse once
+    /// is refused always.
     pub struct QueryLimits {
         /// Instructions of SQLite's virtual machine; one second is about 5e7.
         steps_max: u64 = 10_000_000, Limit::Whole(1_000, 1_000_000_000);
@@ -98,6 +109,10 @@ settings! {
         value_bytes_max: usize = 100_000, Limit::Whole(1_000, 10_000_000);
         /// Bytes of a query.
         query_bytes_max: usize = 10_000, Limit::Whole(100, 1_000_000);
+        /// Seconds of the processor's time; the kernel counts whole ones, so up to one more passes.
+        seconds_max: u64 = 2, Limit::Whole(1, 3600);
+        /// MiB of memory beside what is open.
+        memory_mib_max: u64 = 1024, Limit::Whole(64, 1_000_000);
     }
 }
 
@@ -125,6 +140,8 @@ settings! {
         prompt: Option<PromptText> = None, Limit::Any;
         /// The prompt explains the tags: for models that were not trained on them.
         instructions: bool = false, Limit::Any;
+        /// What the process that runs queries must have given away before it reads the first.
+        sandbox: Sandbox = Sandbox::Full, Limit::Any;
         with {
             /// Where tasks come from.
             source: Source<World> = Source::default();

@@ -40,7 +40,7 @@ pub enum Stage {
 }
 
 /// Most stages of a recipe.
-const STAGES_MAX: usize = 256;
+pub(crate) const STAGES_MAX: usize = 256;
 const KNOWN: [&str; 6] = ["sft", "rl", "preference", "rejection", "estimator", "evaluate"];
 
 impl Stage {

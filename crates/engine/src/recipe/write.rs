@@ -45,6 +45,7 @@ impl Recipe {
         }
         self.compute.write("model.compute", &mut out);
         self.checkpoints.write("checkpoints", &mut out);
+        self.guards.write("guards", &mut out);
         self.environment.write("", &mut out);
         for (index, stage) in self.stage.iter().enumerate() {
             stage.write(index, &mut out);

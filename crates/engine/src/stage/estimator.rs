@@ -39,7 +39,7 @@ pub(crate) fn estimator(
         session.companions.insert(name.clone(), own);
     }
     while session.place.done < config.steps {
-        session.problem.require_unchanged()?;
+        session.require_whole()?;
         let mut watch = Stopwatch::start();
         let Judged { trees, leaf, mut metrics, rate } = match config.pair_file() {
             Some(file) => compared(session, config, &file)?,

@@ -87,7 +87,7 @@ pub(super) fn refuse_unscored(
         }
     }
     let unscored: usize = reasons.values().map(|(count, _)| count).sum();
-    if unscored as f64 <= growing.unscored_max * attempts as f64 {
+    if stepwell_mutant::planted(34) || unscored as f64 <= growing.unscored_max * attempts as f64 {
         return Ok(());
     }
     let named = reasons.iter().map(|(name, (count, first))| match first {
@@ -116,7 +116,7 @@ fn said(reason: &UnscoredReason) -> &str {
 }
 
 /// What the trees look like before training.
-pub(super) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
+pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
     let mut sum: BTreeMap<String, f64> = BTreeMap::new();
     let mut add = |name: &str, value: f64| *sum.entry(name.to_owned()).or_default() += value;
     let mut scored = 0.0;

@@ -39,7 +39,7 @@ pub(super) fn train(
     let Shares { at, plan, shown } = shares;
     let mut seen = Seen::default();
     let objective = fill(session, config, &mut trees, credits, plan, &mut seen)?;
-    let settings = settings(session, config, objective, &trees);
+    let settings = settings(session, config, objective);
     let supervised =
         cross_entropy_step(settings.adamw, settings.gradient_clip, settings.tokens_max);
     let key = session.key(Purpose::TaskOrder).with(update as u64);
@@ -133,13 +133,7 @@ fn fill(
     Ok(objective)
 }
 
-fn settings(
-    session: &Session<'_>,
-    config: &Rl,
-    objective: Objective,
-    trees: &[StepTree],
-) -> Settings {
-    let version = session.learner.version();
+fn settings(session: &Session<'_>, config: &Rl, objective: Objective) -> Settings {
     Settings {
         objective,
         value: session.learner.has_head(VALUE).then(|| config.critic.loss()),
@@ -150,7 +144,7 @@ fn settings(
         epochs: config.epochs,
         minibatches: config.minibatches,
         tokens_max: microbatch(config.microbatch_tokens, session.learner.model().config()),
-        on_policy: trees.iter().all(|tree| tree.policy_version().is_none_or(|v| v == version)),
+        on_policy: true,
     }
 }
 

@@ -21,9 +21,10 @@ pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
 pub(crate) use estimator::estimator;
 pub(crate) use evaluate::{Keys, answers, evaluate};
+pub(crate) use forest::growth;
 pub(crate) use preference::preference;
 pub(crate) use rejection::rejection;
-pub(crate) use rl::rl;
+pub(crate) use rl::{recredit, rl};
 pub(crate) use sft::sft;
 
 use stepwell_model::AdamWSettings;

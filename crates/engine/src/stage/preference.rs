@@ -30,7 +30,7 @@ pub(crate) fn preference(
     config: &Preference,
 ) -> Result<Flow, EngineError> {
     while session.place.done < config.steps {
-        session.problem.require_unchanged()?;
+        session.require_whole()?;
         let mut watch = Stopwatch::start();
         let Drawn { trees, pairs, mut metrics, rate } = match &config.pairs {
             Pairs::File(file) => drawn(session, config, file)?,
@@ -161,7 +161,6 @@ fn train(
             session.learner.fill_reference(forest, reference, temperature, tokens_max)?;
         }
     }
-    let version = session.learner.version();
     let settings = PreferenceSettings {
         loss: config.loss.clone(),
         temperature,
@@ -169,7 +168,7 @@ fn train(
         gradient_clip: config.optimizer.gradient_clip,
         epochs: config.epochs,
         tokens_max,
-        on_policy: trees.iter().all(|tree| tree.policy_version() == Some(version)),
+        on_policy: matches!(config.pairs, Pairs::Siblings(_)),
     };
     let trained = session.learner.prefer(&trees, pairs, &mismatched, &settings);
     trained.map_err(|source| EngineError::Train { stage, update, source })

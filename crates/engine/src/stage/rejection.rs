@@ -28,7 +28,7 @@ pub(crate) fn rejection(
     let steps = config.rounds * config.steps;
     let mut known: Option<Kept> = None;
     while session.place.done < steps {
-        session.problem.require_unchanged()?;
+        session.require_whole()?;
         let mut watch = Stopwatch::start();
         let (round, step) = (session.place.done / config.steps, session.place.done % config.steps);
         let (mut metrics, mut speed) = (Metrics::new(), None);

@@ -1,6 +1,7 @@
 //! Grow trees, judge, credit, train; and, where the plan says so, demonstrations beside or instead.
 
 use stepwell_methods::schedule::{At, Plan, Seen};
+use stepwell_methods::{RewardConfig, Rewards};
 use stepwell_train::Reference;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
@@ -13,7 +14,9 @@ use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::sift;
 use super::supervision::Shown;
+use crate::alarm::{ALARM, training_reward};
 use crate::error::EngineError;
+use crate::guard;
 use crate::observe::{Event, Metrics};
 use crate::recipe::Rl;
 use crate::session::{Flow, Session, Stopwatch};
@@ -31,7 +34,7 @@ struct Ready {
 pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineError> {
     let shown = Shown::of(session, &config.supervision)?;
     while session.place.done < config.steps && !spent(session, config) {
-        session.problem.require_unchanged()?;
+        session.require_whole()?;
         let mut watch = Stopwatch::start();
         let (at, plan) = plan(session, config);
         if plan.freeze && session.reference.is_some() {
@@ -47,6 +50,7 @@ pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineE
         metrics.extend(trained);
         config.plan.observe(&at, &plan, &mut session.memory.schedule, &seen);
         told(session, config, &plan, &seen, &mut metrics);
+        listen(session, &mut metrics);
         session.place.sampled_tokens +=
             metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
         session.place.done += 1;
@@ -102,17 +106,56 @@ fn grown(
     let mut trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
     columns::fill(session, config, &mut trees)?;
     let rewards = config.reward.reward(&trees);
+    let (stage, update) = (session.place.stage, session.place.done);
+    guard::rewards(&trees, &rewards).map_err(|what| EngineError::Reward { stage, update, what })?;
     let sifted = sift(&config.filter, &trees, &rewards);
-    let credits = sifted.credit(&config.credit, &trees, &rewards);
+    let mut credits = sifted.credit(&config.credit, &trees, &rewards);
+    if stepwell_mutant::planted(35) {
+        credits.iter_mut().for_each(|credit| credit.step.rotate_left(1));
+    }
     critic::targets(config, &mut trees, &rewards);
+    let sums = guard::sums(&config.credit, &config.filter, &trees, &credits);
+    session.credit_is_right(sums)?;
     let mut metrics = growth(&forest, &credits);
+    if config.reward != RewardConfig::Outcome {
+        let paid = training_reward(&trees, &rewards);
+        metrics.extend(paid.map(|paid| ("training_reward".to_owned(), paid)));
+    }
     metrics.extend(sifted.metrics(&config.filter, &trees, config.tasks));
     metrics.extend(drawn);
-    session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
+    if !stepwell_mutant::planted(15) {
+        session.commit_grown(&forest, &credits, &metrics, watch.parts())?;
+    }
     config.curriculum.observe(&trees, &mut session.memory.estimates);
     let rate = Some(rate(&metrics, seconds));
     let (trees, credits) = without_companions(&trees, &credits);
     Ok(Ready { trees, credits, metrics, rate })
+}
+
+/// The rewards and the credit of an update, from trees that hold every column these read.
+pub(crate) fn recredit(config: &Rl, trees: &[StepTree]) -> (Rewards, Vec<Credit>) {
+    let rewards = config.reward.reward(trees);
+    let credits = sift(&config.filter, trees, &rewards).credit(&config.credit, trees, &rewards);
+    (rewards, credits)
+}
+
+/// Tells where a shaped reward rises and the outcome falls.
+fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
+    let get = |name: &str| metrics.get(name).copied();
+    let (Some(reward), Some(outcome)) = (get("training_reward"), get("reward")) else { return };
+    let guards = &session.recipe.guards;
+    let Some(heard) = session.memory.watch.hear(reward, outcome, guards) else { return };
+    metrics.insert(ALARM.to_owned(), f64::from(u8::from(heard.alarm)));
+    if heard.new {
+        let (stage, update, window) = (session.place.stage, session.place.done, guards.window);
+        session.observer.event(Event::Alarm(format!(
+            "stage {stage}, update {update}: over {window} updates the training reward has risen by \
+             {:.1} standard errors and the outcome has fallen by {:.1}; the policy may be learning \
+             to please `reward`: look at trees with `inspect`, and compare a run with `reward = {{ \
+             type = \"outcome\" }}`",
+            heard.reward, -heard.outcome
+        )));
+    }
 }
 
 /// The plan and what it follows from, in the record; nothing where every update is the same.

@@ -16,7 +16,7 @@ use crate::session::{Flow, Session, Stopwatch};
 pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, EngineError> {
     let shown = Shown::of(session, &Supervision::of(config))?;
     while session.place.done < config.steps {
-        session.problem.require_unchanged()?;
+        session.require_whole()?;
         let mut watch = Stopwatch::start();
         let order = session.key(Purpose::TaskOrder);
         let (trees, credits) = shown.trees(session, order, session.place.done);

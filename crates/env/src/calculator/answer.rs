@@ -17,7 +17,7 @@ use super::expression::Fault;
 use super::number::{Number, written};
 
 /// Longest answer, in bytes.
-const BYTES_MAX: usize = 100;
+pub const BYTES_MAX: usize = 100;
 
 /// Why a text is no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]

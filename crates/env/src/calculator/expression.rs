@@ -15,9 +15,9 @@ use std::fmt;
 use super::number::{Number, written};
 
 /// Longest expression, in bytes.
-const BYTES_MAX: usize = 200;
+pub const BYTES_MAX: usize = 200;
 /// Most open parentheses.
-const DEPTH_MAX: usize = 32;
+pub const DEPTH_MAX: usize = 32;
 
 /// What is wrong with an expression; the policy reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]

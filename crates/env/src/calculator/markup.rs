@@ -1,136 +1,28 @@
-//! What a step of the policy says.
-//!
-//! ```text
-//! attempt = { call, " <result>" value "</result>\n" from the calculator }, answer
-//! call    = text, "<calc>", expression, "</calc>"
-//! answer  = text, "<answer>", number, "</answer>"
-//! ```
-//!
-//! A chat model may think in any words before a call or an answer, but for the tags. A step ends
-//! with its first closing tag; what follows is not read. The parser is total and linear.
+//! What a step of the policy says: text with `<calc>expression</calc>` or
+//! `<answer>number</answer>`, and the calculator's ` <result>value</result>`.
 
-/// The names of the tags, in the order of [`Tag`].
-const NAMES: [&str; 3] = ["calc", "answer", "result"];
+use crate::calls::CALC;
+
+pub use crate::calls::{Action, Malformed};
 
 /// Every tag, opening and closing: words that any tokenizer for this markup should know.
 pub fn tags() -> impl Iterator<Item = String> {
-    NAMES.iter().flat_map(|name| [format!("<{name}>"), format!("</{name}>")])
+    CALC.tags()
 }
 
 /// Texts that end a step.
-pub(super) const STOPS: [&str; 2] = ["</calc>", "</answer>"];
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Tag {
-    Call,
-    Answer,
-    Result,
-}
-
-/// What a step asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Calculate this and go on.
-    Call(String),
-    /// This is the answer.
-    Answer(String),
-}
-
-/// Why a step asks for nothing. It ends the attempt at the lowest reward, whatever else it says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Malformed {
-    /// Neither a call nor an answer was closed.
-    NoAction,
-    /// A tag inside another, or a closing tag that closes nothing.
-    BadNesting,
-    /// The policy wrote the calculator's own tag.
-    ForgedResult,
-}
+pub(super) const STOPS: [&str; 2] = CALC.stops;
 
 /// Reads one step: everything the policy wrote since the last observation.
 ///
 /// # Errors
 /// The first fault of form.
 pub fn parse(step: &str) -> Result<Action, Malformed> {
-    let mut open: Option<(Tag, usize)> = None;
-    for (at, _) in step.match_indices('<') {
-        let Some((tag, closing, length)) = tag_at(&step[at..]) else { continue };
-        match (tag, closing, open) {
-            (Tag::Result, _, _) => return Err(Malformed::ForgedResult),
-            (_, false, None) => open = Some((tag, at + length)),
-            (Tag::Call, true, Some((Tag::Call, begin))) => {
-                return Ok(Action::Call(step[begin..at].trim().to_owned()));
-            }
-            (Tag::Answer, true, Some((Tag::Answer, begin))) => {
-                return Ok(Action::Answer(step[begin..at].trim().to_owned()));
-            }
-            _ => return Err(Malformed::BadNesting),
-        }
-    }
-    Err(Malformed::NoAction)
-}
-
-/// The tag that a text begins with, whether it closes, and its length.
-fn tag_at(text: &str) -> Option<(Tag, bool, usize)> {
-    let inner = text.strip_prefix('<')?;
-    let (closing, inner) = match inner.strip_prefix('/') {
-        Some(inner) => (true, inner),
-        None => (false, inner),
-    };
-    let tags = [Tag::Call, Tag::Answer, Tag::Result];
-    let (name, tag) = NAMES
-        .iter()
-        .zip(tags)
-        .find(|(name, _)| inner.strip_prefix(**name).is_some_and(|rest| rest.starts_with('>')))?;
-    Some((tag, closing, name.len() + 2 + usize::from(closing)))
+    CALC.parse(step)
 }
 
 /// The observation that answers a call: the value, or what is wrong. Neither holds more of the
 /// policy's text than one character or digits, so that no tag can come back through it.
 pub(super) fn observation(result: &str) -> String {
     format!(" <result>{result}</result>\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_is_read_up_to_its_first_closing_tag() {
-        let call = |text: &str| Ok(Action::Call(text.to_owned()));
-        let answer = |text: &str| Ok(Action::Answer(text.to_owned()));
-        for (step, expect) in [
-            ("<calc>1 + 2</calc>", call("1 + 2")),
-            ("First, <calc> 1 + 2 </calc>", call("1 + 2")),
-            ("1 < 2 and 3 > 2 <answer>4</answer>", answer("4")),
-            ("<answer></answer>", answer("")),
-            // Only the first counts, and nothing after it is read.
-            ("<answer>4</answer><answer>5</answer>", answer("4")),
-            ("<calc>1</calc><result>9</result><answer>9</answer>", call("1")),
-            ("<answer><b>4</b></answer>", answer("<b>4</b>")),
-            ("<|im_end|><answer>4</answer>", answer("4")),
-            ("", Err(Malformed::NoAction)),
-            ("the answer is 4", Err(Malformed::NoAction)),
-            ("<answer>4", Err(Malformed::NoAction)),
-            ("<Answer>4</Answer>", Err(Malformed::NoAction)),
-            ("< answer >4</ answer>", Err(Malformed::NoAction)),
-            ("<answer><answer>4</answer>", Err(Malformed::BadNesting)),
-            ("4</answer>", Err(Malformed::BadNesting)),
-            ("<calc>4</answer>", Err(Malformed::BadNesting)),
-            ("<answer><calc>1</calc>", Err(Malformed::BadNesting)),
-            ("<result>4</result><answer>4</answer>", Err(Malformed::ForgedResult)),
-            ("<calc>1 <result> </calc>", Err(Malformed::ForgedResult)),
-            ("</result>", Err(Malformed::ForgedResult)),
-        ] {
-            assert_eq!(parse(step), expect, "{step}");
-        }
-    }
-
-    #[test]
-    fn every_tag_is_listed_and_stops_are_tags() {
-        let tags: Vec<String> = tags().collect();
-        assert_eq!(tags.len(), 6);
-        assert!(tags.iter().all(|tag| tag_at(tag).is_some_and(|(_, _, n)| n == tag.len())));
-        assert!(STOPS.iter().all(|stop| tags.iter().any(|tag| tag == stop)));
-    }
 }

@@ -10,7 +10,7 @@ const LARGEST: i128 = 10_i128.pow(30);
 /// Decimals of a number that has more.
 const DECIMALS_SHOWN: usize = 6;
 /// Most decimals and digits of a number as it is written.
-const DIGITS_MAX: usize = 30;
+pub const DIGITS_MAX: usize = 30;
 /// Two numbers are equal where they differ by at most one in so many: by what showing six decimals
 /// may take away, at any size.
 const PARTS: u128 = 1_000_000;

@@ -10,6 +10,7 @@ use super::answer;
 use super::expression::evaluate;
 use super::number::Number;
 use crate::EnvError;
+use crate::tasks::line::shown_id;
 use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
 
 /// A step of the gold solution as a task file writes it.
@@ -104,9 +105,10 @@ pub fn load(file: &Path, options: &Options) -> Result<Loaded, EnvError> {
     let loaded = tasks::load(file, &schema(), options)?;
     for (task, line) in loaded.tasks.iter().zip(&loaded.line) {
         let text = task.field("answer").unwrap_or_default();
+        let shown = shown_id(text);
         if let Err(refusal) = answer::read(text) {
             return Err(EnvError::Data(format!(
-                "{}:{line}: `answer` is not a number the grader accepts: `{text}` ({refusal})",
+                "{}:{line}: `answer` is not a number the grader accepts: `{shown}` ({refusal})",
                 file.display()
             )));
         }

@@ -1,5 +1,6 @@
 //! Settings of the `external` environment.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::EnvError;
@@ -31,6 +32,8 @@ impl Mode {
 pub struct Config {
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Names of variables of this process that it sees beside the usual ones ([`KEPT`]).
+    pub variables: Vec<String>,
     /// What it does.
     pub mode: Mode,
     /// Range of the verdict's reward, both ends included; finite, the first below the second.
@@ -46,6 +49,24 @@ pub struct Config {
     /// What the program may take.
     pub limits: Limits,
 }
+
+/// Variables of this process that every program sees, and all whose names begin with `LC_`. What
+/// else stands in the environment may be a secret (P23) and is passed on by name only.
+pub const KEPT: [&str; 13] = [
+    "CONDA_PREFIX",
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "VIRTUAL_ENV",
+];
 
 /// What a program may take, so that whatever it does the run goes on.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,6 +87,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             command: Vec::new(),
+            variables: Vec::new(),
             mode: Mode::Environment,
             reward: (0.0, 1.0),
             parts: Vec::new(),
@@ -111,6 +133,33 @@ impl Config {
         if !(64..=10_000_000).contains(&observation_bytes_max) {
             return wrong("observation_bytes_max", "64 to 10^7", observation_bytes_max.to_string());
         }
-        Ok(())
+        self.variables.iter().try_for_each(|name| variable(name))
     }
+
+    /// The variables that the program sees, by name.
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let named = |name: &str| {
+            KEPT.contains(&name)
+                || name.starts_with("LC_")
+                || self.variables.iter().any(|own| own == name)
+        };
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(named)).collect()
+    }
+}
+
+/// Refuses what is no name of a variable, and the name of one that is not set.
+fn variable(name: &str) -> Result<(), EnvError> {
+    let wrong = |expected, got: String| {
+        Err(EnvError::Setting { name: "variables", expected, got: format!("`{got}`") })
+    };
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(letter) {
+        // Not repeated: `NAME=value` holds what must not be shown.
+        let begin: String = name.chars().take_while(|c| letter(*c)).collect();
+        return wrong("names of variables alone, not their values", format!("{begin}…"));
+    }
+    if std::env::var_os(name).is_none() {
+        return wrong("names of variables that are set; export it first", name.to_owned());
+    }
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! The door: one program, requests and replies with numbers, and a new start where it fails.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::config::Limits;
+use super::config::{Config, Limits};
 use super::process::{Line, Process, Silence, ending};
 use super::protocol::{Hello, PROTOCOL, hello};
 use crate::tasks::line::shown;
@@ -39,9 +40,15 @@ impl Fault {
 /// The fields of a reply, without its number.
 pub(super) type Reply = Map<String, Value>;
 
+/// What is started, and what it sees.
+struct Command {
+    words: Vec<String>,
+    variables: Vec<(OsString, OsString)>,
+}
+
 /// A program behind its door. Attempts share it and speak one after the other.
 pub(super) struct Door {
-    command: Vec<String>,
+    command: Command,
     limits: Limits,
     line: Mutex<Connection>,
 }
@@ -69,9 +76,11 @@ impl Door {
     ///
     /// # Errors
     /// What went wrong.
-    pub(super) fn open(command: &[String], limits: &Limits) -> Result<(Door, Hello), String> {
+    pub(super) fn open(config: &Config) -> Result<(Door, Hello), String> {
+        let limits = &config.limits;
+        let words = config.command.clone();
         let door = Door {
-            command: command.to_vec(),
+            command: Command { words, variables: config.environment() },
             limits: limits.clone(),
             line: Mutex::new(Connection {
                 process: None,
@@ -130,10 +139,11 @@ impl Drop for Door {
 }
 
 impl Connection {
-    fn launch(&mut self, command: &[String]) -> Result<(), Fault> {
-        let started = Process::start(command, self.limits.line_bytes_max);
+    fn launch(&mut self, command: &Command) -> Result<(), Fault> {
+        let Command { words, variables } = command;
+        let started = Process::start(words, variables, self.limits.line_bytes_max);
         let process = started.map_err(|error| {
-            let program = command.first().map_or("", String::as_str);
+            let program = words.first().map_or("", String::as_str);
             self.why = format!("`{program}` cannot be started: {error}");
             Fault::Broken(self.why.clone())
         })?;

@@ -39,8 +39,11 @@ use door::{Door, Fault};
 use episode::{Attempt, Graded, Shared};
 
 pub use check::{Checked, Finding, Law, check};
-pub use config::{Config, Limits, Mode};
-pub use protocol::{Hello, Offer};
+pub use config::{Config, KEPT, Limits, Mode};
+pub use process::{LINES_WAITING, STDERR_BYTES};
+#[doc(hidden)]
+pub use protocol::meanings;
+pub use protocol::{Hello, NAME_BYTES_MAX, NAMES_MAX, Offer};
 
 /// Tasks asked for at once.
 const TASKS_AT_ONCE: usize = 100;
@@ -65,8 +68,8 @@ impl ExternalEnvironment {
     /// the protocol, or whose parts and range of rewards are not those of the settings.
     pub fn open(config: Config) -> Result<ExternalEnvironment, EnvError> {
         config.check()?;
-        let (door, hello) = Door::open(&config.command, &config.limits)
-            .map_err(|why| EnvError::Data(fault(&config, &why)))?;
+        let (door, hello) =
+            Door::open(&config).map_err(|why| EnvError::Data(fault(&config, &why)))?;
         agree(&config, &hello).map_err(|why| EnvError::Data(fault(&config, &why)))?;
         Ok(ExternalEnvironment { shared: Arc::new(Shared { door, config, hello }) })
     }
@@ -77,8 +80,8 @@ impl ExternalEnvironment {
     /// Errors: as [`ExternalEnvironment::open`].
     pub fn discover(mut config: Config) -> Result<ExternalEnvironment, EnvError> {
         config.check()?;
-        let (door, hello) = Door::open(&config.command, &config.limits)
-            .map_err(|why| EnvError::Data(fault(&config, &why)))?;
+        let (door, hello) =
+            Door::open(&config).map_err(|why| EnvError::Data(fault(&config, &why)))?;
         config.parts.clone_from(&hello.parts);
         config.reward = hello.reward;
         let plays = hello.offers.contains(&Offer::Episodes);

@@ -10,6 +10,7 @@
 //! is gone, however it went, the pipe ends and the shell kills the group.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,9 +23,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// Lines that wait to be read; a program that says more than it was asked is held back.
-const LINES_WAITING: usize = 4;
+pub const LINES_WAITING: usize = 4;
 /// Bytes kept of what a program prints on stderr.
-const STDERR_BYTES: usize = 4096;
+pub const STDERR_BYTES: usize = 4096;
 /// How often a silent program is looked at.
 const LOOK_MS: u64 = 20;
 /// How long the last words of a program that has ended may stay in the pipe.
@@ -77,16 +78,22 @@ struct Printed {
 }
 
 impl Process {
-    /// Starts a command, whose first word is the program. Lines of its output may have
-    /// `line_bytes_max` bytes.
+    /// Starts a command, whose first word is the program, with these variables and no others.
+    /// Lines of its output may have `line_bytes_max` bytes.
     ///
     /// # Errors
     /// The system's words, where it cannot be started.
-    pub(super) fn start(command: &[String], line_bytes_max: usize) -> std::io::Result<Process> {
+    pub(super) fn start(
+        command: &[String],
+        variables: &[(OsString, OsString)],
+        line_bytes_max: usize,
+    ) -> std::io::Result<Process> {
         let mut words = command.iter();
         let program = words.next().ok_or(std::io::ErrorKind::NotFound)?;
         let mut child = Command::new(program)
             .args(words)
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -244,6 +251,7 @@ pub(super) fn ending(status: Option<ExitStatus>) -> String {
 fn watch(group: Pid) -> std::io::Result<Child> {
     Command::new("/bin/sh")
         .args(["-c", WATCH, "sh", &group.as_raw_nonzero().to_string()])
+        .env_clear()
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

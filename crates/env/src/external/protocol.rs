@@ -10,8 +10,8 @@ use super::door::{Reply, value};
 /// The version this program speaks.
 pub(super) const PROTOCOL: u64 = 1;
 /// Most stop strings and parts, and most bytes of one.
-const NAMES_MAX: usize = 64;
-const NAME_BYTES_MAX: usize = 256;
+pub const NAMES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = 256;
 
 /// What a program said of itself.
 #[derive(Clone, PartialEq, Debug)]
@@ -183,4 +183,20 @@ pub(super) fn stop(stop: Stop) -> &'static str {
         Stop::Length => "length",
         Stop::Context => "context",
     }
+}
+
+/// What a line of a program's output would mean as an answer to each request: for tests that invent
+/// such lines.
+#[doc(hidden)]
+pub fn meanings(line: &str) -> String {
+    let Ok(Value::Object(reply)) = serde_json::from_str(line) else { return "no reply".to_owned() };
+    let parts = ["format".to_owned()];
+    let hello = hello(&reply).map_or_else(|why| why, |hello| format!("hello: {}", hello.name));
+    let said = match said(&reply, (0.0, 1.0), &parts) {
+        Ok(Said::Observation(text)) => format!("observation of {} bytes", text.len()),
+        Ok(Said::Verdict(verdict)) => format!("{verdict:?}"),
+        Err(why) => why,
+    };
+    let graded = reply.get("verdict").map(|found| verdict(found, (-1.0, 2.0), &[]));
+    format!("{hello}; {said}; {graded:?}")
 }

@@ -74,7 +74,8 @@ fn boxed(text: &str) -> Option<&str> {
             b'{' if !escaped => open.push((at + 1, text[..=at].ends_with(BOX))),
             b'}' if !escaped => {
                 let Some((begin, is_box)) = open.pop() else { continue };
-                if is_box && found.is_none_or(|(last, _)| begin > last) {
+                let first = stepwell_mutant::planted(25) && found.is_some();
+                if is_box && !first && found.is_none_or(|(last, _)| begin > last) {
                     found = Some((begin, at));
                 }
             }

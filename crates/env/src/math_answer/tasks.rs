@@ -6,6 +6,7 @@ use stepwell_tree::Task;
 
 use super::value::read;
 use crate::EnvError;
+use crate::tasks::line::shown_id;
 use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
 
 /// The fields of a task: `id, question, answer`.
@@ -20,9 +21,10 @@ pub fn load(file: &Path, options: &Options) -> Result<Loaded, EnvError> {
     let loaded = tasks::load(file, &schema(), options)?;
     for (task, line) in loaded.tasks.iter().zip(&loaded.line) {
         let text = task.field("answer").unwrap_or_default();
+        let shown = shown_id(text);
         if let Err(refusal) = read(text) {
             return Err(EnvError::Data(format!(
-                "{}:{line}: `answer` is not one the grader accepts: `{text}` ({refusal})",
+                "{}:{line}: `answer` is not one the grader accepts: `{shown}` ({refusal})",
                 file.display()
             )));
         }

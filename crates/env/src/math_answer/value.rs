@@ -12,9 +12,9 @@ use crate::calculator::answer;
 use crate::calculator::number::Number;
 
 /// Longest answer, in bytes.
-const BYTES_MAX: usize = 500;
+pub const BYTES_MAX: usize = 500;
 /// Largest exponent of a power.
-const POWER_MAX: i32 = 100;
+pub const POWER_MAX: i32 = 100;
 
 /// What an attempt answered.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,6 +1,6 @@
 //! Settings of the `sql` environment. Where the paper leaves a choice open, both ways are here.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::EnvError;
 
@@ -31,6 +31,8 @@ pub struct Config {
     pub shuffled_results: bool,
     /// What one query may cost.
     pub limits: Limits,
+    /// What the child that runs queries must have taken from itself.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Config {
@@ -47,8 +49,19 @@ impl Default for Config {
             instructions: true,
             shuffled_results: false,
             limits: Limits::default(),
+            sandbox: Sandbox::Full,
         }
     }
+}
+
+/// What to do on a machine that cannot confine a child wholly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Refuse to open the environment.
+    Full,
+    /// Go on with the layers that there are, and say so.
+    Weak,
 }
 
 /// Readings of "effective exploration".
@@ -93,8 +106,9 @@ pub enum ResultCompare {
     Set,
 }
 
-/// What one query may cost. All are counts, so a query that is refused once is refused always.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+/// What one query may cost. All but the last two are counts, so a query that they refuse once is
+/// refused always. Time and memory hold in a child only, and are far from what counts let through.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Instructions of SQLite's virtual machine, 1,000 to 10^9; one second is about 5 * 10^7.
@@ -108,6 +122,11 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Bytes of a query, 100 to 10^6.
     pub query_bytes_max: usize,
+    /// Seconds of the processor's time, 1 to 3600. The kernel counts whole seconds: up to one more
+    /// passes. A query that has not ended after ten times that on the wall has no verdict.
+    pub seconds_max: u64,
+    /// MiB of memory beside what is open, 64 to 10^6.
+    pub memory_mib_max: u64,
 }
 
 impl Default for Limits {
@@ -118,6 +137,8 @@ impl Default for Limits {
             result_bytes_max: 1_000_000,
             value_bytes_max: 10_000,
             query_bytes_max: 10_000,
+            seconds_max: 2,
+            memory_mib_max: 1024,
         }
     }
 }
@@ -144,7 +165,9 @@ impl Config {
             1_000..=10_000_000,
             "1,000 to 10^7",
         )?;
-        range("limits.query_bytes_max", limits.query_bytes_max, 100..=1_000_000, "100 to 10^6")
+        range("limits.query_bytes_max", limits.query_bytes_max, 100..=1_000_000, "100 to 10^6")?;
+        range("limits.seconds_max", limits.seconds_max, 1..=3600, "1 to 3600")?;
+        range("limits.memory_mib_max", limits.memory_mib_max, 64..=1_000_000, "64 to 10^6")
     }
 }
 

@@ -10,9 +10,9 @@ use sqlparser::ast::Statement;
 use sqlparser::dialect::SQLiteDialect;
 use sqlparser::parser::Parser;
 
+use super::answer::Answer;
 use super::config::{Entity, Exact};
 use super::lexer::{self, Kind, Token};
-use super::store::Answer;
 
 /// Deeper parentheses are not parsed: the parser's search over them doubles with every level.
 const DEPTH_MAX: usize = 10;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use stepwell_tree::{Episode, ForkError, Key, Stop, Turn, UnscoredReason, Verdict};
 
 use super::Shared;
+use super::answer::{Answer, Lost};
 use super::judge::{self, Finished};
 use super::markup::{self, Action, Malformed};
 use super::observation;
-use super::store::Answer;
 
 /// The state of an attempt at one task.
 #[derive(Clone)]
@@ -49,11 +49,16 @@ impl Episode for Attempt {
         match parsed.action {
             // A policy that stopped by itself after a query has given up, and the query past the
             // limit is never run: both end without an answer.
-            Action::Query(sql) if stop == Stop::StopString && may_ask => {
-                let observation = self.observe(&sql);
-                self.progress.queries.push(sql);
-                Turn::Observation(observation)
-            }
+            Action::Query(sql) if stop == Stop::StopString && may_ask => match self.observe(&sql) {
+                Ok(observation) => {
+                    self.progress.queries.push(sql);
+                    Turn::Observation(observation)
+                }
+                Err(lost) => {
+                    self.progress.ended = true;
+                    Turn::End(Verdict::Unscored(lost.into()))
+                }
+            },
             Action::Final(sql) => Turn::End(self.end(Some(&sql))),
             Action::Query(_) | Action::None => Turn::End(self.end(None)),
         }
@@ -66,15 +71,15 @@ impl Episode for Attempt {
 
 impl Attempt {
     /// The answer to a query, or in the control arm another task's result.
-    fn observe(&self, sql: &str) -> String {
-        let asked = self.shared.databases[&self.database].original().query(sql);
-        let shown = if self.shared.config.shuffled_results { self.stray() } else { asked };
-        observation::render(&shown, &self.shared.config)
+    fn observe(&self, sql: &str) -> Result<String, Lost> {
+        let asked = self.shared.databases()[&self.database].original().query(sql)?;
+        let shown = if self.shared.config.shuffled_results { self.stray()? } else { asked };
+        Ok(observation::render(&shown, &self.shared.config))
     }
 
     /// The gold result of another task, drawn by the attempt's key and the place in it. Queries
     /// still run, so a control pays what the arm under test pays.
-    fn stray(&self) -> Arc<Answer> {
+    fn stray(&self) -> Result<Arc<Answer>, Lost> {
         let place = self.key.with(self.progress.queries.len() as u64);
         let others = &self.shared.strays;
         let begin = place.below(others.len());
@@ -82,7 +87,7 @@ impl Attempt {
             .map(|step| &others[(begin + step) % others.len()])
             .find(|stray| stray.gold != self.gold)
             .unwrap_or(&others[begin]);
-        self.shared.databases[&stray.database].original().query(&stray.gold)
+        self.shared.databases()[&stray.database].original().query(&stray.gold)
     }
 
     fn end(&mut self, answer: Option<&str>) -> Verdict {
@@ -99,8 +104,10 @@ impl Attempt {
             queries: &progress.queries,
             well_formed: progress.malformed.is_none(),
         };
-        let database = &self.shared.databases[&self.database];
-        let (reward, parts) = judge::judge(&finished, &self.gold, database, &self.shared.config);
-        Verdict::Scored { reward, parts }
+        let database = &self.shared.databases()[&self.database];
+        match judge::judge(&finished, &self.gold, database, &self.shared.config) {
+            Ok((reward, parts)) => Verdict::Scored { reward, parts },
+            Err(lost) => Verdict::Unscored(lost.into()),
+        }
     }
 }

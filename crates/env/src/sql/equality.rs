@@ -34,7 +34,7 @@ pub struct Comparison {
 impl Comparison {
     /// As a gold query asks for it.
     pub fn of(gold: &str, rows: ResultCompare) -> Comparison {
-        Comparison { ordered: is_ordered(gold), rows }
+        Comparison { ordered: is_ordered(gold) && !stepwell_mutant::planted(24), rows }
     }
 
     /// True where the two results are equal.

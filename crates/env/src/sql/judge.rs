@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::{Answer, Lost};
 use super::config::{Config, Explore};
 use super::database::{Database, Twin};
 use super::entities;
 use super::equality::Comparison;
 use super::observation;
-use super::store::{Answer, Store};
+use super::store::Store;
 
 /// Names of the parts, in the order reports show them.
 pub const PARTS: [&str; 5] = ["format", "exact", "exec", "entity", "explore"];
@@ -39,52 +40,63 @@ pub(super) fn judge(
     gold: &str,
     database: &Database,
     config: &Config,
-) -> (f64, BTreeMap<String, f64>) {
+) -> Result<(f64, BTreeMap<String, f64>), Lost> {
     let truth = |holds: bool| f64::from(u8::from(holds));
-    let outcome = finished.answer.map(|answer| compare(answer, gold, database, config));
+    let outcome =
+        finished.answer.map(|answer| compare(answer, gold, database, config)).transpose()?;
     let reward = truth(outcome == Some(Match::Equal));
     let exec = match outcome {
         Some(Match::Failed) => f64::from(config.exec_error_penalty),
         _ => reward,
     };
     let exact = finished.answer.is_some_and(|sql| entities::same_text(sql, gold, config.exact));
-    let entity = finished.answer.map_or(0.0, |answer| {
-        let named =
-            |sql: &str| entities::of(sql, &database.original().query(sql), database.names());
-        entities::overlap(&named(answer), &named(gold), config.entity)
-    });
-    let explore = explore(finished.queries, gold, database, config.explore);
+    let named = |sql: &str| -> Result<BTreeSet<String>, Lost> {
+        Ok(entities::of(sql, &*database.original().query(sql)?, database.names()))
+    };
+    let entity = match finished.answer {
+        Some(answer) => entities::overlap(&named(answer)?, &named(gold)?, config.entity),
+        None => 0.0,
+    };
+    let explore = explore(finished.queries, gold, database, config.explore)?;
     let values = [truth(finished.well_formed), truth(exact), exec, entity, explore];
-    (reward, PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect())
+    Ok((reward, PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect()))
 }
 
-fn compare(answer: &str, gold: &str, database: &Database, config: &Config) -> Match {
+fn compare(answer: &str, gold: &str, database: &Database, config: &Config) -> Result<Match, Lost> {
     let comparison = Comparison::of(gold, config.result_compare);
-    let equal_on = |store: &Store| match (&store.query(answer).outcome, &store.query(gold).outcome)
-    {
-        (Ok(answer), Ok(gold)) => comparison.equal(answer, gold),
-        _ => false,
+    let equal_on = |store: &Store| -> Result<bool, Lost> {
+        Ok(match (&store.query(answer)?.outcome, &store.query(gold)?.outcome) {
+            (Ok(answer), Ok(gold)) => comparison.equal(answer, gold),
+            _ => false,
+        })
     };
-    let twin_agrees = || match database.twin_for(gold, comparison) {
+    let twin_agrees = || match database.twin_for(gold, comparison)? {
+        _ if stepwell_mutant::planted(23) => Ok(true),
         Twin::Differs(twin) | Twin::Same(twin) => equal_on(twin),
-        Twin::Missing => true,
+        Twin::Missing => Ok(true),
     };
-    if database.original().query(answer).outcome.is_err() {
-        Match::Failed
-    } else if equal_on(database.original()) && twin_agrees() {
-        Match::Equal
+    if database.original().query(answer)?.outcome.is_err() {
+        Ok(Match::Failed)
+    } else if equal_on(database.original())? && twin_agrees()? {
+        Ok(Match::Equal)
     } else {
-        Match::Different
+        Ok(Match::Different)
     }
 }
 
 /// The exploration measure, in [0, 1]; 0 where nothing was asked.
-fn explore(queries: &[String], gold: &str, database: &Database, measure: Explore) -> f64 {
+fn explore(
+    queries: &[String],
+    gold: &str,
+    database: &Database,
+    measure: Explore,
+) -> Result<f64, Lost> {
     if queries.is_empty() {
-        return 0.0;
+        return Ok(0.0);
     }
-    let answers: Vec<_> = queries.iter().map(|sql| database.original().query(sql)).collect();
-    match measure {
+    let answers: Vec<_> =
+        queries.iter().map(|sql| database.original().query(sql)).collect::<Result<_, Lost>>()?;
+    Ok(match measure {
         Explore::Any => {
             let found = |answer: &Answer| answer.outcome.as_ref().is_ok_and(|t| !t.rows.is_empty());
             f64::from(u8::from(answers.iter().any(|answer| found(answer))))
@@ -94,8 +106,8 @@ fn explore(queries: &[String], gold: &str, database: &Database, measure: Explore
             let distinct: BTreeSet<String> = ran.map(|(sql, _)| entities::normal(sql)).collect();
             distinct.len() as f64 / queries.len() as f64
         }
-        Explore::Coverage => coverage(queries, &answers, gold, database),
-    }
+        Explore::Coverage => coverage(queries, &answers, gold, database)?,
+    })
 }
 
 /// Share of the gold query's names and literals that the queries or their results hold.
@@ -104,11 +116,11 @@ fn coverage(
     answers: &[std::sync::Arc<Answer>],
     gold: &str,
     database: &Database,
-) -> f64 {
-    let mut wanted = entities::of(gold, &database.original().query(gold), database.names());
+) -> Result<f64, Lost> {
+    let mut wanted = entities::of(gold, &*database.original().query(gold)?, database.names());
     wanted.extend(entities::literals(gold));
     if wanted.is_empty() {
-        return 1.0;
+        return Ok(1.0);
     }
     let mut seen = BTreeSet::new();
     for (sql, answer) in queries.iter().zip(answers) {
@@ -118,5 +130,5 @@ fn coverage(
             seen.extend(table.rows.iter().flatten().map(|c| observation::cell(c).to_lowercase()));
         }
     }
-    wanted.intersection(&seen).count() as f64 / wanted.len() as f64
+    Ok(wanted.intersection(&seen).count() as f64 / wanted.len() as f64)
 }

@@ -4,7 +4,7 @@
 //! again, and ends with a query whose result must equal the gold query's.
 //!
 //! Tasks: `id, question, database, gold, evidence?` in a JSONL file beside a folder of SQLite files
-//! ([`load`]), or a generated world ([`Database::from_scripts`]).
+//! ([`load`]), or a generated world ([`Source::scripts`]).
 //!
 //! Action: the markup of [`markup`]. An action ends at `</intermediate_sql>` or `</final_sql>`.
 //!
@@ -20,21 +20,31 @@
 //! for their own sake raise `explore`, which is not the reward: gate it. Programs of these cheats
 //! are in `tests/cheats/sql/`.
 //!
-//! Not covered: queries run inside this process under counted limits only; see [`store`].
+//! Queries run in a child process that the kernel confines ([`mod@child`]), under limits of its own
+//! on top ([`store`]). A query that costs more than it may is judged; one that was not answered
+//! through no fault of its own leaves the attempt without a verdict.
+//!
+//! Not covered: a database that changes while the run lasts; what the kernel itself lets through.
 
+mod answer;
 mod check;
+pub mod child;
 pub mod config;
 pub mod database;
 mod entities;
 mod episode;
 pub mod equality;
 mod file;
+mod guarded;
 mod judge;
 mod lexer;
 pub mod markup;
 mod observation;
 mod permission;
 mod schema;
+mod shelf;
+mod source;
+mod standing;
 pub mod store;
 mod tasks;
 mod twin;
@@ -47,14 +57,20 @@ use std::sync::Arc;
 use stepwell_tree::{Environment, Episode, Key, Opening, Task, UnscoredReason};
 
 use crate::EnvError;
+use child::Child;
 use episode::{Attempt, Progress};
 
+pub use answer::{Answer, Lost, QueryError};
 pub use check::{Fault, Finding};
+pub use child::CHILD;
 pub use config::Config;
-pub use database::{Database, open_folder};
+pub use database::Database;
 pub use judge::PARTS;
-pub use store::{Answer, QueryError, Store};
-pub use tasks::{load, schema};
+pub use source::{Source, list_folder};
+pub use standing::Standing;
+pub use store::Store;
+pub use tasks::{load, read, schema};
+pub use twin::TABLE_ROWS_MAX;
 pub use value::{Table, Value};
 
 /// What a model that was never trained on the markup has to be told.
@@ -72,9 +88,16 @@ pub struct SqlEnvironment {
 
 /// What all attempts share.
 pub(crate) struct Shared {
-    databases: Arc<BTreeMap<String, Database>>,
+    open: Arc<Open>,
     config: Config,
     strays: Vec<Stray>,
+}
+
+/// Databases by name, and where their queries run.
+struct Open {
+    databases: BTreeMap<String, Database>,
+    child: Option<Arc<Child>>,
+    standing: Standing,
 }
 
 /// A task whose gold result can stand in for an observation in the control arm.
@@ -84,36 +107,57 @@ struct Stray {
 }
 
 impl SqlEnvironment {
-    /// An environment over databases by name, from files or from a generated world.
+    /// An environment over databases by name, from files or from a generated world. Queries run in
+    /// a confined child wherever this program can start itself (`stepwell_sandbox::enter`), else
+    /// in this process.
     ///
     /// `tasks` are those whose results the control `shuffled_results` shows; without it they are
-    /// not looked at. Errors: a setting outside its range; the control without any task that runs.
+    /// not looked at.
+    ///
+    /// # Errors
+    /// A setting outside its range; a database that cannot be used; a machine that cannot confine
+    /// a child, where `sandbox` is full; the control without any task that runs.
     pub fn new(
-        mut databases: BTreeMap<String, Database>,
+        sources: BTreeMap<String, Source>,
+        tasks: &[Task],
+        config: Config,
+    ) -> Result<SqlEnvironment, EnvError> {
+        if !stepwell_sandbox::child::can_start() {
+            return SqlEnvironment::here(sources, tasks, config);
+        }
+        config.check()?;
+        SqlEnvironment::over(Arc::new(Open::child(sources, &config)?), tasks, config)
+    }
+
+    /// The same, with queries in this process: for a comparison, never for a stranger's bytes.
+    ///
+    /// # Errors
+    /// As [`SqlEnvironment::new`].
+    pub fn here(
+        sources: BTreeMap<String, Source>,
         tasks: &[Task],
         config: Config,
     ) -> Result<SqlEnvironment, EnvError> {
         config.check()?;
-        for database in databases.values_mut() {
-            database.limit(&config.limits)?;
-        }
-        SqlEnvironment::over(Arc::new(databases), tasks, config)
+        SqlEnvironment::over(Arc::new(Open::here(sources, &config)?), tasks, config)
     }
 
     /// The control of this environment: the same databases and settings, every observation the
     /// result of another task's gold query. `tasks` are those whose results are shown.
+    ///
+    /// # Errors
+    /// No task has a gold query that runs.
     pub fn shuffled(&self, tasks: &[Task]) -> Result<SqlEnvironment, EnvError> {
         let config = Config { shuffled_results: true, ..self.shared.config.clone() };
-        SqlEnvironment::over(Arc::clone(&self.shared.databases), tasks, config)
+        SqlEnvironment::over(Arc::clone(&self.shared.open), tasks, config)
     }
 
-    fn over(
-        databases: Arc<BTreeMap<String, Database>>,
-        tasks: &[Task],
-        config: Config,
-    ) -> Result<SqlEnvironment, EnvError> {
-        let wanted = if config.shuffled_results { tasks } else { &[] };
-        let strays: Vec<Stray> = wanted.iter().filter_map(|task| stray(task, &databases)).collect();
+    fn over(open: Arc<Open>, tasks: &[Task], config: Config) -> Result<SqlEnvironment, EnvError> {
+        let mut strays = Vec::new();
+        for task in if config.shuffled_results { tasks } else { &[] } {
+            let stray = stray(task, &open.databases);
+            strays.extend(stray.map_err(|lost| EnvError::Process { cause: lost.to_string() })?);
+        }
         if config.shuffled_results && strays.is_empty() {
             return Err(EnvError::Setting {
                 name: "shuffled_results",
@@ -121,7 +165,7 @@ impl SqlEnvironment {
                 got: "true".to_owned(),
             });
         }
-        Ok(SqlEnvironment { shared: Arc::new(Shared { databases, config, strays }) })
+        Ok(SqlEnvironment { shared: Arc::new(Shared { open, config, strays }) })
     }
 
     /// The settings in use.
@@ -131,14 +175,34 @@ impl SqlEnvironment {
 
     /// The databases by name.
     pub fn databases(&self) -> &BTreeMap<String, Database> {
-        &self.shared.databases
+        &self.shared.open.databases
+    }
+
+    /// What stands between a query and this machine.
+    pub fn standing(&self) -> &Standing {
+        &self.shared.open.standing
+    }
+
+    /// The number of the process that was started last to run queries; `None` where they run in
+    /// this one.
+    pub fn child_id(&self) -> Option<u32> {
+        self.shared.open.child.as_ref().map(|child| child.id())
     }
 }
 
-fn stray(task: &Task, databases: &BTreeMap<String, Database>) -> Option<Stray> {
-    let (database, gold) = (task.field("database")?, task.field("gold")?);
-    let runs = databases.get(database)?.original().query(gold).outcome.is_ok();
-    runs.then(|| Stray { database: database.to_owned(), gold: gold.to_owned() })
+impl Shared {
+    pub(crate) fn databases(&self) -> &BTreeMap<String, Database> {
+        &self.open.databases
+    }
+}
+
+fn stray(task: &Task, databases: &BTreeMap<String, Database>) -> Result<Option<Stray>, Lost> {
+    let (Some(database), Some(gold)) = (task.field("database"), task.field("gold")) else {
+        return Ok(None);
+    };
+    let Some(found) = databases.get(database) else { return Ok(None) };
+    let runs = found.original().query(gold)?.outcome.is_ok();
+    Ok(runs.then(|| Stray { database: database.to_owned(), gold: gold.to_owned() }))
 }
 
 impl Environment for SqlEnvironment {
@@ -147,7 +211,7 @@ impl Environment for SqlEnvironment {
     }
 
     fn opening(&self, task: &Task) -> Opening {
-        let database = task.field("database").and_then(|name| self.shared.databases.get(name));
+        let database = task.field("database").and_then(|name| self.shared.databases().get(name));
         let mut lines = Vec::new();
         lines.extend(database.map(|database| database.schema_text().to_owned()));
         lines.extend(task.field("evidence").map(|text| format!("evidence : {text}")));
@@ -174,12 +238,12 @@ impl Environment for SqlEnvironment {
             task.field(name).ok_or_else(missing)
         };
         let (name, gold) = (field("database")?, field("gold")?);
-        let Some(database) = self.shared.databases.get(name) else {
+        let Some(database) = self.shared.databases().get(name) else {
             let reason = format!("there is no database `{name}`");
             return Err(UnscoredReason::EnvironmentFailed(reason));
         };
         // A gold query that fails is the task's fault: nobody is scored on it (hack suite, row 76).
-        if let Err(error) = &database.original().query(gold).outcome {
+        if let Err(error) = &database.original().query(gold)?.outcome {
             return Err(UnscoredReason::GoldFailed(error.to_string()));
         }
         Ok(Box::new(Attempt {
@@ -193,9 +257,9 @@ impl Environment for SqlEnvironment {
 
     /// The final query's rows, sorted, numbers to six digits; `None` where it does not run.
     fn answer(&self, task: &Task, text: &str) -> Option<String> {
-        let database = self.shared.databases.get(task.field("database")?)?;
+        let database = self.shared.databases().get(task.field("database")?)?;
         let markup::Action::Final(sql) = markup::parse(text).action else { return None };
-        let answer = database.original().query(&sql);
+        let answer = database.original().query(&sql).ok()?;
         answer.outcome.as_ref().ok().map(equality::ballot)
     }
 
@@ -203,4 +267,21 @@ impl Environment for SqlEnvironment {
     fn hint(&self, task: &Task) -> Option<String> {
         task.field("gold").map(|gold| format!("Hint: the answer is {gold}"))
     }
+
+    fn weakness(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Weak(missing) => Some(format!("queries run without {missing}")),
+            Standing::Full | Standing::None => None,
+        }
+    }
+}
+
+/// What a query's text says without being run: for tests that invent queries.
+#[doc(hidden)]
+pub fn told_of(sql: &str) -> String {
+    let fault = permission::one_select(&lexer::tokens(sql)).err();
+    let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+    let same = entities::same_text(sql, "SELECT 1", config::Exact::Ast);
+    let literals = entities::literals(sql).len();
+    format!("{fault}; {same}; {literals}; {}", equality::is_ordered(sql))
 }

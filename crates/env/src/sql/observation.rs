@@ -4,9 +4,9 @@
 //! One line; every separator stands between spaces, so a tokenizer over words sees the same words
 //! everywhere. The same answer gives the same bytes.
 
+use super::answer::Answer;
 use super::config::Config;
 use super::markup;
-use super::store::Answer;
 use super::value::{Table, Value};
 
 /// Bytes of one cell; longer text ends in `...`.

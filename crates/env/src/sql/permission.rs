@@ -136,6 +136,7 @@ pub(super) fn answer(
     context: &AuthContext<'_>,
 ) -> Authorization {
     match permit(tables, context) {
+        _ if stepwell_mutant::planted(22) => {}
         Ok(()) => {}
         Err(refusal) => {
             asked.refused.get_or_insert(refusal);

@@ -25,7 +25,7 @@ pub(super) const VARIANTS: usize = 8;
 /// value changes too.
 const EVEN_FROM: usize = 3;
 /// Rows of a table that enter its twin at most.
-const TABLE_ROWS_MAX: usize = 100_000;
+pub const TABLE_ROWS_MAX: usize = 100_000;
 /// A column with no more different numbers than this holds codes, not measures.
 const CODES_MAX: usize = 2;
 

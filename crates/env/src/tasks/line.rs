@@ -11,6 +11,8 @@ use crate::EnvError;
 
 /// How much of a faulty line a message shows, in characters.
 const SHOWN: usize = 20;
+/// How much of a name that a person chose a message shows, in characters.
+const NAME_SHOWN: usize = 100;
 
 /// The lines that hold something, numbered from 1, without their line ends.
 pub(crate) fn lines<'a>(name: &str, bytes: &'a [u8]) -> Result<Vec<(usize, &'a str)>, EnvError> {
@@ -101,11 +103,12 @@ pub(super) fn task(
 }
 
 fn unknown(name: &str, number: usize, key: &str, schema: &Schema) -> String {
+    let shown = shown_id(key);
     let hint = match nearest(key, schema.fields.iter().map(|field| field.name)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("to allow it: extra = [\"{key}\"]"),
+        None => format!("to allow it: extra = [\"{shown}\"]"),
     };
-    format!("{name}:{number}: unknown field `{key}`; {hint}")
+    format!("{name}:{number}: unknown field `{shown}`; {hint}")
 }
 
 /// A field's value as text, or what is wrong with it.
@@ -145,6 +148,8 @@ fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
             }
         }
         (Kind::List(_), _) => wrong("a list"),
+        (Kind::Json, Value::Null) => wrong("a value"),
+        (Kind::Json, value) => Ok(value.to_string()),
     }
 }
 
@@ -159,9 +164,17 @@ pub(crate) fn number(text: &str) -> Option<String> {
 
 /// The start of a faulty text, as messages show it.
 pub(crate) fn shown(text: &str) -> String {
-    let mut start: String = text.chars().take(SHOWN).collect();
-    if start.len() < text.len() {
-        start.push('…');
+    start(text, SHOWN)
+}
+
+/// A name that a person or a file chose, whole unless it is very long.
+pub(crate) fn shown_id(text: &str) -> String {
+    start(text, NAME_SHOWN)
+}
+
+fn start(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    start
 }

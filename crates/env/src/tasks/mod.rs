@@ -7,6 +7,7 @@ pub(crate) mod line;
 mod overlap;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 use stepwell_tree::{Task, TaskHash};
@@ -20,6 +21,9 @@ pub const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of one line.
 pub const LINE_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of a name that may be a misspelt one.
+const NEAR_BYTES_MAX: usize = 100;
+
 /// What a field holds. Everything is stored as text in [`Task::fields`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -31,6 +35,8 @@ pub enum Kind {
     Number,
     /// A list of objects, each with these text fields; stored as JSON.
     List(&'static [&'static str]),
+    /// Any JSON value but null; stored as JSON.
+    Json,
 }
 
 /// One field beside `id` and `question`.
@@ -123,7 +129,7 @@ pub fn parse(
     for (number, text) in line::lines(name, bytes)? {
         let task = line::task(name, number, text, schema, options)?;
         if let Some(first) = seen_id.insert(task.id.clone(), number) {
-            let id = &task.id;
+            let id = line::shown_id(&task.id);
             return fault(format!(
                 "{name}:{number}: `id` must be unique, got: `{id}` as in line {first}"
             ));
@@ -133,6 +139,7 @@ pub fn parse(
             warn(&mut loaded, options, text)?;
         }
         if let Some(answer) = leaked(&task) {
+            let answer = line::shown_id(answer);
             let text =
                 format!("{name}:{number}: leak: the answer `{answer}` stands in the question");
             warn(&mut loaded, options, text)?;
@@ -166,6 +173,10 @@ pub fn changed(path: &Path, digest: &[u8; 32]) -> Result<(), EnvError> {
 
 /// The candidate nearest to a misspelt name, where one is near.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A name of megabytes is a slip of nothing, and comparing it would take hours.
+    if name.len() > NEAR_BYTES_MAX {
+        return None;
+    }
     let near = candidates.map(|candidate| (distance(name, candidate), candidate)).min()?;
     (near.0 <= 1 + name.len() / 4).then_some(near.1)
 }
@@ -215,11 +226,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EnvError> {
     if path.extension().is_some_and(|ending| ending == "gz" || ending == "zst") {
         return fault(format!("{name}: compressed files are not read; unpack it first"));
     }
-    let length = path.metadata().map_err(unreadable)?.len();
-    if length > FILE_BYTES_MAX {
-        return fault(format!("{name}: {length} bytes, at most {FILE_BYTES_MAX}; split the file"));
+    let about = path.metadata().map_err(unreadable)?;
+    // A pipe or a device could block forever or never end.
+    if !about.is_file() {
+        let what = if about.is_dir() { "a folder" } else { "a pipe or a device" };
+        return fault(format!("{name}: cannot be read: it is {what}; name a regular file"));
     }
-    std::fs::read(path).map_err(unreadable)
+    let large = |bytes: u64| {
+        fault(format!("{name}: {bytes} bytes, at most {FILE_BYTES_MAX}; split the file"))
+    };
+    if about.len() > FILE_BYTES_MAX {
+        return large(about.len());
+    }
+    let mut bytes = Vec::new();
+    // The file may grow between the question and the read.
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX { large(bytes.len() as u64) } else { Ok(bytes) }
 }
 
 pub(crate) fn fault<T>(text: String) -> Result<T, EnvError> {

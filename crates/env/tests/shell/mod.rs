@@ -48,6 +48,15 @@ pub(crate) const OBSERVE: &str = r#"reply "\"observation\":\"step $n\"""#;
 pub(crate) const JUDGE: &str =
     r#"eval "n_$ep=over"; reply '"verdict":{"reward":0.5,"parts":{"format":1}}'"#;
 
+/// A step that answers with one line of exactly so many bytes.
+#[allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
+pub(crate) fn reply_of(bytes: usize) -> String {
+    format!(
+        r#"head="{{\"id\":$id,\"observation\":\""; pad=$(({bytes} - ${{#head}} - 2))
+        printf '%s' "$head"; head -c $pad /dev/zero | tr '\0' x; printf '"}}\n'"#
+    )
+}
+
 impl Default for Shell {
     fn default() -> Self {
         let hello = r#"reply '"protocol":1,"name":"shell","offers":["episodes","fork","grade",
@@ -96,6 +105,7 @@ impl Shell {
 
 /// The process whose number a program wrote into a file: true once it is gone, or only its entry
 /// in the table is left.
+#[allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
 pub(crate) fn is_gone(file: &Path) -> bool {
     let text = std::fs::read_to_string(file).expect("the program wrote its number");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", text.trim()));

@@ -100,7 +100,10 @@ fn advantages(
     rewards: &Rewards,
     config: &Config,
 ) -> (Vec<f64>, Vec<bool>, Vec<f64>) {
-    let Config { gamma, lambda, .. } = *config;
+    let Config { mut gamma, mut lambda, .. } = *config;
+    if stepwell_mutant::planted(28) {
+        std::mem::swap(&mut gamma, &mut lambda);
+    }
     let mut advantage = vec![0.0; tree.token.len()];
     let mut target = vec![0.0; tree.token.len()];
     // Carried: V and A of what follows.

@@ -16,7 +16,7 @@
 //! `sequence_mean_token_sum_norm`.
 
 use serde::{Deserialize, Serialize};
-use stepwell_tree::{Credit, StepTree};
+use stepwell_tree::{Credit, StepTree, Verdict};
 
 use super::{Rewards, assert_fits, from_leaves};
 
@@ -73,10 +73,14 @@ impl Config {
 /// Each attempt's reward, centred and scaled by its group.
 pub fn credit(forest: &[StepTree], rewards: &Rewards, config: &Config) -> Vec<Credit> {
     assert_fits(forest, rewards);
-    let of = |(t, tree)| {
-        let scored = rewards.scored(t);
+    let of = |(t, tree): (usize, &StepTree)| {
+        let mut scored = rewards.scored(t);
+        if stepwell_mutant::planted(3) {
+            let unjudged = |i: &usize| matches!(tree.verdict[*i], Verdict::Unscored(_));
+            scored.extend((0..tree.len()).filter(unjudged).map(|_| 0.0));
+        }
         let standard = match (scored.len(), config.single) {
-            (0, _) | (1, Single::None) => return Credit::none(StepTree::len(tree)),
+            (0, _) | (1, Single::None) => return Credit::none(tree.len()),
             (1, Single::Reward) => Standard::NOTHING,
             _ => Standard::of(&scored, config.std, config.epsilon),
         };
@@ -103,7 +107,8 @@ impl Standard {
     pub(super) fn of(group: &[f64], std: Deviation, epsilon: f64) -> Standard {
         let ends = |(low, high): (f64, f64), x: &f64| (low.min(*x), high.max(*x));
         let (low, high) = group.iter().fold((f64::INFINITY, f64::NEG_INFINITY), ends);
-        if high - low <= 1e-12 * low.abs().max(high.abs()) {
+        let epsilon = if stepwell_mutant::planted(5) { 0.0 } else { epsilon };
+        if !stepwell_mutant::planted(5) && high - low <= 1e-12 * low.abs().max(high.abs()) {
             return Standard { equal: true, ..Standard::NOTHING };
         }
         let count = group.len() as f64;

@@ -82,8 +82,12 @@ pub(super) fn against_siblings(
         }
         let Some(v) = scored(i) else { continue };
         if let (Some(origin), 2..) = (first[parent], count[parent]) {
-            let others = (sum[parent] - (v - origin)) / f64::from(count[parent] - 1);
-            inherited[i] = Some((v - origin) - others);
+            let others = match stepwell_mutant::planted(4) {
+                true => sum[parent] / f64::from(count[parent]),
+                false => (sum[parent] - (v - origin)) / f64::from(count[parent] - 1),
+            };
+            let own = (v - origin) - others;
+            inherited[i] = Some(if stepwell_mutant::planted(1) { -own } else { own });
         }
         credit.step[i] = inherited[i];
     }

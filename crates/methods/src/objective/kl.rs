@@ -140,7 +140,8 @@ impl Token {
 
     /// The ratio, cut at the limit, and the slope of its logarithm; counted.
     pub(super) fn ratio(&self, limit: f64, seen: &mut Diagnostics) -> (f64, f64) {
-        let (log_ratio, slope) = clamp(self.drift(), limit);
+        let drift = if stepwell_mutant::planted(7) { 0.0 } else { self.drift() };
+        let (log_ratio, slope) = clamp(drift, limit);
         let ratio = log_ratio.exp();
         seen.tokens += 1;
         seen.ratio_sum += ratio;
@@ -152,7 +153,9 @@ impl Token {
     /// Value and derivative of the chosen estimator; (0, 0) without a reference.
     fn kl(&self, with: &Companions, seen: &mut Diagnostics) -> (f64, f64) {
         let Some(reference) = self.reference else { return (0.0, 0.0) };
-        let (d, slope) = clamp(reference - self.logprob, with.log_ratio_max);
+        let d = reference - self.logprob;
+        let (d, slope) =
+            clamp(if stepwell_mutant::planted(29) { -d } else { d }, with.log_ratio_max);
         let k3 = d.exp_m1() - d;
         seen.reference_tokens += 1;
         seen.kl_k1_sum += -d;
@@ -180,6 +183,7 @@ pub(super) enum Bound {
 /// max(−A·ρ, −A·clip(ρ, 1−low, 1+high)): its value, its derivative per log ρ, and which bound
 /// holds. On a bound the ratio still moves: only past it is the gradient 0.
 pub(super) fn clipped(credit: f64, ratio: f64, low: f64, high: f64) -> (f64, f64, Bound) {
+    let (low, high) = if stepwell_mutant::planted(6) { (high, low) } else { (low, high) };
     if credit > 0.0 && ratio > 1.0 + high {
         (-credit * (1.0 + high), 0.0, Bound::High)
     } else if credit < 0.0 && ratio < 1.0 - low {

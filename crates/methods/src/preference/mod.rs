@@ -50,7 +50,8 @@ pub struct Pair {
 impl Pair {
     /// Δ of the chosen answer less Δ of the rejected one.
     pub fn margin(&self) -> f64 {
-        self.chosen.delta() - self.rejected.delta()
+        let margin = self.chosen.delta() - self.rejected.delta();
+        if stepwell_mutant::planted(30) { -margin } else { margin }
     }
 }
 

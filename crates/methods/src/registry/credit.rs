@@ -200,6 +200,11 @@ impl CreditConfig {
         }
     }
 
+    /// True where the credit of the judged alternatives of every decision adds up to 0.
+    pub fn siblings_sum_to_zero(&self) -> bool {
+        matches!(self, CreditConfig::Sibling(_))
+    }
+
     /// True where attempts of all tasks are compared, and not only those of one.
     pub fn compares_update(&self) -> bool {
         match self {

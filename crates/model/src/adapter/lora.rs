@@ -142,7 +142,8 @@ impl Adapter {
         let first = self.places.get(layer)?[target as usize]?;
         let panels = |slot: usize| self.weights.matrix(&self.slots[slot]);
         let (a, b) = (panels(first), panels(first + 1));
-        Some(Pair { a, b, scale: self.settings.scale() })
+        let scale = if stepwell_mutant::planted(31) { 1.0 } else { self.settings.scale() };
+        Some(Pair { a, b, scale })
     }
 
     /// The slot of `A` per target of a layer, that of `B` being the next; `None` past the last

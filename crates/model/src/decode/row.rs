@@ -113,7 +113,7 @@ fn run_batch(
     scratch.position.clear();
     for piece in batch {
         let row = &mut rows[piece.step];
-        let position = (row.above + piece.first) as u32;
+        let position = (row.above + piece.first) as u32 + u32::from(stepwell_mutant::planted(32));
         scratch.token.extend_from_slice(piece.tokens);
         scratch.position.extend((position..).take(piece.tokens.len()));
         row.block.grow(&heads, piece.tokens.len());

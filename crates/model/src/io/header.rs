@@ -17,9 +17,9 @@ use serde::{
 use super::{error::IoError, source::Opened};
 
 /// The format's own limit on a header.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
+pub const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// Longest tensor name accepted.
-const NAME_BYTES_MAX: usize = 512;
+pub const NAME_BYTES_MAX: usize = 512;
 
 /// One tensor's place in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]

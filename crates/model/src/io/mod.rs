@@ -8,6 +8,15 @@ mod dtype;
 mod error;
 mod gguf;
 mod header;
+/// Named maxima of files.
+pub(crate) mod limits {
+    pub use super::gguf::limits::*;
+    pub use super::header::{
+        HEADER_BYTES_MAX as HEADER_BYTES, NAME_BYTES_MAX as TENSOR_NAME_BYTES,
+    };
+    pub use super::source::TEXT_BYTES_MAX as TEXT_BYTES;
+    pub use super::weights::SHARDS_MAX as SHARDS;
+}
 mod peft;
 mod settings;
 mod source;

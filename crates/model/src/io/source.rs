@@ -10,7 +10,7 @@ use std::{
 use super::error::IoError;
 
 /// Small files (everything but weights) larger than this are refused before they are read.
-pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 20;
+pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// A folder or a set of named byte strings.
 pub(crate) enum Source<'a> {
@@ -77,13 +77,10 @@ impl<'a> Source<'a> {
             })),
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                let file = match File::open(&path) {
-                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                        return Ok(None);
-                    }
-                    other => other.map_err(|source| IoError::reading(&path, source))?,
-                };
-                Ok(Some(regular(&path, file)?))
+                match regular(&path) {
+                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    other => Ok(Some(other.map_err(|source| IoError::reading(&path, source))?)),
+                }
             }
         }
     }
@@ -132,15 +129,16 @@ impl<'a> Source<'a> {
 }
 
 fn opened(path: &Path) -> Result<(String, Opened<'static>), IoError> {
-    let file = File::open(path).map_err(|source| IoError::reading(path, source))?;
-    Ok((path.display().to_string(), regular(path, file)?))
+    let opened = regular(path).map_err(|source| IoError::reading(path, source))?;
+    Ok((path.display().to_string(), opened))
 }
 
-fn regular(path: &Path, file: File) -> Result<Opened<'static>, IoError> {
-    let found = file.metadata().map_err(|source| IoError::reading(path, source))?;
-    if !found.is_file() {
-        let source = std::io::Error::other("expected a regular file");
-        return Err(IoError::reading(path, source));
+/// Asks what a file is before it is opened: opening a pipe waits for whoever writes into it.
+fn regular(path: &Path) -> std::io::Result<Opened<'static>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("expected a regular file"));
     }
-    Ok(Opened { reader: Box::new(file), length: found.len() })
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok(Opened { reader: Box::new(file), length })
 }

@@ -19,7 +19,7 @@ use crate::{
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// Most shards an index may name.
-const SHARDS_MAX: usize = 4096;
+pub const SHARDS_MAX: usize = 4096;
 
 /// Reads every parameter of a model with this shape. Notes say what was in the files and is not
 /// part of the model.

@@ -18,13 +18,13 @@ use self::error::explain;
 use crate::tokenizer::{ANSWER, END, PROMPT, Piece, Tokenizer};
 
 /// Steps and, at 64 bytes a step, bytes that one rendering may use.
-const FUEL: u64 = 100_000;
+pub const FUEL: u64 = 100_000;
 /// Longest rendered template without contents.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
-/// Longest template.
-const SOURCE_BYTES_MAX: usize = 1 << 20;
+pub const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a template.
+pub const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Depth of macros and includes, and of nested expressions.
-const RECURSION_MAX: usize = 100;
+pub const RECURSION_MAX: usize = 100;
 
 /// One message of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl ChatTemplate {
         let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|wrong| explain(source, &wrong))?);
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(if stepwell_mutant::planted(27) { 1000 * FUEL } else { FUEL }));
         environment.set_recursion_limit(RECURSION_MAX);
         environment.set_debug(true);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::{Joining, TokenizerError, alphabet, words};
 
 /// Largest id accepted: what a model's vocabulary may be, and no more.
-const ID_MAX: u64 = 1 << 21;
+pub const ID_MAX: u64 = 1 << 21;
 /// Most tokens that `added_tokens` may list.
-const ADDED_MAX: usize = 1 << 16;
+pub const ADDED_MAX: usize = 1 << 16;
 
 /// How long a text a pattern is tried on, and how long it may take: ten times what would be 2 s
 /// for a megabyte, because the machine may be busy.
@@ -244,7 +244,9 @@ fn strip(document: &mut Value, controls: &[Added], unknown: Option<&(u32, String
         document["model"]["dropout"] = Value::Null;
     }
     document["post_processor"] = Value::Null;
-    document["added_tokens"] = json!([]);
+    if !stepwell_mutant::planted(26) {
+        document["added_tokens"] = json!([]);
+    }
     // Their ids stay taken: a token keeps the id the file gives it.
     if let Some(vocabulary) = document["model"]["vocab"].as_object_mut() {
         for control in controls {

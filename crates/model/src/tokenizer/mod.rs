@@ -11,6 +11,11 @@
 mod alphabet;
 mod document;
 mod error;
+/// Named maxima of tokenizers.
+pub(crate) mod limits {
+    pub use super::document::{ADDED_MAX as ADDED_TOKENS, ID_MAX as TOKEN_IDS};
+    pub use super::words::WORDS_MAX as WORDS;
+}
 mod own;
 mod stop;
 #[cfg(test)]

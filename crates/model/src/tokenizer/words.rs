@@ -27,7 +27,7 @@ pub(crate) const PATTERN: &str = concat!(
 pub(crate) const CONTINUED: char = '\u{2040}';
 
 /// Most words of a vocabulary.
-const WORDS_MAX: usize = 1_000_000;
+pub const WORDS_MAX: usize = 1_000_000;
 
 /// A token of the vocabulary as text.
 pub(crate) struct Spelled {

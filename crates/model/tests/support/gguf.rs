@@ -141,7 +141,11 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 /// A folder of the fixtures as a converter would write it.
 pub(crate) fn of_folder(name: &str) -> File {
-    let loaded = io::load_folder(&folder(name)).unwrap();
+    of(&io::load_folder(&folder(name)).unwrap())
+}
+
+/// A model as a converter would write it.
+pub(crate) fn of(loaded: &io::Loaded) -> File {
     let mut file = File {
         version: 3,
         alignment: 32,
@@ -149,9 +153,9 @@ pub(crate) fn of_folder(name: &str) -> File {
         tensors: Vec::new(),
         counts: (None, None),
     };
-    shape(&mut file, &loaded);
-    vocabulary(&mut file, &loaded);
-    weights(&mut file, &loaded);
+    shape(&mut file, loaded);
+    vocabulary(&mut file, loaded);
+    weights(&mut file, loaded);
     file
 }
 

@@ -1,16 +1,15 @@
 //! The program inside the namespaces that closes the last doors behind itself, says "ready", waits
 //! for "go" and becomes the stranger. It has one thread.
 
-use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::stdio::{stdin, stdout};
 use serde::{Deserialize, Serialize};
 
 use super::{GO, Limits, NOT_CLOSED, READY, WORKSPACE};
+use crate::child;
 use crate::holes::{self, Holes};
 use crate::layer::files::{self, Rules};
 use crate::layer::limits::{self, Rlimits};
@@ -105,20 +104,10 @@ fn outside_root() -> Result<(), LayerError> {
     }
 }
 
-#[expect(unsafe_code, reason = "a descriptor by its number, which only this process can know")]
 /// L8: the program inherits stdin, stdout and stderr, nothing else.
 fn close_descriptors() -> Result<(), LayerError> {
     let failed = |cause: std::io::Error| LayerError::new("limits", format!("descriptors: {cause}"));
-    for entry in std::fs::read_dir("/proc/self/fd").map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let number: Option<i32> = name.to_str().and_then(|name| name.parse().ok());
-        let Some(number @ 3..) = number else { continue };
-        // SAFETY: the number was listed a moment ago and this process has one thread; the borrow
-        // ends with this line. The listing's own descriptor is closed on exec already.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        fcntl_setfd(descriptor, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
-    }
-    Ok(())
+    child::close_inherited().map_err(failed)
 }
 
 /// Tells the engine which layer is missing, as one line of JSON on stderr.

@@ -165,7 +165,8 @@ def case(function, arguments, seconds):
 
 
 def grade(request):
-    """Defines what the program defines and calls one function on every case."""
+    """Defines what the program defines and calls one function on every case, up to the first
+    that takes too long."""
     namespace = {"__name__": "solution"}
     work = lambda: exec(compile(request["code"], "<cell>", "exec"), namespace)
     error = guarded(work, request["seconds"])
@@ -173,10 +174,14 @@ def grade(request):
     if error is None and not callable(function):
         error = "NameError: there is no function %s" % request["function"]
     if error is not None:
-        reply({"error": error})
+        reply({"over": error})
         return
     for arguments in request["cases"]:
-        reply(case(function, arguments, request["seconds"]))
+        outcome = case(function, arguments, request["seconds"])
+        reply(outcome)
+        if outcome.get("error", "").startswith("TimeoutError: the step"):
+            reply({"over": "one case took too long"})
+            return
 
 
 def main():

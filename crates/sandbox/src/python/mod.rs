@@ -145,7 +145,8 @@ impl Session {
     }
 
     /// Runs a program that defines `function` and calls it with the arguments of every case. One
-    /// outcome per case, in order; once the interpreter is gone the rest have none.
+    /// outcome per case, in order; once the interpreter is gone, or a case took too long, the rest
+    /// have none.
     pub fn call(mut self, code: &str, function: &str, cases: &[Vec<Json>]) -> Vec<Outcome> {
         let request = json!({
             "do": "grade",

@@ -8,7 +8,7 @@ use stepwell_sandbox::jail::{Jail, Limits, Program};
 
 use super::attempts::{PYTHON, Where};
 use super::host::Host;
-use super::support::{ORDINARY, is_root};
+use super::processes::{ORDINARY, is_root};
 use super::tells_a_canary;
 
 const SCANNER: &str = include_str!("programs/scan.py");

@@ -89,7 +89,14 @@ pub(crate) fn grow(record: &mut Record, update: u64) -> Result<Receipt> {
 pub(crate) fn update(record: &mut Record, update: u64) -> Result<Receipt> {
     let metrics = metrics(update);
     let version = PolicyVersion(update + 1);
-    record.commit_updated(&Updated { stage: 0, update, version, metrics: &metrics, timing: None })
+    record.commit_updated(&Updated {
+        stage: 0,
+        update,
+        version,
+        weights: None,
+        metrics: &metrics,
+        timing: None,
+    })
 }
 
 pub(crate) fn evaluate(record: &mut Record, update: u64) -> Result<Receipt> {

@@ -18,7 +18,7 @@ pub(crate) struct Cpu {
 }
 
 /// Sampler and trainer run the same code: a gap is a fault, whatever its size.
-const GAP_MAX: f64 = 1e-3;
+const GAP_MAX: f64 = 0.0;
 
 impl Cpu {
     pub(crate) fn new(model: Model, threads: usize) -> Self {
@@ -39,6 +39,10 @@ impl Machine for Cpu {
 
     fn config(&self) -> &Config {
         self.model.config()
+    }
+
+    fn seal(&self) -> Option<u64> {
+        Some(self.model.fingerprint(self.threads))
     }
 
     fn gap_max(&self) -> f64 {
@@ -144,7 +148,11 @@ impl Machine for Cpu {
 
     fn restore(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
         weights.into_model(&mut self.model)?;
-        let restored = self.optimizer.restore(state.optimizer_step, &state.optimizer);
+        if stepwell_mutant::planted(12) {
+            return Ok(());
+        }
+        let step = state.optimizer_step + u64::from(stepwell_mutant::planted(11));
+        let restored = self.optimizer.restore(step, &state.optimizer);
         restored.map_err(|e| e.to_string())
     }
 
@@ -164,6 +172,10 @@ impl Decodes for OnCpu<'_> {
     type Prefix = Prefix;
 
     fn extend_many(&mut self, steps: &[(Option<Prefix>, Vec<u32>)]) -> Vec<Prefix> {
+        #[cfg(debug_assertions)]
+        if stepwell_mutant::planted(8) {
+            return self.extend_from_cache(steps);
+        }
         self.decoder.extend_many(self.model, steps)
     }
 
@@ -173,5 +185,29 @@ impl Decodes for OnCpu<'_> {
 
     fn advance(&mut self, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
         self.decoder.advance(self.model, draw, decide)
+    }
+}
+
+/// The planted bug of a cache of prompts that survives the weights that filled it.
+#[cfg(debug_assertions)]
+impl OnCpu<'_> {
+    fn extend_from_cache(&mut self, steps: &[(Option<Prefix>, Vec<u32>)]) -> Vec<Prefix> {
+        use std::cell::RefCell;
+        use std::collections::BTreeMap;
+        thread_local! {
+            static CACHE: RefCell<BTreeMap<Vec<u32>, Prefix>> = RefCell::default();
+        }
+        let one = |step: &(Option<Prefix>, Vec<u32>)| {
+            let held = || CACHE.with_borrow(|cache| cache.get(&step.1).cloned());
+            if let (None, Some(stale)) = (&step.0, held()) {
+                return stale;
+            }
+            let fresh = self.decoder.extend_many(self.model, std::slice::from_ref(step)).remove(0);
+            if step.0.is_none() {
+                CACHE.with_borrow_mut(|cache| cache.insert(step.1.clone(), fresh.clone()));
+            }
+            fresh
+        };
+        steps.iter().map(one).collect()
     }
 }

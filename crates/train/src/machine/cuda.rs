@@ -89,6 +89,10 @@ impl Machine for Cuda {
         &self.config
     }
 
+    fn seal(&self) -> Option<u64> {
+        None
+    }
+
     fn gap_max(&self) -> f64 {
         match self.precision {
             Precision::F32 => GAP_MAX_F32,

@@ -131,6 +131,9 @@ pub(crate) trait Machine {
     /// The shape.
     fn config(&self) -> &Config;
 
+    /// A sum over the weights' bits by which they are known again; `None` where that is not cheap.
+    fn seal(&self) -> Option<u64>;
+
     /// Mean |log-prob now - log-prob sampled| that says that sampler and trainer disagree.
     fn gap_max(&self) -> f64;
 

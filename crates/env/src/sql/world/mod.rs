@@ -31,8 +31,7 @@ use question::Question;
 pub use trace::TraceMix;
 pub use vocabulary::words;
 
-use super::{Database, SqlEnvironment};
-use crate::EnvError;
+use super::{Source, SqlEnvironment};
 
 /// Databases and tasks of all splits, and demonstrations on those of training.
 pub struct World {
@@ -101,19 +100,18 @@ impl World {
         self.plans[split as usize].iter().map(|plan| plan.name.as_str())
     }
 
-    /// Builds one database and its twin inside SQLite; `None` where the world has none of this
-    /// name.
-    pub fn database(&self, name: &str) -> Option<Result<Database, EnvError>> {
+    /// One database and its twin; `None` where the world has none of this name.
+    pub fn database(&self, name: &str) -> Option<Source> {
         let (split, index) = name.rsplit_once('_')?;
         let split = Split::ALL.into_iter().find(|known| known.word() == split)?;
         let plan = self.plans[split as usize].get(index.parse::<usize>().ok()?)?;
-        (plan.name == name).then(|| plan.database())
+        (plan.name == name).then(|| plan.source())
     }
 
-    /// Builds all databases of these splits, by name: about 1 ms and 200 kB each, twin included.
-    pub fn databases(&self, splits: &[Split]) -> Result<BTreeMap<String, Database>, EnvError> {
+    /// All databases of these splits, by name: opened, about 1 ms and 200 kB each, twin included.
+    pub fn databases(&self, splits: &[Split]) -> BTreeMap<String, Source> {
         let plans = splits.iter().flat_map(|split| &self.plans[*split as usize]);
-        plans.map(|plan| Ok((plan.name.clone(), plan.database()?))).collect()
+        plans.map(|plan| (plan.name.clone(), plan.source())).collect()
     }
 
     /// The demonstration of this index: a fresh question about a random training database, worked

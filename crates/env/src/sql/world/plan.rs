@@ -6,8 +6,7 @@ use super::Split;
 use super::question::Question;
 use super::rows::Rows;
 use super::schema::Schema;
-use crate::EnvError;
-use crate::sql::Database;
+use crate::sql::Source;
 
 /// Schema, rows and twin of a database: a pure function of the world's seed, the split and the
 /// index.
@@ -73,12 +72,12 @@ impl Plan {
         }
     }
 
-    /// The database and its twin inside SQLite.
-    pub(super) fn database(&self) -> Result<Database, EnvError> {
-        Database::from_scripts(
+    /// The database and its twin.
+    pub(super) fn source(&self) -> Source {
+        Source::scripts(
             &self.name,
-            &self.original.script(&self.schema),
-            &self.twin.script(&self.schema),
+            self.original.script(&self.schema),
+            self.twin.script(&self.schema),
             self.schema.text(),
         )
     }

@@ -13,9 +13,9 @@ const MAGIC: &[u8] = b"GGUF";
 /// What tensors begin at a multiple of, unless the file says otherwise.
 const ALIGNMENT: u64 = 32;
 /// Longest tensor name; the format's own limit is shorter.
-const NAME_BYTES_MAX: u64 = 512;
+pub const NAME_BYTES_MAX: u64 = 512;
 /// Most dimensions of a tensor.
-const SIDES_MAX: u32 = 4;
+pub const SIDES_MAX: u32 = 4;
 /// Bytes of the shortest tensor entry: an empty name, no side, type and offset.
 const ENTRY_BYTES_MIN: u64 = 8 + 4 + 4 + 8;
 

@@ -5,6 +5,11 @@
 //! Weights become `f32` whatever they were stored as, so a quantised file is a starting point:
 //! training goes on from the values that its blocks stand for.
 
+/// Named maxima of GGUF files.
+pub(crate) mod limits {
+    pub use super::header::{NAME_BYTES_MAX as GGUF_NAME_BYTES, SIDES_MAX as GGUF_SIDES};
+    pub use super::value::{KEY_BYTES_MAX as GGUF_KEY_BYTES, TEXT_BYTES_MAX as GGUF_TEXT_BYTES};
+}
 mod header;
 mod merges;
 mod quant;

@@ -6,9 +6,9 @@ use super::reader::Reader;
 use crate::io::error::IoError;
 
 /// Longest key, as the format says.
-const KEY_BYTES_MAX: u64 = 65_535;
+pub const KEY_BYTES_MAX: u64 = 65_535;
 /// Longest string: a chat template may be long, nothing needed is longer.
-const TEXT_BYTES_MAX: u64 = 16 << 20;
+pub const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of the shortest entry: an empty key, its type, one byte.
 const ENTRY_BYTES_MIN: u64 = 8 + 4 + 1;
 

@@ -26,7 +26,7 @@ fn small(difficulty: u8) -> World {
 /// The environment over all databases of a world, with the prompt of policies made from scratch.
 fn environment(world: &World) -> SqlEnvironment {
     let config = Config { instructions: false, ..Config::default() };
-    SqlEnvironment::new(world.databases(&Split::ALL).unwrap(), &[], config).unwrap()
+    SqlEnvironment::new(world.databases(&Split::ALL), &[], config).unwrap()
 }
 
 fn start(environment: &SqlEnvironment, task: &Task) -> Box<dyn Episode> {

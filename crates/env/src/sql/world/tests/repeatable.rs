@@ -61,7 +61,7 @@ fn splits_share_no_database_and_no_task() {
 #[test]
 fn a_database_is_found_by_its_name_only() {
     let world = small(1);
-    assert_eq!(world.database("held_out_0003").unwrap().unwrap().name(), "held_out_0003");
+    assert_eq!(world.database("held_out_0003").unwrap().name(), "held_out_0003");
     for absent in ["held_out_3", "held_out_0010", "train", "", "train_0025", "other_0001"] {
         assert!(world.database(absent).is_none(), "{absent}");
     }

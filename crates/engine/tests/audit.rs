@@ -1,0 +1,323 @@
+//! P24: a run is computed again from its own record. The record's chain is whole in every case
+//! below: what is told was found by computing again.
+
+mod common;
+
+use std::path::Path;
+
+use common::runs::{start, warm_up};
+use stepwell_engine::audit::{Audit, audit};
+use stepwell_engine::{EngineError, run};
+use stepwell_store::{
+    Evaluation, Grown, Kind, Lineage, Metrics, RunFolder, RunReader, StoredTree, Updated,
+};
+use stepwell_tree::{Origin, PolicyVersion, StepId, Stop, Verdict, leaves};
+
+fn text() -> String {
+    format!(
+        "{}[[stage]]\n[stage.rl]\nsteps = 2\ntasks = 3\nmax_tokens = 32\nlearning_rate = 1e-2\n\
+         checkpoint_every = 1\ntemperature = 0.9\n\
+         grow = {{ type = \"branch\", attempts = 3, branches = 2, leaves = 6 }}\n\
+         credit = {{ type = \"reinforce\", baseline = {{ constant = 0.5 }} }}\n\
+         reward = {{ type = \"composite\" }}\n",
+        warm_up()
+            .replace("checkpoint_every = 5", "checkpoint_every = 0")
+            .replace("[environment]\n", "[checkpoints]\nkeep_last = 10\n[environment]\n")
+    )
+}
+
+/// What a forger changes before it commits everything anew, with digests that fit.
+#[derive(Default)]
+struct Forged<'f> {
+    /// The stage that is forged, in its update 1; in its first where it is the first stage.
+    stage: u32,
+    trees: Option<&'f dyn Fn(&mut [StoredTree])>,
+    metrics: Option<&'f dyn Fn(&mut Metrics)>,
+    version: Option<&'f dyn Fn(&mut PolicyVersion)>,
+}
+
+/// A run with the same commits but for what was forged in update 1 of stage 1; without checkpoints,
+/// whose manifests name the chain that was.
+fn forge(original: &Path, to: &Path, forged: &Forged<'_>) {
+    let reader = RunReader::open(original).unwrap();
+    let folder = RunFolder::create(to, &reader.recipe().unwrap()).unwrap();
+    let mut record = folder.record().unwrap();
+    let lineage = reader.lineage().unwrap();
+    let mut tasks = Some(reader.tasks().unwrap());
+    for commit in reader.commits().unwrap() {
+        let (number, key) = (commit.head.number, &commit.key);
+        let here = (key.stage, key.update) == (forged.stage, u64::from(forged.stage.min(1)));
+        let mut metrics = reader.metrics(number).unwrap();
+        let row = lineage.iter().find(|row| row.commit == number).copied();
+        match key.kind {
+            Kind::Created => {}
+            Kind::Tasks => {
+                let all = tasks.take().unwrap_or_default();
+                record.commit_tasks(key.stage, &key.name, &all).unwrap();
+            }
+            Kind::Grown => {
+                let mut stored = reader.trees(number).unwrap();
+                forged.trees.iter().filter(|_| here).for_each(|forge| forge(&mut stored));
+                forged.metrics.iter().filter(|_| here).for_each(|forge| forge(&mut metrics));
+                let trees: Vec<_> = stored.iter().map(|s| s.tree.clone()).collect();
+                let texts: Vec<_> = stored.iter().map(|s| s.text.clone()).collect();
+                let credits: Vec<_> = stored.iter().map(|s| s.credit.clone().unwrap()).collect();
+                let grown = Grown {
+                    stage: key.stage,
+                    update: key.update,
+                    trees: &trees,
+                    texts: &texts,
+                    credits: &credits,
+                    metrics: Some(&metrics),
+                    timing: None,
+                };
+                record.commit_grown(&grown).unwrap();
+            }
+            Kind::Updated => {
+                let row = row.unwrap();
+                let mut version = row.version;
+                forged.version.iter().filter(|_| here).for_each(|forge| forge(&mut version));
+                let (stage, update, weights) = (key.stage, key.update, row.weights);
+                let updated =
+                    Updated { stage, update, version, weights, metrics: &metrics, timing: None };
+                record.commit_updated(&updated).unwrap();
+            }
+            Kind::Evaluated => {
+                let samples = reader.samples(number).unwrap();
+                let evaluation = Evaluation {
+                    stage: key.stage,
+                    update: key.update,
+                    name: &key.name,
+                    metrics: &metrics,
+                    samples: &samples,
+                    trees: &[],
+                    texts: &[],
+                    timing: None,
+                };
+                record.commit_evaluation(&evaluation).unwrap();
+            }
+            Kind::Lineage => {
+                let row = row.unwrap();
+                let own = Lineage {
+                    stage: key.stage,
+                    update: key.update,
+                    version: row.version,
+                    checkpoint: row.checkpoint.unwrap(),
+                    weights: row.weights.unwrap(),
+                };
+                record.commit_lineage(&own).unwrap();
+            }
+            Kind::Finished => {
+                record.finish().unwrap();
+            }
+        }
+    }
+    record.close().unwrap();
+}
+
+fn said(path: &Path) -> String {
+    RunReader::open(path).unwrap().verify().unwrap();
+    match audit(path, 2) {
+        Ok(_) => "nothing".to_owned(),
+        Err(error @ EngineError::Audit { .. }) => {
+            assert_eq!(error.exit_code(), 3);
+            error.to_string()
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// The first policy step, observation and leaf of the first tree that has two turns.
+fn turns(stored: &[StoredTree]) -> (usize, usize, usize, usize) {
+    let two = |s: &StoredTree| s.tree.origin.contains(&Origin::Environment);
+    let t = stored.iter().position(two).expect("no attempt has two turns");
+    let tree = &stored[t].tree;
+    let seen = tree.origin.iter().position(|o| *o == Origin::Environment).unwrap();
+    let leaf = leaves(tree)[0].index();
+    (t, tree.parent[seen].index(), seen, leaf)
+}
+
+#[test]
+fn p24_a_good_run_follows_from_itself_and_each_field_that_does_not_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let good = here.join("good");
+    start(&text(), &good, 2).unwrap();
+    let Audit { trees, judged, credited, logprobs, checkpoints, left_out, .. } =
+        audit(&good, 1).unwrap();
+    assert_eq!((trees, credited, checkpoints), (6, 6, 3));
+    assert!(judged >= 18 && logprobs > 300, "{judged} {logprobs}");
+    assert!(left_out.is_empty(), "{left_out:?}");
+    // It is what it was: nothing was written, and the run can go on.
+    run::resume(&good, 1, &mut stepwell_engine::observe::Silent).unwrap();
+
+    type Forge = fn(&mut [StoredTree]);
+    let fields: [(&str, Forge); 17] = [
+        ("tokens: ", |s| s[0].tree.token[0] ^= 1),
+        ("tokens: ", |s| {
+            let (t, _, seen, _) = turns(s);
+            let at = s[t].tree.span[seen].range().start;
+            s[t].tree.token[at] ^= 1;
+        }),
+        ("text: ", |s| {
+            let (t, action, ..) = turns(s);
+            let at = s[t].tree.span[action].range().start;
+            s[t].tree.token[at] ^= 1;
+        }),
+        ("text: ", |s| {
+            let (t, action, ..) = turns(s);
+            s[t].text[action] = Some("something else".to_owned());
+        }),
+        ("", |s| {
+            // Text and tokens together: then it is not what the environment answers.
+            let (t, _, seen, _) = turns(s);
+            s[t].text[seen] = Some(String::new());
+            let span = s[t].tree.span[seen].range();
+            assert!(!span.is_empty());
+        }),
+        ("version: ", |s| {
+            let (t, action, ..) = turns(s);
+            s[t].tree.origin[action] = Origin::Policy(PolicyVersion(3));
+        }),
+        ("stop: ", |s| {
+            let (t, action, ..) = turns(s);
+            s[t].tree.stop[action] = Stop::EndOfText;
+        }),
+        ("stop: ", |s| {
+            let (t, action, ..) = turns(s);
+            s[t].tree.stop[action] = Stop::Length;
+        }),
+        ("verdict: ", |s| {
+            let (t, _, _, leaf) = turns(s);
+            let Verdict::Scored { reward, .. } = &mut s[t].tree.verdict[leaf] else { panic!() };
+            *reward = 1.0 - *reward;
+        }),
+        ("verdict: ", |s| {
+            let (t, _, _, leaf) = turns(s);
+            let Verdict::Scored { parts, .. } = &mut s[t].tree.verdict[leaf] else { panic!() };
+            parts.insert("format".to_owned(), 0.25);
+        }),
+        ("credit: ", |s| {
+            let (t, action, ..) = turns(s);
+            let own = s[t].credit.as_mut().unwrap().step[action].as_mut().unwrap();
+            *own = f64::from_bits(own.to_bits() ^ 1);
+        }),
+        ("credit: ", |s| {
+            let (t, action, ..) = turns(s);
+            s[t].credit.as_mut().unwrap().step[action] = None;
+        }),
+        ("credit of tokens: ", |s| {
+            let tokens = s[0].tree.token.len();
+            s[0].credit.as_mut().unwrap().token = Some(vec![0.0; tokens]);
+        }),
+        ("task: ", |s| s[0].tree.task.0[0] ^= 1),
+        ("", |s| {
+            // Another attempt's place: the draws' keys and the order of siblings say otherwise.
+            let (t, _, _, leaf) = turns(s);
+            s[t].text[leaf] = s[t].text[leaf].clone().map(|own| own + " ");
+        }),
+        ("verdict: ", |s| {
+            let (t, _, _, leaf) = turns(s);
+            s[t].tree.verdict[leaf] = Verdict::scored(0.5);
+        }),
+        ("", |s| {
+            // A step in another's place below the prompt.
+            let below: Vec<usize> =
+                (1..s[0].tree.len()).filter(|&i| s[0].tree.parent[i] == StepId::ROOT).collect();
+            s[0].text.swap(below[0], below[1]);
+        }),
+    ];
+    let mut named = 0;
+    for (k, (field, forge_tree)) in fields.iter().enumerate() {
+        // A task that no commit holds cannot be committed: that is told by the record itself.
+        if *field == "task: " {
+            continue;
+        }
+        let path = here.join(format!("forged-{k}"));
+        forge(&good, &path, &Forged { stage: 1, trees: Some(forge_tree), ..Forged::default() });
+        let said = said(&path);
+        let place = said.starts_with("stage 1, update 1, tree ") && said.contains(", step ");
+        assert!(place && said.contains(field), "field {k}, {field}: {said}");
+        named += 1;
+    }
+    assert_eq!(named, 16);
+    let path = here.join("metrics");
+    let reward = |metrics: &mut Metrics| *metrics.get_mut("reward").unwrap() += 0.125;
+    forge(&good, &path, &Forged { stage: 1, metrics: Some(&reward), ..Forged::default() });
+    assert!(said(&path).contains("metric `reward`: recorded Some("), "{}", said(&path));
+    let path = here.join("version");
+    let back = |version: &mut PolicyVersion| version.0 -= 3;
+    forge(&good, &path, &Forged { stage: 1, version: Some(&back), ..Forged::default() });
+    assert!(said(&path).contains("version: recorded"), "{}", said(&path));
+    // The forger who changes nothing is not told of: what was told above was the forgery.
+    let path = here.join("same");
+    forge(&good, &path, &Forged::default());
+    assert_eq!(said(&path), "nothing");
+}
+
+/// Under the weights of the recipe's seed, which need no checkpoint.
+#[test]
+fn p24_a_log_prob_is_compared_with_the_weights_that_gave_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = text();
+    let (head, _) = text.split_once("[[stage]]\n[stage.sft]").unwrap();
+    let (_, rl) = text.split_once("[[stage]]\n[stage.rl]").unwrap();
+    let good = folder.path().join("good");
+    start(&format!("{head}[[stage]]\n[stage.rl]{rl}"), &good, 2).unwrap();
+    let path = folder.path().join("forged");
+    let forge_tree: &dyn Fn(&mut [StoredTree]) = &|stored| {
+        let tree = &mut stored[2].tree;
+        let at = tree.span[1].range().start;
+        tree.logprob[at] = f32::from_bits(tree.logprob[at].to_bits() + 1);
+    };
+    forge(&good, &path, &Forged { trees: Some(forge_tree), ..Forged::default() });
+    let said = said(&path);
+    assert!(said.starts_with("stage 0, update 0, tree 2, step 1: log-prob: recorded -"), "{said}");
+}
+
+/// Weights that are not those of the version that the record names, in a checkpoint whose manifest
+/// fits; and log-probabilities of other weights.
+#[test]
+fn p24_weights_and_log_probs_of_another_version_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good");
+    start(&text(), &good, 2).unwrap();
+    let log = folder.path().join("log");
+    common::runs::copy(&good, &log);
+    let number = |run: &Path| {
+        let mut all: Vec<String> = std::fs::read_dir(run.join("checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        all.sort();
+        all
+    };
+    let all = number(&log);
+    assert_eq!(all.len(), 3, "{all:?}");
+    {
+        // The files of the stage's end under the name of the update before.
+        let run = RunFolder::open_for_writing(&log).unwrap();
+        let held =
+            |name: &String| stepwell_store::Checkpoint::of(&run, name.parse().unwrap()).unwrap();
+        let (one, other) = (held(&all[1]), held(&all[0]));
+        let own = |name: &&str| !["state.json", "manifest.json"].contains(name);
+        let read = |name: &str| (name.to_owned(), other.read(name).unwrap());
+        let files: Vec<_> = other.file_names().filter(own).map(read).collect();
+        let (state, head) = (one.state().unwrap(), one.last_commit());
+        std::fs::remove_dir_all(one.folder()).unwrap();
+        let mut contents: Vec<(&str, stepwell_store::Content<'_>)> = files
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), stepwell_store::Content::Bytes(bytes)))
+            .collect();
+        stepwell_store::Checkpoint::write(
+            &run,
+            all[1].parse().unwrap(),
+            &mut contents,
+            &state,
+            head,
+        )
+        .unwrap();
+    }
+    let error = audit(&log, 1).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("checkpoint {}: weights: recorded", all[1])), "{error}");
+}

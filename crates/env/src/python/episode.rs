@@ -1,0 +1,206 @@
+//! One attempt: programs and what they print, then a function that is tested.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use stepwell_sandbox::python::{Outcome, Session, Step};
+use stepwell_tree::{Episode, ForkError, Stop, Task, Turn, UnscoredReason, Verdict};
+
+use super::config::{Config, Reward};
+use super::equality;
+use super::tasks::{Case, cases};
+use crate::calls::{Action, PYTHON};
+
+/// Names of the parts, in the order reports show them.
+pub const PARTS: [&str; 3] = ["format", "passed", "ran"];
+/// Bytes of a program that is the answer.
+const PROGRAM_BYTES_MAX: usize = 1 << 20;
+/// Ends an observation that was cut.
+const MARK: &str = " [cut]";
+
+/// The state of an attempt at one task.
+pub(super) struct Attempt {
+    config: Arc<Config>,
+    function: Arc<str>,
+    cases: Arc<[Case]>,
+    /// Programs that were run so far.
+    asked: u32,
+    /// Those that the interpreter still remembers and what followed them: what a fork plays again.
+    history: Vec<(String, String)>,
+    /// The interpreter, once a program was run; a fork gets its own when it first runs one.
+    session: Option<Session>,
+    ended: bool,
+}
+
+/// A failure of ours, not of the program.
+fn failed(error: impl ToString) -> UnscoredReason {
+    UnscoredReason::EnvironmentFailed(error.to_string())
+}
+
+impl Attempt {
+    /// An attempt without an interpreter. Errors: the task cannot be judged.
+    pub(super) fn new(config: &Arc<Config>, task: &Task) -> Result<Attempt, String> {
+        let cases = cases(task, "cases")?;
+        let function = task.field("function").ok_or("`function` is missing")?;
+        if cases.is_empty() {
+            return Err("`cases` are missing".to_owned());
+        }
+        Ok(Attempt {
+            config: Arc::clone(config),
+            function: function.into(),
+            cases: cases.into(),
+            asked: 0,
+            history: Vec::new(),
+            session: None,
+            ended: false,
+        })
+    }
+
+    /// Runs a program; the observation that answers it.
+    fn run(&mut self, program: &str) -> Result<String, UnscoredReason> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.replayed()?,
+        };
+        let step = session.step(program);
+        let gone = matches!(step, Step::Gone(_));
+        let text = observation(step, self.config.observation_bytes_max);
+        self.asked += 1;
+        if gone {
+            // Its variables and its workspace are gone: the next program begins anew.
+            self.history.clear();
+        } else {
+            self.session = Some(session);
+            self.history.push((program.to_owned(), text.clone()));
+        }
+        Ok(text)
+    }
+
+    /// A fresh interpreter in which everything of the path ran again, with the same results.
+    fn replayed(&self) -> Result<Session, UnscoredReason> {
+        let mut session = Session::start(&self.config.python()).map_err(failed)?;
+        for (turn, (program, before)) in self.history.iter().enumerate() {
+            let now = observation(session.step(program), self.config.observation_bytes_max);
+            if now != *before {
+                return Err(UnscoredReason::ReplayDiverged(format!(
+                    "program {turn}, run again, printed {now:?}, before: {before:?}"
+                )));
+            }
+        }
+        Ok(session)
+    }
+
+    /// The program that is the answer: the text of the step, or a file of the workspace.
+    fn answer(&mut self, text: &str) -> Result<Option<String>, UnscoredReason> {
+        let Some(name) = &self.config.artifact else { return Ok(Some(code(text).to_owned())) };
+        let session = match self.session.take() {
+            Some(session) => session,
+            None if self.history.is_empty() => return Ok(None),
+            None => self.replayed()?,
+        };
+        let bytes = session.end().read(name, PROGRAM_BYTES_MAX);
+        Ok(bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// Tests a program in a jail of its own. No expected value goes in (INV-20).
+    fn judge(&mut self, text: &str) -> Result<Verdict, UnscoredReason> {
+        let program = self.answer(text)?;
+        // Whatever the attempt left running is gone before its answer is tested.
+        self.session = None;
+        let Some(program) = program.filter(|program| program.len() <= PROGRAM_BYTES_MAX) else {
+            return Ok(self.verdict(false, &[]));
+        };
+        let grader = Session::start(&self.config.python()).map_err(failed)?;
+        let inputs: Vec<Vec<Json>> = self.cases.iter().map(|case| case.input.clone()).collect();
+        Ok(self.verdict(true, &grader.call(&program, &self.function, &inputs)))
+    }
+
+    /// Compares what came back with what is expected.
+    fn verdict(&self, answered: bool, outcomes: &[Outcome]) -> Verdict {
+        let share = |count: usize| count as f64 / self.cases.len() as f64;
+        let right = |(case, outcome): &(&Case, &Outcome)| {
+            outcome.as_ref().is_ok_and(|value| equality::equal(&case.output, value))
+        };
+        let passed = self.cases.iter().zip(outcomes).filter(right).count();
+        let ran = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        let reward = match self.config.reward {
+            Reward::All => f64::from(u8::from(passed == self.cases.len())),
+            Reward::Share => share(passed),
+        };
+        let values = [f64::from(u8::from(answered)), share(passed), share(ran)];
+        let parts: BTreeMap<String, f64> =
+            PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect();
+        Verdict::Scored { reward, parts }
+    }
+}
+
+impl Episode for Attempt {
+    fn step(&mut self, text: &str, stop: Stop) -> Turn {
+        if self.ended {
+            return Turn::End(Verdict::Unscored(failed("the attempt is over: start another one")));
+        }
+        let may_ask = self.asked < self.config.max_interactions;
+        let unscored = |reason| Turn::End(Verdict::Unscored(reason));
+        match PYTHON.parse(text) {
+            Ok(Action::Call(program)) if stop == Stop::StopString && may_ask => {
+                match self.run(code(&program)) {
+                    Ok(observation) => Turn::Observation(observation),
+                    Err(reason) => {
+                        self.ended = true;
+                        unscored(reason)
+                    }
+                }
+            }
+            Ok(Action::Answer(answer)) => {
+                self.ended = true;
+                self.judge(&answer).map_or_else(unscored, Turn::End)
+            }
+            // Neither, or a call past the limit: the end without an answer.
+            Ok(Action::Call(_)) | Err(_) => {
+                self.ended = true;
+                self.session = None;
+                Turn::End(self.verdict(false, &[]))
+            }
+        }
+    }
+
+    fn fork(&self) -> Result<Box<dyn Episode>, ForkError> {
+        Ok(Box::new(Attempt {
+            config: Arc::clone(&self.config),
+            function: Arc::clone(&self.function),
+            cases: Arc::clone(&self.cases),
+            asked: self.asked,
+            history: self.history.clone(),
+            session: None,
+            ended: self.ended,
+        }))
+    }
+}
+
+/// A program without the fence that chat models put around it.
+pub(super) fn code(text: &str) -> &str {
+    let text = text.trim();
+    let Some(inner) = text.strip_prefix("```") else { return text };
+    let inner = inner.strip_prefix("python").unwrap_or(inner);
+    let inner = inner.strip_suffix("```").unwrap_or(inner);
+    inner.trim_start_matches([' ', '\r']).trim_start_matches('\n').trim_end()
+}
+
+/// What the policy reads back, at most so many bytes between the tags.
+fn observation(step: Step, bytes_max: usize) -> String {
+    let text = match step {
+        Step::Ran { mut text, cut, error } => {
+            if cut || text.len() > bytes_max {
+                let room = bytes_max.saturating_sub(MARK.len());
+                text.truncate(text.floor_char_boundary(room));
+                text += MARK;
+            }
+            let lines = [text.trim_end().to_owned(), error.unwrap_or_default()];
+            lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+        }
+        Step::Gone(why) => format!("{why}; its variables are gone"),
+    };
+    let text = if text.is_empty() { "no output".to_owned() } else { text };
+    format!(" <result>{}</result>\n", PYTHON.neutral(&text))
+}

@@ -1,0 +1,73 @@
+//! Task files of the `python` environment.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use stepwell_tree::Task;
+
+use crate::EnvError;
+use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
+
+/// Cases of one task.
+pub(super) const CASES_MAX: usize = 1000;
+
+/// One call of the function.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Its arguments.
+    pub input: Vec<Json>,
+    /// What it must return.
+    pub output: Json,
+}
+
+/// `id`, `question`, `function`, `cases`, `examples?`.
+pub fn schema() -> Schema {
+    Schema::new(&[
+        Field::required("function", Kind::Text),
+        Field::required("cases", Kind::Json),
+        Field::optional("examples", Kind::Json),
+    ])
+}
+
+/// Reads a task file.
+///
+/// Errors: what [`tasks::load`] refuses; cases that are none; a name that no function can have.
+pub fn load(file: &Path, options: &Options) -> Result<Loaded, EnvError> {
+    let loaded = tasks::load(file, &schema(), options)?;
+    for (task, line) in loaded.tasks.iter().zip(&loaded.line) {
+        let fault = |why: String| EnvError::Data(format!("{}:{line}: {why}", file.display()));
+        let function = task.field("function").unwrap_or_default();
+        if !is_name(function) {
+            return Err(fault(format!("`function` must be a Python name, got: `{function}`")));
+        }
+        for field in ["cases", "examples"] {
+            let found = cases(task, field).map_err(&fault)?;
+            if field == "cases" && found.is_empty() {
+                return Err(fault("`cases` must hold at least one case, got: []".to_owned()));
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// The calls that a field lists; none where the task has no such field.
+pub(super) fn cases(task: &Task, field: &str) -> Result<Vec<Case>, String> {
+    let Some(text) = task.field(field) else { return Ok(Vec::new()) };
+    let found: Vec<Case> = serde_json::from_str(text).map_err(|error| {
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        format!("`{field}` must list {{\"input\": [...], \"output\": ...}}: {why}")
+    })?;
+    if found.len() > CASES_MAX {
+        return Err(format!("`{field}` must hold at most {CASES_MAX} cases, got: {}", found.len()));
+    }
+    Ok(found)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut letters = text.chars();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
