@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "a passing test tells what it took")]
 
+mod support;
+
 use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use serde_json::json;
 use stepwell_sandbox::jail::{Jail, Limits, Program};
 use stepwell_sandbox::probe;
 use stepwell_sandbox::python::{Python, Session, Step, Value};
+use support::cannot_run;
 
 fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
@@ -32,18 +35,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
-}
-
-/// Without bubblewrap nothing here can run: each test is counted as skipped.
-fn cannot_run(file: &str, tests: &[Trial]) -> bool {
-    let missing = !std::path::Path::new("/usr/bin/bwrap").is_file();
-    if missing && let Some(list) = std::env::var_os("STEPWELL_SKIPPED") {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        let line = |test: &Trial| format!("{file}::{}: /usr/bin/bwrap is missing\n", test.name());
-        let lines: String = tests.iter().map(line).collect();
-        std::io::Write::write_all(&mut list, lines.as_bytes()).unwrap();
-    }
-    missing
 }
 
 fn ok(test: fn()) -> Result<(), libtest_mimic::Failed> {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::attempts::{ATTEMPTS, Attempt, Kind, MARK, PYTHON, Way, Where, program, ways};
 use super::host::Host;
-use super::support::{is_root, tagged};
+use super::processes::{is_root, tagged};
 
 /// What came of an attempt outside.
 pub(crate) struct Outside {

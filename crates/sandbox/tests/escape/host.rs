@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value as Json, json};
 
 use super::attempts::{MARK, PYTHON, Where};
-use super::support::{is_root, random, tagged};
+use super::processes::{is_root, random, tagged};
 
 pub(crate) const SURROUNDINGS: &str = include_str!("programs/surroundings.py");
 /// Who jails of root run as.

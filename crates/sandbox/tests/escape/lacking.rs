@@ -8,7 +8,8 @@ use stepwell_sandbox::jail::{Jail, Limits, Program};
 
 use super::attempts::PYTHON;
 use super::host::Host;
-use super::support::{is_root, skipped};
+use super::processes::is_root;
+use super::support::skipped;
 
 const LACKING: &str = include_str!("programs/lacking.py");
 
