@@ -3,7 +3,6 @@
 
 #![expect(clippy::print_stdout, reason = "a passing test tells what it took")]
 
-#[path = "support/processes.rs"]
 mod processes;
 mod support;
 

@@ -15,7 +15,6 @@ mod engine;
 mod host;
 #[path = "escape/lacking.rs"]
 mod lacking;
-#[path = "support/processes.rs"]
 mod processes;
 #[path = "escape/scan.rs"]
 mod scan;
