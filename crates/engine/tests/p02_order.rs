@@ -5,8 +5,8 @@ mod common;
 
 use std::path::Path;
 
-use common::runs::{End, end, recipe, start};
-use common::small::{head, stage};
+use common::runs::{End, end, recipe, start, warm_up};
+use common::small::stage;
 use stepwell_engine::rollout::shuffle_arrivals;
 
 const FORKS: &str = "grow = { type = \"branch\", attempts = 3, branches = 2, leaves = 6 }\n";
@@ -91,11 +91,10 @@ fn came_out(text: &str, threads: usize, shuffled: Option<u64>) -> End {
 fn p02_threads_and_the_order_of_arrival_change_nothing() {
     let mut ends = Vec::new();
     for (name, stages) in cases() {
-        let text = head("") + &stages;
+        // A model that has learned to look: what it sees is where trees fork.
+        let text = warm_up().to_owned() + &stages.replace("max_tokens = 8", "max_tokens = 40");
         let expected = came_out(&text, 1, None);
-        for (threads, shuffled) in
-            [(1, None), (2, None), (7, None), (2, Some(1)), (1, Some(2)), (7, Some(3))]
-        {
+        for (threads, shuffled) in [(1, None), (2, Some(1)), (7, None), (1, Some(2))] {
             let got = came_out(&text, threads, shuffled);
             assert_eq!(got, expected, "{name}: {threads} threads, shuffled {shuffled:?}");
         }
