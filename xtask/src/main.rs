@@ -50,6 +50,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Bugs that a run of all tests plants; the next commit's run takes the next ones.
+const PLANTED: usize = 3;
+/// Seconds for which a run of all tests fuzzes each parser.
+const FUZZ_SECONDS: &str = "20";
+
 /// Everything that must hold before a change lands.
 fn test(long: bool) -> Result<()> {
     prepare()?;
@@ -61,7 +66,10 @@ fn test(long: bool) -> Result<()> {
     cargo(&["build", "--package", "stepwell-cli", "--quiet"])?;
     let mut tally = run_tests(&["--workspace"], long)?;
     tally.skipped = read_skips(&skipped)?;
-    tally.verdict()
+    println!("== planted bugs");
+    let planted = mutants::mutants(&root(), if long { None } else { Some(PLANTED) });
+    // The count of tests is the last line, whatever the bugs did.
+    planted.and(tally.verdict())
 }
 
 /// Writes the pages that are made from the code.
@@ -161,6 +169,8 @@ fn run_tests(arguments: &[&str], long: bool) -> Result<Tally> {
     if long {
         // Tests with a long form look for this word.
         command.env("STEPWELL_LONG", "1");
+    } else if std::env::var_os("STEPWELL_FUZZ_SECONDS").is_none() {
+        command.env("STEPWELL_FUZZ_SECONDS", FUZZ_SECONDS);
     }
     let mut child = command
         .args(["test", "--no-fail-fast"])
