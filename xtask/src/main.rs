@@ -62,8 +62,7 @@ fn test(long: bool) -> Result<()> {
     let _ = std::fs::remove_file(&skipped);
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
-    // The binary first: end-to-end tests start it.
-    cargo(&["build", "--package", "stepwell-cli", "--quiet"])?;
+    // One build of everything, the binary that end-to-end tests start among it, before any test.
     let mut tally = run_tests(&["--workspace"], long)?;
     tally.skipped = read_skips(&skipped)?;
     println!("== planted bugs");
