@@ -111,7 +111,9 @@ fn the_words_of_a_check_fit_its_environment() {
     refused(&["tasks", "check", "s.jsonl"], "add `--databases FOLDER`; for word problems");
     let both = ["--environment", "calculator", "--databases", "."];
     refused(&[&["tasks", "check", "s.jsonl"][..], &both].concat(), "leave `--databases` out");
-    refused(&["tasks", "check", "s.jsonl", "--environment", "python"], "possible values");
+    refused(&["tasks", "check", "s.jsonl", "--environment", "chess"], "possible values");
+    let python = ["tasks", "check", "s.jsonl", "--environment", "python"];
+    refused(&python, "s.jsonl:1: unknown field `answer`");
 }
 
 /// The recipe over files of one's own.

@@ -44,6 +44,8 @@ fn failed(fault: Fault<'_>, whole: &Path) -> Result<bool, String> {
     let words = said.err.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
     let words = words.to_lowercase();
     let named = match fault.what {
+        // A child that cannot answer has no word for it left; the parent names the child.
+        _ if words.contains("the process that runs queries") => fault.call == "write",
         // SQLite does not tell why it could not open a file.
         "error=ENOSPC" if words.contains("unable to open database file") => fault.call == "openat",
         "error=ENOSPC" => words.contains("no space left"),

@@ -52,7 +52,7 @@ fn children(parent: u32, word: &str) -> BTreeSet<i32> {
 fn a_run_whose_child_is_killed_goes_on_to_the_same_record() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    std::fs::write(here.join("tiny.toml"), TINY.replace("steps = 4", "steps = 40")).unwrap();
+    std::fs::write(here.join("tiny.toml"), TINY.replace("steps = 4", "steps = 200")).unwrap();
     run(here, &["train", "tiny.toml", "--run", "whole"]).fine();
     let mut trained = start(here, &["train", "tiny.toml", "--run", "shot"]);
     let (mut shot, mut last) = (0, 0);

@@ -1,6 +1,6 @@
 //! L6: resource limits. They bite because of L1: root is not bound by a limit on processes.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::LayerError;
 
@@ -39,7 +39,9 @@ pub fn set(limits: &Rlimits) -> Result<(), LayerError> {
     ];
     for (resource, values) in all {
         let Some((soft, hard)) = values else { continue };
-        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        // What is stricter already stays so: only root may raise it.
+        let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
         setrlimit(resource, limit).map_err(|error| LayerError::new("limits", error))?;
     }
     Ok(())
