@@ -26,14 +26,17 @@ fn text() -> String {
     )
 }
 
+/// What is done to something, if anything is.
+type Deed<'f, T> = Option<&'f dyn Fn(&mut T)>;
+
 /// What a forger changes before it commits everything anew, with digests that fit.
 #[derive(Default)]
 struct Forged<'f> {
     /// The stage that is forged, in its update 1; in its first where it is the first stage.
     stage: u32,
-    trees: Option<&'f dyn Fn(&mut [StoredTree])>,
-    metrics: Option<&'f dyn Fn(&mut Metrics)>,
-    version: Option<&'f dyn Fn(&mut PolicyVersion)>,
+    trees: Deed<'f, [StoredTree]>,
+    metrics: Deed<'f, Metrics>,
+    version: Deed<'f, PolicyVersion>,
 }
 
 /// A run with the same commits but for what was forged in update 1 of stage 1; without checkpoints,
