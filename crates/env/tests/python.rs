@@ -18,10 +18,11 @@ fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("laws_hold_and_no_cheat_pays", laws_hold_and_no_cheat_pays),
         ("a_fork_has_variables_and_files_of_its_own", a_fork_has_variables_and_files_of_its_own),
         ("a_program_that_is_not_repeatable_is_not_scored", not_repeatable),
+        ("sets_print_alike", sets_print_alike),
         ("an_interpreter_that_is_gone_starts_anew", an_interpreter_that_is_gone_starts_anew),
         ("the_answer_may_be_a_file", the_answer_may_be_a_file),
         ("a_daemon_cannot_change_the_file", a_daemon_cannot_change_the_file),
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
     if cannot_run("python", &tests) {
         return ExitCode::SUCCESS;
     }
-    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    // One looks at every process of this kind, so they run one after the other.
+    let words = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&words, tests).exit_code()
 }
 
 /// Without bubblewrap nothing here can run: each test is counted as skipped.
@@ -145,6 +148,16 @@ fn a_fork_has_variables_and_files_of_its_own() {
     assert_eq!(observed(&first.step(&look, Stop::StopString)), " <result>2 two!</result>\n");
 }
 
+/// A set of texts prints in the order of its hashes, which have a seed of ours.
+fn sets_print_alike() {
+    let environment = environment(quick());
+    let mut first = environment.start(&tasks()[0], key()).unwrap();
+    let set = "print({w * 3 for w in 'abcdefghij'}, hash('a'))";
+    first.step(&call(set), Stop::StopString);
+    let mut second = first.fork().unwrap();
+    assert_eq!(observed(&second.step(&call("1"), Stop::StopString)), " <result>1</result>\n");
+}
+
 fn not_repeatable() {
     let environment = environment(quick());
     let mut first = environment.start(&tasks()[0], key()).unwrap();
@@ -199,14 +212,38 @@ fn the_answer_may_be_a_file() {
     }
 }
 
-/// Hack 15: what was read when the attempt ended is what is tested.
+/// Hack 15: no process of an attempt is left to rewrite what its answer is tested in. The daemon
+/// writes all the time, and the wrong function only once it is alone: where it lived on, the file
+/// read at the end would be its.
 fn a_daemon_cannot_change_the_file() {
-    let turns = left(
-        "import os, time\nopen('solution.py', 'w').write('def double(n): return 0')\n\
-         if os.fork() == 0:\n    os.setsid()\n    time.sleep(0.5)\n    \
-         open('solution.py', 'w').write('def double(n): return n + n')\n    os._exit(0)",
-    );
-    assert_eq!(reward(&turns[1]), 0.0);
+    let artifact = Some("solution.py".to_owned());
+    let environment = environment(Config { artifact, ..quick() });
+    let mut attempt = environment.start(&tasks()[0], key()).unwrap();
+    let daemon = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True:\n        \
+                  open('beat', 'w').write(str(time.time_ns()))\n        time.sleep(0.001)\n\
+                  while not os.path.exists('beat'):\n    time.sleep(0.001)";
+    let turn = attempt.step(&call(daemon), Stop::StopString);
+    assert_eq!(observed(&turn), " <result>no output</result>\n");
+    let before = strangers();
+    assert!(before > 0, "no daemon runs, so none could be ended");
+    let save = "open('solution.py', 'w').write('def double(n):\\n    return n + n')";
+    let turn = attempt.step(&call(save), Stop::StopString);
+    assert_eq!(observed(&turn), " <result>31</result>\n");
+    assert_eq!(reward(&attempt.step(&answer("done"), Stop::StopString)), 1.0);
+    assert_eq!(strangers(), 0, "a process of the attempt is left");
+}
+
+/// Interpreters of this user's jails, the daemon among them, that are alive: this test runs alone.
+fn strangers() -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let state = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let ours = words.windows(19).any(|part| part == b"ProcessorTimeIsUp()");
+        found += usize::from(ours && !state.contains("State:\tZ"));
+    }
+    found
 }
 
 fn a_share_of_cases_is_a_share_of_reward() {
@@ -236,4 +273,17 @@ fn what_is_printed_is_cut_at_its_limit() {
     };
     assert_eq!(printed(64), format!(" <result>{}</result>\n", "x".repeat(64)));
     assert_eq!(printed(65), format!(" <result>{} [cut]</result>\n", "x".repeat(58)));
+    // An error counts, however long its author makes it, and so do tags that are taken apart.
+    for program in [
+        "raise SyntaxError('x' * 100000)",
+        "raise type('A' * 100000, (Exception,), {})",
+        "print('y' * 100000)\n1 / 0",
+        "print((chr(60) + 'answer>') * 100)",
+    ] {
+        let mut attempt = environment.start(&tasks()[0], key()).unwrap();
+        let turn = attempt.step(&call(program), Stop::StopString);
+        let inner = observed(&turn).len() - " <result></result>\n".len();
+        assert!(inner <= 64, "{inner}: {program}");
+        assert!(!program.contains("1 / 0") || observed(&turn).contains("ZeroDivision"), "{turn:?}");
+    }
 }

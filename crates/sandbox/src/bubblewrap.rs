@@ -15,7 +15,7 @@ use crate::layer::identity::NOBODY;
 /// Where Linux distributions put programs.
 const FOLDERS: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 /// Devices of a jail, all harmless.
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+pub(crate) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 /// Files of `/etc` that a loader and an interpreter look for.
 const ETC: &[&str] = &["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"];
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::{self, Role};
 use crate::jail::Limits;
+use crate::probe;
 
 /// Processes of a jail that are not the program's: who reaps, and bubblewrap's two.
 const OWN: u64 = 3;
@@ -63,9 +64,7 @@ fn prefix() -> &'static str {
     static PREFIX: OnceLock<String> = OnceLock::new();
     PREFIX.get_or_init(|| {
         let own = std::process::id();
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let behind_its_name = stat.rsplit(')').next().unwrap_or_default();
-        let begun = behind_its_name.split_whitespace().nth(19).unwrap_or("0");
+        let begun = probe::begun("self").unwrap_or_else(|_| "0".to_owned());
         format!("stepwell-{own}-{begun}-")
     })
 }

@@ -23,7 +23,7 @@ const LANDLOCK_ALONE: &str = "landlock";
 /// Address space of a confined child that is looked at.
 const CHILD_BYTES: u64 = 1 << 30;
 /// Bytes nobody gets in either.
-const TOO_MUCH: usize = 4 << 30;
+const TOO_MUCH: usize = 2 << 30;
 
 /// The deed of telling one's own user.
 const USER: &str = "its user";
@@ -52,6 +52,12 @@ pub struct Grade {
 }
 
 impl Grade {
+    /// True where every layer holds; cgroups are a second bound where a machine has them.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_none()
+            && self.findings.iter().all(|finding| finding.holds || finding.layer == "cgroups")
+    }
+
     /// `full`; `weak(...)` where a layer does not hold; `none` where no jail can be made.
     pub fn word(&self) -> String {
         let open = self.findings.iter().filter(|finding| !finding.holds);
@@ -64,9 +70,9 @@ impl Grade {
     }
 }
 
-/// Makes a jail and looks at every layer of it.
-pub fn jail() -> Grade {
-    match facts_inside() {
+/// Makes a jail and looks at every layer of it. `weak` as in [`Program`].
+pub fn jail(weak: bool) -> Grade {
+    match facts_inside(weak) {
         Ok((user, inside)) => Grade { findings: layers(user, &inside, &outside()), missing: None },
         Err(error) => Grade { findings: Vec::new(), missing: Some(error.to_string()) },
     }
@@ -86,7 +92,7 @@ pub fn confined_child() -> Result<Vec<Finding>, String> {
         identity(user),
         closed("landlock", &["read a file", "list the root"], &landlock, &outside),
         closed("seccomp", &["read a file", "be nicer", "start a program"], &all, &outside),
-        closed("limits", &["4 GiB of memory"], &all, &outside),
+        closed("limits", &["2 GiB of memory"], &all, &outside),
     ])
 }
 
@@ -120,7 +126,7 @@ fn layers(user: u32, inside: &Facts, outside: &Facts) -> Vec<Finding> {
         },
         closed("landlock", &["list the root"]),
         closed("seccomp", &["be nicer", "a socket to the network"]),
-        closed("limits", &["4 GiB of memory"]),
+        closed("limits", &["2 GiB of memory"]),
     ];
     for deed in ["write the workspace", "start a program", "a socket of its own"] {
         if let Some(Err(why)) = inside.get(deed) {
@@ -165,8 +171,8 @@ fn identity(user: u32) -> Finding {
     Finding { layer: "identity", holds: user != 0, found: format!("the host knows it as {user}") }
 }
 
-fn facts_inside() -> Result<(u32, Facts), JailError> {
-    let program = Program { command: vec![DEEDS.to_owned()], ..Program::default() };
+fn facts_inside(weak: bool) -> Result<(u32, Facts), JailError> {
+    let program = Program { command: vec![DEEDS.to_owned()], weak, ..Program::default() };
     let deadline = Instant::now() + Duration::from_secs(30);
     let input = own_words();
     let done = Jail::run(&program, &Limits::default(), input.as_bytes(), 1 << 16, deadline)?;
@@ -185,7 +191,7 @@ fn own_words() -> String {
 }
 
 /// When a process began, in the kernel's ticks.
-fn begun(process: &str) -> std::io::Result<String> {
+pub(crate) fn begun(process: &str) -> std::io::Result<String> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let behind_its_name = stat.rsplit(')').next().unwrap_or_default();
     let field = behind_its_name.split_whitespace().nth(19);
@@ -256,7 +262,7 @@ fn deeds(folder: &Path) -> Facts {
     note("start a program", done(Command::new("/bin/true").status().map(|_| ())));
     note("write the workspace", written(folder));
     let room = Vec::<u8>::new().try_reserve_exact(TOO_MUCH);
-    note("4 GiB of memory", done(room.map_err(std::io::Error::other)));
+    note("2 GiB of memory", done(room.map_err(std::io::Error::other)));
     let nicer = rustix::process::setpriority_process(None, 19);
     note("be nicer", done(nicer.map_err(std::io::Error::from)));
     facts

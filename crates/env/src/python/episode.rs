@@ -111,7 +111,9 @@ impl Attempt {
         let Some(program) = program.filter(|program| program.len() <= PROGRAM_BYTES_MAX) else {
             return Ok(self.verdict(false, &[]));
         };
-        let grader = Session::start(&self.config.python()).map_err(failed)?;
+        let mut python = self.config.python();
+        python.limits.cpu_seconds += u64::from(python.seconds) * self.cases.len() as u64;
+        let grader = Session::start(&python).map_err(failed)?;
         let inputs: Vec<Vec<Json>> = self.cases.iter().map(|case| case.input.clone()).collect();
         Ok(self.verdict(true, &grader.call(&program, &self.function, &inputs)))
     }
@@ -187,20 +189,29 @@ pub(super) fn code(text: &str) -> &str {
     inner.trim_start_matches([' ', '\r']).trim_start_matches('\n').trim_end()
 }
 
+/// A text that cannot be taken for markup, of at most so many bytes, marked where it was `cut` or is.
+fn bounded(text: &str, cut: bool, bytes_max: usize) -> String {
+    let mut text = PYTHON.neutral(text);
+    if cut || text.len() > bytes_max {
+        let room = bytes_max.saturating_sub(MARK.len());
+        text.truncate(text.floor_char_boundary(room));
+        text += MARK;
+    }
+    text
+}
+
 /// What the policy reads back, at most so many bytes between the tags.
 fn observation(step: Step, bytes_max: usize) -> String {
     let text = match step {
-        Step::Ran { mut text, cut, error } => {
-            if cut || text.len() > bytes_max {
-                let room = bytes_max.saturating_sub(MARK.len());
-                text.truncate(text.floor_char_boundary(room));
-                text += MARK;
-            }
-            let lines = [text.trim_end().to_owned(), error.unwrap_or_default()];
+        Step::Ran { text, cut, error } => {
+            // An error is never lost to what was printed before it.
+            let error = bounded(&error.unwrap_or_default(), false, bytes_max / 2);
+            let room = bytes_max - error.len() - usize::from(!error.is_empty());
+            let lines = [bounded(text.trim_end(), cut, room), error];
             lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
         }
         Step::Gone(why) => format!("{why}; its variables are gone"),
     };
     let text = if text.is_empty() { "no output".to_owned() } else { text };
-    format!(" <result>{}</result>\n", PYTHON.neutral(&text))
+    format!(" <result>{text}</result>\n")
 }

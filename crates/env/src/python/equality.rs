@@ -6,6 +6,8 @@
 //! | a number | an `int` or `float` of the same value; with a fraction, within 1e-6 of it |
 //! | a list | a `list` or `tuple` of equal length and items |
 //! | an object | a `dict` with the same keys, in any order |
+//!
+//! A whole number past 64 bits is read from JSON as one with a fraction, and compared so.
 
 use serde_json::Value as Json;
 use stepwell_sandbox::python::Value;
@@ -20,7 +22,10 @@ pub fn equal(expected: &Json, returned: &Value) -> bool {
         (Json::Bool(a), Value::Bool(b)) => a == b,
         (Json::String(a), Value::Str(b)) => a == b,
         (Json::Number(a), Value::Int(b)) => whole(a, b),
-        (Json::Number(a), Value::Float(b)) => a.as_f64().is_some_and(|a| near(a, *b)),
+        (Json::Number(a), Value::Float(b)) => match a.as_i128() {
+            Some(a) => *b == a as f64 && *b as i128 == a,
+            None => a.as_f64().is_some_and(|a| near(a, *b)),
+        },
         (Json::Array(a), Value::List(b) | Value::Tuple(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
         }
@@ -77,6 +82,8 @@ mod tests {
             (json!(1e20), int("100000000000000000000"), true),
             (json!(9_007_199_254_740_993_i64), int("9007199254740992"), false),
             (json!(1), int("1000000000000000000000000000000000000000000000"), false),
+            (json!(1_234_567), Value::Float(1_234_567.4), false),
+            (json!(2_000_000), Value::Float(2_000_001.0), false),
             (json!(1.0), Value::Float(f64::NAN), false),
             (json!(1.0), Value::Float(f64::INFINITY), false),
             (json!([1, null]), Value::List(list()), true),

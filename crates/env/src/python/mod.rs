@@ -64,7 +64,7 @@ impl PythonEnvironment {
     pub fn new(config: Config) -> Result<PythonEnvironment, EnvError> {
         config.check()?;
         Session::start(&config.python()).map_err(EnvError::Jail)?;
-        let open = config.weak.then(probe::jail).filter(|grade| grade.word() != "full");
+        let open = config.weak.then(|| probe::jail(true)).filter(|grade| !grade.is_whole());
         let open = open.map(|grade| format!("programs run in a jail that is {}", grade.word()));
         Ok(PythonEnvironment { config: Arc::new(config), open })
     }
@@ -111,8 +111,12 @@ impl Environment for PythonEnvironment {
         self.open.clone()
     }
 
-    /// The answer's code without blank lines and spaces at line ends.
+    /// The answer's code without blank lines and spaces at line ends; `None` where the answer is a
+    /// file, which the text does not hold.
     fn answer(&self, _: &Task, text: &str) -> Option<String> {
+        if self.config.artifact.is_some() {
+            return None;
+        }
         let Ok(crate::calls::Action::Answer(code)) = PYTHON.parse(text) else { return None };
         let lines = episode::code(&code).lines().map(str::trim_end);
         Some(lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"))

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use stepwell_tree::Task;
 
 use crate::EnvError;
-use crate::tasks::{self, Field, Kind, Loaded, Options, Schema};
+use crate::tasks::{self, Field, Kind, Loaded, Options, Schema, line};
 
 /// Cases of one task.
 pub const CASES_MAX: usize = 1000;
@@ -36,11 +36,12 @@ pub fn schema() -> Schema {
 /// Errors: what [`tasks::load`] refuses; cases that are none; a name that no function can have.
 pub fn load(file: &Path, options: &Options) -> Result<Loaded, EnvError> {
     let loaded = tasks::load(file, &schema(), options)?;
-    for (task, line) in loaded.tasks.iter().zip(&loaded.line) {
-        let fault = |why: String| EnvError::Data(format!("{}:{line}: {why}", file.display()));
+    for (task, number) in loaded.tasks.iter().zip(&loaded.line) {
+        let fault = |why: String| EnvError::Data(format!("{}:{number}: {why}", file.display()));
         let function = task.field("function").unwrap_or_default();
         if !is_name(function) {
-            return Err(fault(format!("`function` must be a Python name, got: `{function}`")));
+            let got = line::shown_id(function);
+            return Err(fault(format!("`function` must be a Python name, got: `{got}`")));
         }
         for field in ["cases", "examples"] {
             let found = cases(task, field).map_err(&fault)?;
@@ -66,8 +67,17 @@ pub(super) fn cases(task: &Task, field: &str) -> Result<Vec<Case>, String> {
     Ok(found)
 }
 
+/// Words of the language that no function can be named.
+const KEYWORDS: &[&str] = &[
+    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
+    "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import",
+    "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while",
+    "with", "yield",
+];
+
 fn is_name(text: &str) -> bool {
     let mut letters = text.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+    !KEYWORDS.contains(&text)
+        && letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }

@@ -238,7 +238,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EnvError> {
     if about.len() > FILE_BYTES_MAX {
         return large(about.len());
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(about.len() as usize);
     // The file may grow between the question and the read.
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;

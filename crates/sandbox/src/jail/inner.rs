@@ -9,6 +9,7 @@ use rustix::stdio::{stdin, stdout};
 use serde::{Deserialize, Serialize};
 
 use super::{GO, Limits, NOT_CLOSED, READY, WORKSPACE};
+use crate::bubblewrap::DEVICES;
 use crate::child;
 use crate::holes::{self, Holes};
 use crate::layer::files::{self, Rules};
@@ -75,11 +76,10 @@ fn close(orders: &Orders) -> Result<(), LayerError> {
     outside_root()?;
     unless(holes::LIMITS, &|| limits::set(&rlimits(&orders.limits)))?;
     unless(holes::DESCRIPTORS, &close_descriptors)?;
-    let devices = ["null", "zero", "full", "random", "urandom"];
     let rules = Rules {
         read: orders.read.clone(),
         write: vec![PathBuf::from(WORKSPACE)],
-        devices: devices.iter().map(|name| PathBuf::from("/dev").join(name)).collect(),
+        devices: DEVICES.iter().map(|name| PathBuf::from("/dev").join(name)).collect(),
     };
     unless(holes::LANDLOCK, &|| optional(files::restrict(&rules)))?;
     unless(holes::SECCOMP, &|| optional(syscalls::restrict(Caller::Program)))

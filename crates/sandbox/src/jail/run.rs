@@ -1,5 +1,6 @@
 //! One command, from start to end.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Instant;
 
@@ -48,6 +49,7 @@ impl Jail {
         let Talk { stdout, stderr, .. } = talk;
         // Both outputs are closed: the program is over, or does nothing anyone could see.
         let ended = if late || cut { jail.kill() } else { jail.wait(deadline) };
+        let late = late || !cut && ended.status.signal().is_some() && Instant::now() >= deadline;
         Ok(Finished {
             status: ended.status,
             stdout,

@@ -1,5 +1,7 @@
 //! Values that a program returned, decoded outside its jail.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 /// A Python value of an exact built-in type. Equality is strict: `True`, `1`, `1.0` and `"1"`
@@ -46,13 +48,20 @@ fn decode(found: &Json) -> Option<Value> {
         "str" => Value::Str(one()?.as_str()?.to_owned()),
         "list" => Value::List(items(one()?)?),
         "tuple" => Value::Tuple(items(one()?)?),
-        "dict" => Value::Dict(one()?.as_array()?.iter().map(pair).collect::<Option<_>>()?),
+        "dict" => Value::Dict(pairs(one()?)?),
         _ => return None,
     })
 }
 
 fn items(found: &Json) -> Option<Vec<Value>> {
     found.as_array()?.iter().map(decode).collect()
+}
+
+/// The pairs of a `dict`, whose keys differ: the program could write another reply itself.
+fn pairs(found: &Json) -> Option<Vec<(String, Value)>> {
+    let pairs: Vec<(String, Value)> = found.as_array()?.iter().map(pair).collect::<Option<_>>()?;
+    let keys: BTreeSet<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
+    (keys.len() == pairs.len()).then_some(pairs)
 }
 
 fn pair(found: &Json) -> Option<(String, Value)> {
@@ -96,6 +105,7 @@ mod tests {
             r#"{"value":["int","1e3"]}"#,
             r#"{"value":["set",[]]}"#,
             r#"{"value":["none"],"error":"both"}"#,
+            r#"{"value":["dict",[["a",["none"]],["a",["none"]]]]}"#,
             r#"{"value":[]}"#,
         ] {
             assert_eq!(read(wrong), None, "{wrong}");

@@ -171,7 +171,11 @@ impl Child {
                 }
                 Ok(found)
             }
-            Ok(Reply::Prepared(Err(fault))) => Err(self.lost_file(database, fault)),
+            Ok(Reply::Prepared(Err(fault))) => {
+                // It would remember the fault: the next try asks a fresh child.
+                *slot = None;
+                Err(self.lost_file(database, fault))
+            }
             Ok(Reply::Answered(_)) => {
                 *slot = None;
                 Err(Lost("answered something else".to_owned()))
