@@ -170,7 +170,7 @@ fn run(root: &Path, test: &str, bug: Option<u32>) -> Result<Went> {
     let output = command.output().context("cannot start cargo test")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let ran = said.lines().filter_map(|line| line.strip_prefix("test result: "));
-    let ran: Vec<&str> = ran.filter(|line| !line.contains("0 passed; 0 failed")).collect();
+    let ran: Vec<&str> = ran.filter(|line| !line.contains(". 0 passed; 0 failed")).collect();
     Ok(match (ran.is_empty(), output.status.success()) {
         (true, _) => Went::NotAtAll,
         (false, true) => Went::Green,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use stepwell_store::{Checkpoint, CommitInfo, Digest, Kind, LineageRow, RunFolder, RunReader};
-use stepwell_train::Learner;
+use stepwell_train::{Learner, Reference};
 use stepwell_tree::{PolicyVersion, Task, TaskHash};
 
 use crate::checkpoint;
@@ -68,7 +68,7 @@ pub fn audit(path: &Path, threads: usize) -> Result<Audit, EngineError> {
         told,
         version: PolicyVersion(0),
         sums: BTreeMap::new(),
-        weights: (PolicyVersion(0), learner),
+        weights: (PolicyVersion(0), Reference::of(learner.model()), learner),
         found: Audit {
             commits: verified.commits,
             trees: verified.trees,
@@ -103,8 +103,8 @@ struct Auditor<'a> {
     version: PolicyVersion,
     /// What the record says of the weights of each version.
     sums: BTreeMap<u64, Digest>,
-    /// Weights at hand, and which version they are.
-    weights: (PolicyVersion, Learner),
+    /// Weights at hand, which version they are, and what gives their log-probabilities.
+    weights: (PolicyVersion, Reference, Learner),
     found: Audit,
 }
 
@@ -137,7 +137,18 @@ impl Auditor<'_> {
                     return Err(wrong(place, format!("{what} or more: versions only grow")));
                 }
                 self.version = row.version;
-                self.sums.extend(row.weights.map(|digest| (row.version.0, digest)));
+                self.leave_out("metrics of training".to_owned());
+                let Some(sum) = row.weights else { return Ok(()) };
+                match self.sums.insert(row.version.0, sum) {
+                    Some(old) if old != sum => {
+                        let what = format!("weights of version {}", row.version.0);
+                        Err(wrong(place, differs(&what, old.to_string(), sum.to_string())))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Kind::Evaluated => {
+                self.leave_out("answers and figures of evaluations".to_owned());
                 Ok(())
             }
             Kind::Lineage => self.checkpoint(number),
@@ -178,7 +189,7 @@ impl Auditor<'_> {
             let what = differs("its weights and those of the update before", recorded, again);
             return Err(wrong(place, what));
         }
-        self.weights = (row.version, learner);
+        self.weights = (row.version, Reference::of(learner.model()), learner);
         self.found.checkpoints += 1;
         Ok(())
     }

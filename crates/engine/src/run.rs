@@ -195,7 +195,6 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
         session.teacher =
             config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
-    session.require_weights()?;
     session.seal(session.place.done)?;
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =

@@ -13,20 +13,24 @@ use crate::{Learner, MicroBatch, TrainError};
 
 impl Learner {
     /// Takes the weights' sum, so that [`Learner::require_unmoved`] knows them again; until then,
-    /// and after every step, nothing is known of them. Weights on a GPU are not read for it.
+    /// and after every step, nothing is known of them. Weights on a GPU are not read for it. A sum
+    /// that is known already is not taken anew but compared: nothing has stepped since.
     ///
     /// # Errors
-    /// Names the first parameter that holds what is no number.
+    /// Names the first parameter that holds what is no number; weights that moved on their own.
     pub fn seal(&mut self) -> Result<(), TrainError> {
-        self.seal = match self.machine.seal() {
-            Seal::Sum(sum) => Some(sum),
-            Seal::Unread => None,
-            Seal::Broken => {
-                let name = self.model().non_finite().unwrap_or_default();
-                let place = format!("parameter `{name}`, after version {}", self.version().0);
-                return Err(TrainError::NotFinite { what: "a weight", value: f64::NAN, place });
-            }
-        };
+        if self.seal.is_some() {
+            self.require_unmoved()?;
+        } else {
+            self.seal = match self.machine.seal() {
+                Seal::Sum(sum) => Some(sum),
+                Seal::Unread => None,
+                Seal::Broken => {
+                    let name = self.model().non_finite().unwrap_or_default();
+                    return Err(TrainError::Spoilt { name, version: self.version().0 });
+                }
+            };
+        }
         if stepwell_mutant::planted(33)
             && let Ok(mut weights) = self.machine.trained()
         {

@@ -54,6 +54,17 @@ pub enum TrainError {
         /// Tree, step and token, or the parameter.
         place: String,
     },
+    /// A step of the optimizer left what is no number.
+    #[error(
+        "a weight is not finite: got NaN; parameter `{name}`, after version {version}; nothing of \
+         this update was committed, and `resume` goes on from the newest checkpoint"
+    )]
+    Spoilt {
+        /// The first parameter that holds one.
+        name: String,
+        /// The version that the step made.
+        version: u64,
+    },
     /// The trainer does not see the log-probs that were sampled.
     #[error(
         "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \

@@ -33,5 +33,5 @@ fn told(found: &Audit) -> String {
     for what in &found.left_out {
         out.push_str(&format!("not compared: {}\n", visible(what)));
     }
-    out + "all of it follows from what it was made of"
+    out + "what was compared follows from what it was made of"
 }

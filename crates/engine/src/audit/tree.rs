@@ -26,6 +26,7 @@ pub(super) fn tokens(
     if let Some(prompt) = prompt.filter(|prompt| *prompt != tree.tokens(StepId::ROOT)) {
         return Err((StepId::ROOT, differs("tokens", tree.tokens(StepId::ROOT), prompt)));
     }
+    let vocabulary = codec.tokenizer().vocabulary();
     for i in 1..tree.len() {
         let step = StepId(i as u32);
         let own = tree.tokens(step);
@@ -33,6 +34,10 @@ pub(super) fn tokens(
         let wrong = match (tree.origin[i], text) {
             (Origin::Prompt | Origin::Demonstration, _) => {
                 Some(format!("origin: a step of a grown tree cannot be {:?}", tree.origin[i]))
+            }
+            (_, None) => Some("text: is missing".to_owned()),
+            (Origin::Policy(_), _) if own.iter().any(|token| *token as usize >= vocabulary) => {
+                Some(format!("tokens: one is not below {vocabulary}, the vocabulary"))
             }
             (Origin::Policy(by), _) if by != version => Some(differs("version", by.0, version.0)),
             (Origin::Policy(_), _) => {
@@ -58,7 +63,6 @@ pub(super) fn tokens(
                 let again = codec.encode(text);
                 (again != own).then(|| differs("tokens", own, again))
             }
-            (Origin::Environment, None) => None,
         };
         if let Some(wrong) = wrong {
             return Err((step, wrong));
@@ -67,26 +71,40 @@ pub(super) fn tokens(
     Ok(())
 }
 
+/// How many attempts were played again and judged alike, and how many have no verdict: in the
+/// record, or now.
+#[derive(Default)]
+pub(super) struct Played {
+    pub(super) judged: u64,
+    pub(super) unjudged: u64,
+}
+
 /// Plays every attempt again: the same observations byte for byte, the same verdict bit for bit.
-/// How many were.
 pub(super) fn played(
     stored: &StoredTree,
     environment: &dyn Environment,
     task: &Task,
     key: Key,
-) -> Result<u64, Broken> {
+) -> Result<Played, Broken> {
     let tree = &stored.tree;
-    let mut judged = 0;
+    let mut found = Played::default();
     for leaf in leaves(tree) {
-        let Verdict::Scored { .. } = &tree.verdict[leaf.index()] else { continue };
-        let path = path_to(tree, leaf);
-        if path.iter().any(|step| stored.text[step.index()].is_none()) {
+        let recorded = &tree.verdict[leaf.index()];
+        if !matches!(recorded, Verdict::Scored { .. }) {
+            found.unjudged += 1;
             continue;
         }
+        let path = path_to(tree, leaf);
+        let Some(&first) = path.get(1) else {
+            return Err((leaf, "verdict: of a tree without attempts".to_owned()));
+        };
         let text = |step: StepId| stored.text[step.index()].as_deref().unwrap_or_default();
-        let own = key.with(u64::from(tree.child_index[path[1].index()]));
-        let failed = |reason| (leaf, format!("verdict: now it cannot be judged: {reason:?}"));
-        let mut episode = environment.start(task, own).map_err(failed)?;
+        let own = key.with(u64::from(tree.child_index[first.index()]));
+        let Ok(mut episode) = environment.start(task, own) else {
+            found.unjudged += 1;
+            continue;
+        };
+        let mut end = None;
         for pair in path[1..].chunks(2) {
             let (action, seen) = (pair[0], pair.get(1).copied());
             match (episode.step(text(action), tree.stop[action.index()]), seen) {
@@ -94,42 +112,44 @@ pub(super) fn played(
                     return Err((seen, differs("observation", text(seen), again)));
                 }
                 (Turn::Observation(_), Some(_)) => {}
+                (Turn::End(again @ Verdict::Unscored(_)), _) => {
+                    end = Some(again);
+                    break;
+                }
                 (Turn::End(again), Some(_)) => {
                     let what = differs("observation", "an answer", judgement(again));
                     return Err((action, what));
                 }
-                (Turn::End(again), None) => same(tree.verdict[leaf.index()].clone(), again, leaf)?,
+                (Turn::End(again), None) => end = Some(again),
                 // It did not fit the path: the attempt was judged as cut short.
                 (Turn::Observation(_), None) => {
-                    let again = match episode.step("", Stop::Context) {
+                    end = Some(match episode.step("", Stop::Context) {
                         Turn::End(verdict) => verdict,
                         Turn::Observation(_) => Verdict::scored(environment.reward_range().0),
-                    };
-                    same(tree.verdict[leaf.index()].clone(), again, leaf)?;
+                    });
                 }
             }
         }
-        judged += 1;
+        match end.map(judgement) {
+            // A failure to judge now tells nothing of the verdict then.
+            None | Some(Verdict::Unscored(_)) => found.unjudged += 1,
+            Some(again) if again == *recorded => found.judged += 1,
+            Some(again) => return Err((leaf, differs("verdict", recorded, again))),
+        }
     }
-    Ok(judged)
-}
-
-fn same(recorded: Verdict, again: Verdict, leaf: StepId) -> Result<(), Broken> {
-    let again = judgement(again);
-    if recorded == again { Ok(()) } else { Err((leaf, differs("verdict", recorded, again))) }
+    Ok(found)
 }
 
 /// Log-probabilities of sampled tokens under the weights that sampled them. How many were compared.
 pub(super) fn logprobs(
     stored: &StoredTree,
-    learner: &mut Learner,
+    (weights, learner): (&Reference, &mut Learner),
     (temperature, tokens_max): (f32, usize),
 ) -> Result<u64, Broken> {
     const AGAIN: &str = "audit_logprob";
     let tree = &stored.tree;
     let mut own = [tree.clone()];
-    let weights = Reference::of(learner.model());
-    let filled = learner.fill_frozen(AGAIN, &mut own, &weights, temperature, tokens_max);
+    let filled = learner.fill_frozen(AGAIN, &mut own, weights, temperature, tokens_max);
     filled.map_err(|error| (StepId::ROOT, error.to_string()))?;
     let again = &own[0].token_column[AGAIN];
     let mut compared = 0;

@@ -69,7 +69,7 @@ impl Auditor<'_> {
         };
         let environment = self.problem.environment.as_ref();
         let (version, on_cpu) = (self.version, self.on_cpu);
-        let (held, learner) = &mut self.weights;
+        let (held, weights, learner) = &mut self.weights;
         let prompt = learner.codec().encode_opening(&environment.opening(task));
         let prompt = (!grew.hints).then_some(&prompt[..]);
         tree::tokens(stored, learner.codec(), prompt, (version, grew.max_tokens))?;
@@ -77,15 +77,29 @@ impl Auditor<'_> {
         if held && on_cpu {
             let tokens_max = microbatch(None, learner.model().config());
             let settings = (grew.temperature as f32, tokens_max);
-            self.found.logprobs += tree::logprobs(stored, learner, settings)?;
+            self.found.logprobs += tree::logprobs(stored, (weights, learner), settings)?;
         }
-        if !matches!(self.recipe.environment, recipe::Environment::External(_)) {
-            let key = key.with_task(&stored.tree.task);
-            self.found.judged += tree::played(stored, environment, task, key)?;
-        }
-        if matches!(self.recipe.environment, recipe::Environment::External(_)) {
-            let what = "observations and verdicts: an `external` program may answer otherwise";
-            self.leave_out(what.to_owned());
+        let key = key.with_task(&stored.tree.task);
+        match &self.recipe.environment {
+            recipe::Environment::External(_) => {
+                let what = "observations and verdicts: an `external` program may answer otherwise";
+                self.leave_out(what.to_owned());
+            }
+            world => {
+                // What a program prints may hang on the clock, on chance, or on its limits.
+                let may_differ = matches!(world, recipe::Environment::Python(_));
+                match tree::played(stored, environment, task, key) {
+                    Ok(tree::Played { judged, unjudged }) => {
+                        self.found.judged += judged;
+                        if unjudged > 0 {
+                            let what = "attempts without a verdict, in the record or now";
+                            self.leave_out(what.to_owned());
+                        }
+                    }
+                    Err((_, what)) if may_differ => self.leave_out(format!("programs: {what}")),
+                    Err(broken) => return Err(broken),
+                }
+            }
         }
         if !on_cpu {
             self.leave_out("log-probs: they were computed on a GPU".to_owned());
