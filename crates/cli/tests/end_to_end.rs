@@ -67,6 +67,7 @@ fn a_run_is_computed_again_and_what_does_not_follow_is_named() {
         "commits in an unbroken chain",
         "12  trees whose credit was computed again, bit for bit",
         " 2  checkpoints that are what the record says",
+        "not compared: answers and figures of evaluations",
         "what was compared follows from what it was made of",
     ] {
         assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 
+use support::refused::harmless;
 use support::run;
 
 /// Text that would move a cursor, set a title, write to a clipboard, reverse a line.
@@ -84,17 +85,6 @@ fn workplace() -> tempfile::TempDir {
     fs::write(here.join("talks.jsonl"), talk.repeat(2)).unwrap();
     fs::write(here.join("recipe.toml"), RECIPE).unwrap();
     folder
-}
-
-/// Fails on any byte that a terminal would act upon.
-#[track_caller]
-fn harmless(text: &str) {
-    let acts = |c: char| {
-        (c < ' ' && c != '\n' && c != '\t')
-            || ('\u{7f}'..='\u{9f}').contains(&c)
-            || ('\u{202a}'..='\u{202e}').contains(&c)
-    };
-    assert!(!text.chars().any(acts), "{text:?}");
 }
 
 #[test]

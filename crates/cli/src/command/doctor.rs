@@ -157,7 +157,7 @@ fn told(findings: &[Finding]) -> String {
     let (good, bad): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.holds);
     let good = good.iter().map(|finding| finding.layer).collect::<Vec<_>>().join(", ");
     let bad = bad.iter().map(|finding| format!("; {}: {}", finding.layer, finding.found));
-    format!("{good}{}", bad.collect::<String>())
+    format!("{good}{}", bad.collect::<String>()).trim_start_matches("; ").to_owned()
 }
 
 fn sandboxed_python() -> Check {

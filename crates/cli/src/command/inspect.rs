@@ -132,12 +132,12 @@ fn header(commit: &CommitInfo, index: usize, trees: &[StoredTree], task: &Task) 
 /// Updates at which a guard was alarmed; nothing where none was.
 fn alarms(reader: &RunReader) -> anyhow::Result<Option<String>> {
     let names = reader.metric_names()?;
+    let commits = reader.commits()?;
     let mut out = String::new();
     for name in names.iter().filter(|name| name.starts_with("alarm/")) {
         let rung = reader.metric_series(name)?.into_iter().filter(|point| point.value != 0.0);
         let rung: Vec<u64> = rung.map(|point| point.commit).collect();
         let (Some(first), Some(last)) = (rung.first(), rung.last()) else { continue };
-        let commits = reader.commits()?;
         let place = |number: &u64| {
             let key = commits.iter().find(|info| info.head.number == *number).map(|info| &info.key);
             key.map_or_else(String::new, |key| {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{Said, contents};
 
-/// Seconds of processor time: ten of what a refusal needs at most, so that a busy machine does not
-/// matter, and far from a program that hangs.
+/// Seconds of processor time: ten times what a refusal needs at most, so that a busy machine does
+/// not matter, and far from a program that hangs.
 const CPU_SECONDS: u32 = 5;
 /// Address space, in KiB: a table of threads and a small model, and far from a file of gigabytes.
 const MEMORY_KIB: u32 = 2 << 20;

@@ -189,7 +189,8 @@ pub(super) fn code(text: &str) -> &str {
     inner.trim_start_matches([' ', '\r']).trim_start_matches('\n').trim_end()
 }
 
-/// A text that cannot be taken for markup, of at most so many bytes, marked where it was `cut` or is.
+/// A text that cannot be taken for markup, of at most so many bytes, marked where it was `cut` or
+/// is.
 fn bounded(text: &str, cut: bool, bytes_max: usize) -> String {
     let mut text = PYTHON.neutral(text);
     if cut || text.len() > bytes_max {

@@ -2,7 +2,7 @@
 
 use stepwell_env::import::{Format, convert};
 use stepwell_env::tasks::{Options, Schema, parse};
-use stepwell_env::{calculator, demonstrations, math_answer, pairs, sql};
+use stepwell_env::{calculator, demonstrations, math_answer, pairs, python, sql};
 
 pub(crate) const TASK_WORDS: &[&str] = &[
     "{\"id\": \"",
@@ -23,7 +23,13 @@ pub(crate) const TASK_WORDS: &[&str] = &[
 pub(crate) fn tasks(bytes: &[u8]) -> String {
     let options = Options { extra: vec!["note".to_owned()], strict: false };
     let mut said = String::new();
-    for schema in [sql::schema(), calculator::schema(), math_answer::schema(), Schema::open()] {
+    for schema in [
+        sql::schema(),
+        calculator::schema(),
+        python::schema(),
+        math_answer::schema(),
+        Schema::open(),
+    ] {
         match parse("t", bytes, &schema, &options) {
             Err(error) => {
                 let error = error.to_string();

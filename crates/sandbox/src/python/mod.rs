@@ -105,8 +105,8 @@ impl Session {
     /// The jail could not be made; the interpreter did not say that it is there.
     pub fn start(python: &Python) -> Result<Session, JailError> {
         let mut command = vec![python.interpreter.display().to_string()];
-        // No packages of a user, no bytecode, and the site's only where asked for. Not `-I`: it would
-        // not hear the seed of hashes, without which a set prints in another order each time.
+        // No packages of a user, no bytecode, and the site's only where asked for. Not `-I`: it
+        // would not hear the seed of hashes, without which a set prints in another order each time.
         let flags: &[&str] = if python.packages { &["-s", "-B"] } else { &["-s", "-B", "-S"] };
         command.extend(flags.iter().map(|flag| (*flag).to_owned()));
         command.extend(["-c".to_owned(), DRIVER.to_owned()]);
