@@ -17,10 +17,9 @@ usage: cargo xtask COMMAND
 
   test     install what the tests need where it may, then run every check and test
   test --long
-           the same with the long forms: every k-th effect, every seed, hours of fuzzing
+           the same with the long forms: every k-th effect, a thousand seeds, an hour of fuzzing
   tidy     the house rules alone
-  mutants [--all]
-           plant bugs, a few that change with every commit or all of them, and ask for red tests
+  mutants  plant bugs, one at a time, and ask for a red test each
   docs     write docs/METHODS.md from the heads of the method files, docs/LIMITS.md from the
            table of limits
   fetch smollm2
@@ -32,8 +31,7 @@ fn main() -> ExitCode {
         ["test"] => test(false),
         ["test", "--long"] => test(true),
         ["tidy"] => run_tests(&["--package", "xtask"], false).and_then(Tally::verdict),
-        ["mutants"] => mutants::mutants(&root(), Some(5)),
-        ["mutants", "--all"] => mutants::mutants(&root(), None),
+        ["mutants"] => mutants::mutants(&root()),
         ["docs"] => docs(),
         ["fetch", "smollm2"] => fetch::smollm2(),
         _ => {
@@ -50,8 +48,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Bugs that a run of all tests plants; the next commit's run takes the next ones.
-const PLANTED: usize = 3;
 /// Seconds for which a run of all tests fuzzes each parser.
 const FUZZ_SECONDS: &str = "20";
 
@@ -66,7 +62,7 @@ fn test(long: bool) -> Result<()> {
     let mut tally = run_tests(&["--workspace"], long)?;
     tally.skipped = read_skips(&skipped)?;
     println!("== planted bugs");
-    let planted = mutants::mutants(&root(), if long { None } else { Some(PLANTED) });
+    let planted = mutants::mutants(&root());
     // The count of tests is the last line, whatever the bugs did.
     planted.and(tally.verdict())
 }

@@ -119,11 +119,10 @@ enum Went {
     NotAtAll,
 }
 
-/// Plants some bugs, or all, and asks for red tests.
-pub(crate) fn mutants(root: &Path, how_many: Option<usize>) -> Result<()> {
+/// Plants the bugs, one at a time, and asks for red tests.
+pub(crate) fn mutants(root: &Path) -> Result<()> {
     absent_from_release(root)?;
-    let chosen = chosen(root, how_many)?;
-    let tests: BTreeSet<&str> = chosen.iter().map(|mutant| mutant.test).collect();
+    let tests: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.test).collect();
     for test in &tests {
         if run(root, test, None)? != Went::Green {
             bail!("`cargo test --workspace {test}` is not green without a bug");
@@ -131,7 +130,7 @@ pub(crate) fn mutants(root: &Path, how_many: Option<usize>) -> Result<()> {
     }
     println!("{} tests are green without a bug", tests.len());
     let mut survivors = 0;
-    for Mutant { number, file, bug, test } in &chosen {
+    for Mutant { number, file, bug, test } in MUTANTS {
         let word = match run(root, test, Some(*number))? {
             Went::Red => "red",
             Went::Green => {
@@ -142,22 +141,11 @@ pub(crate) fn mutants(root: &Path, how_many: Option<usize>) -> Result<()> {
         };
         println!("{number:>3} {bug} ({file}): {word}");
     }
-    println!("{} of {} planted bugs were noticed", chosen.len() - survivors, chosen.len());
+    println!("{} of {} planted bugs were noticed", MUTANTS.len() - survivors, MUTANTS.len());
     if survivors > 0 {
         bail!("a planted bug turned no test red: write the test that is missing");
     }
     Ok(())
-}
-
-/// All of them, or so many by the number of commits: the next commit takes the next ones.
-fn chosen(root: &Path, how_many: Option<usize>) -> Result<Vec<&'static Mutant>> {
-    let Some(how_many) = how_many else { return Ok(MUTANTS.iter().collect()) };
-    let count = ["rev-list", "--count", "HEAD"];
-    let output = Command::new("git").args(count).current_dir(root).output();
-    let output = output.context("cannot start git")?;
-    let commits: usize = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0);
-    let all = MUTANTS.iter().cycle().skip(commits * how_many % MUTANTS.len());
-    Ok(all.take(how_many.min(MUTANTS.len())).collect())
 }
 
 fn run(root: &Path, test: &str, bug: Option<u32>) -> Result<Went> {
