@@ -40,6 +40,8 @@ fn an_adapter_is_checked_trained_judged_and_exported_both_ways() {
 
     run(here, &["export", "r", "--format", "peft", "new/folder/adapter"]).fine();
     run(here, &["export", "r", "--format", "huggingface", "merged"]).fine();
+    run(here, &["export", "r", "--merge", "by_word"]).fine();
+    assert!(contents(&here.join("by_word")) == contents(&here.join("merged")));
     let mut model = io::load_folder(&here.join("base")).unwrap().model;
     let before = model.checksum();
     let read = io::load_adapter(&here.join("new/folder/adapter"), model.config()).unwrap();

@@ -187,6 +187,27 @@ pub fn told_of_state(bytes: &[u8]) -> String {
     }
 }
 
+/// A learner beside the policy, of the checkpoint that the policy is of.
+///
+/// # Errors
+/// Where the checkpoint does not hold it, or a file is damaged.
+pub(crate) fn companion(
+    checkpoint: &Checkpoint,
+    name: &str,
+    policy: &Learner,
+) -> Result<Learner, EngineError> {
+    let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
+    let state: State =
+        serde_json::from_value(checkpoint.state()?).map_err(|e| wrong(e.to_string()))?;
+    let absent = || {
+        let known: Vec<&str> = state.companions.iter().map(CompanionNote::name).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        wrong(format!("holds no `{name}`, only: {known}; take a checkpoint after its stage"))
+    };
+    let note = state.companions.iter().find(|note| note.name() == name).ok_or_else(absent)?;
+    companion::restored(checkpoint, note, policy)
+}
+
 /// An adapter means nothing on other weights than its own.
 fn require_base(base: &Base, model: &Model) -> Result<(), String> {
     let (got, expected) = (shown(model.base_checksum()), &base.checksum);

@@ -40,6 +40,13 @@ pub(crate) struct CompanionNote {
     heads: Vec<HeadNote>,
 }
 
+impl CompanionNote {
+    /// What the recipe calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Where a companion's parts stand in a checkpoint.
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -133,7 +140,8 @@ pub(crate) fn read(
     notes.iter().map(one).collect()
 }
 
-fn restored(
+/// A companion of a checkpoint whose policy is `learner`.
+pub(crate) fn restored(
     checkpoint: &Checkpoint,
     note: &CompanionNote,
     learner: &Learner,

@@ -7,56 +7,98 @@ use stepwell_train::Learner;
 use stepwell_tree::{Key, Purpose};
 
 use crate::checkpoint;
+use crate::companion::{self, Companions};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::observe::Observer;
 use crate::problem::Problem;
-use crate::recipe::{self, Decoding, Evaluate, Recipe, Stage};
-use crate::stage::{Keys, answers};
+use crate::recipe::{self, Decoding, Evaluate, Recipe, RecipeError, ScorerConfig, Stage};
+use crate::stage::{Keys, answers, verifier};
 
-/// Answers a split's tasks with a checkpoint of a run, the newest whole one where no number is
-/// given. Nothing is written.
+/// Answers the tasks of evaluations with a checkpoint of a run, the newest whole one where no
+/// number is given. `set` holds `key=value`, keys of `[stage.evaluate]`, which go over the settings
+/// of each. What the evaluations came to stands beside each answer. Nothing is written.
 ///
 /// # Errors
-/// Where the folder is no run, is in use, or has no whole checkpoint.
+/// Where a setting does not go with the run's recipe, the folder is no run, is in use, has no whole
+/// checkpoint, or has none yet of the estimator that is asked for.
 pub fn judge(
     path: &Path,
     number: Option<u64>,
-    settings: &[Evaluate],
+    (settings, set): (&[Evaluate], &[String]),
     seed: Option<u64>,
     threads: usize,
     observer: &mut dyn Observer,
-) -> Result<Vec<Evaluation>, EngineError> {
+) -> Result<Vec<(Evaluate, Evaluation)>, EngineError> {
     let folder = RunFolder::open_for_writing(path)?;
-    let mut recipe = own_recipe(&folder)?;
-    recipe.stage = settings.iter().cloned().map(Stage::Evaluate).collect();
+    let whole_recipe = with_evaluations(own_recipe(&folder)?, settings, set)?;
+    let of = |stage: &Stage| match stage {
+        Stage::Evaluate(config) => Some(config.clone()),
+        _ => None,
+    };
+    let first = whole_recipe.stage.len() - settings.len();
+    let asked: Vec<Evaluate> = whole_recipe.stage[first..].iter().filter_map(of).collect();
+    // What other stages read is not asked for.
+    let stage = asked.iter().cloned().map(Stage::Evaluate).collect();
+    let recipe = Recipe { stage, ..whole_recipe.clone() };
     let problem = Problem::build(&recipe)?;
-    settings.iter().try_for_each(|config| require_answers(&problem, config))?;
     let newest = whole(&folder, number)?;
     let base = || problem.learner(&recipe, threads);
     let learner = checkpoint::policy(&newest, &recipe, base, threads)?;
     problem.require_fit(&recipe, &learner)?;
     let key = |purpose| Key::new(seed.unwrap_or(recipe.seed), purpose).with(u64::MAX);
     let keys = Keys { sample: key(Purpose::Sample), bootstrap: key(Purpose::Bootstrap) };
-    // An estimator is a stage's, so that none is asked for on a command line.
-    let ask = |config| answers(&problem, (&learner, None), config, keys, observer);
-    Ok(settings.iter().map(ask).collect())
+    let mut companions = Companions::new();
+    let mut results = Vec::new();
+    for config in asked {
+        if let Some(name) = estimator_of(&config).filter(|name| !companions.contains_key(name)) {
+            let own = checkpoint::companion(&newest, &name, &learner)?;
+            companions.insert(name, own);
+        }
+        let verifier = verifier(&config, &whole_recipe, &mut companions);
+        let evaluation = answers(&problem, (&learner, verifier), &config, keys, observer);
+        results.push((config, evaluation));
+    }
+    Ok(results)
 }
 
-/// Refuses what a recipe's own `evaluate` stage is refused for: this one is written on a command
-/// line.
-fn require_answers(problem: &Problem, config: &Evaluate) -> Result<(), EngineError> {
-    let name = problem.environment.name();
-    if config.shuffled_results && problem.blindfolded.is_none() {
-        let message = format!("`{name}` shows no results that could be shuffled");
-        return Err(EngineError::Input(message));
+/// A recipe with further evaluations behind its stages, which passed every check that stages of a
+/// recipe pass.
+fn with_evaluations(
+    mut recipe: Recipe,
+    settings: &[Evaluate],
+    set: &[String],
+) -> Result<Recipe, EngineError> {
+    let first = recipe.stage.len();
+    recipe.stage.extend(settings.iter().cloned().map(Stage::Evaluate));
+    let place = |index: usize| format!("stage[{index}].evaluate.");
+    let indices = first..recipe.stage.len();
+    let overrides: Vec<String> = indices
+        .clone()
+        .flat_map(|index| set.iter().map(move |pair| place(index) + pair.trim_start()))
+        .collect();
+    let told = |mut error: RecipeError| {
+        for index in indices.clone() {
+            error.key = error.key.replace(&place(index), "");
+            error.message = error.message.replace(&place(index), "");
+        }
+        let from_set = error.file == "--set";
+        let file = if from_set { error.file } else { "evaluation".to_owned() };
+        RecipeError { file, line: 0, column: 0, ..error }
+    };
+    match Recipe::parse_with(&recipe.to_toml(), "evaluation", &overrides) {
+        Ok(checked) => Ok(checked.recipe),
+        Err(errors) => Err(EngineError::Recipe(errors.into_iter().map(told).collect())),
     }
-    if name == "external" && matches!(config.decoding, Decoding::LinearVote | Decoding::TreeVote) {
-        let message = "what an attempt answers is known to an `external` program only, so nothing \
-                       can be counted; decode with `greedy` or `sample`";
-        return Err(EngineError::Input(message.to_owned()));
+}
+
+/// The companion that an evaluation picks by.
+fn estimator_of(config: &Evaluate) -> Option<String> {
+    let picks = matches!(config.decoding, Decoding::BestOfN | Decoding::Search);
+    match config.picker() {
+        ScorerConfig::Estimator(own) if picks => Some(companion::estimator(own.stage)),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Files by name.

@@ -8,6 +8,8 @@ use std::path::Path;
 use common::runs::{Watch, end, finish, recipe, start, warm_up};
 use common::told::told;
 use stepwell_engine::checkpoint;
+use stepwell_engine::judge::judge;
+use stepwell_engine::recipe::{Decoding, Evaluate};
 use stepwell_engine::run::{self, Outcome};
 
 /// Behind the warm-up of 16 steps: values of prefixes, contributions, comparisons of a file, and
@@ -112,6 +114,48 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
         let held = |part: &str| names.contains(&format!("estimator-{stage}.{part}.safetensors"));
         assert!(held("weights") && held("heads") && !held("optimizer"), "{names:?}");
     }
+}
+
+#[test]
+fn a_finished_run_is_asked_again_with_its_own_verifier() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    start(&with(folder.path()), &path, 2).unwrap();
+    let base = Evaluate { questions: 4, leaves: 3, max_tokens: 40, ..Evaluate::default() };
+    let ask = |path: &Path, set: &[&str]| {
+        let set: Vec<String> = set.iter().map(|pair| (*pair).to_owned()).collect();
+        judge(path, None, (std::slice::from_ref(&base), &set), Some(5), 2, &mut Watch::default())
+    };
+    let picked = |stage: u8| {
+        let scorer = format!("scorer={{type = \"estimator\", stage = {stage}}}");
+        let [(config, evaluation)] = &ask(&path, &["decoding=best_of_n", &scorer]).unwrap()[..]
+        else {
+            panic!("one evaluation was asked for")
+        };
+        assert_eq!((config.decoding, evaluation.questions), (Decoding::BestOfN, 4));
+        let answers = evaluation.samples.iter().map(|sample| sample.answer.clone());
+        (answers.collect::<Vec<_>>(), evaluation.metrics["sampled_tokens_per_question"])
+    };
+    let (values, tokens) = picked(1);
+    assert_eq!(picked(1), (values.clone(), tokens), "the same question, another answer");
+    // Another estimator picks among the same attempts.
+    let (contributions, same) = picked(2);
+    assert!(same == tokens && contributions != values, "{values:?}");
+    let search = ["decoding=search", "grow={type = \"beam\"}", "scorer.type=estimator"];
+    ask(&path, &[&search[..], &["scorer.stage=1"]].concat()).unwrap();
+
+    let refused = |path: &Path, set: &[&str]| ask(path, set).unwrap_err().to_string();
+    let other = ["decoding=best_of_n", "scorer.type=estimator", "scorer.stage=0"];
+    let said = refused(&path, &other);
+    assert!(said.starts_with("--set: `scorer") && said.contains("stage[0]"), "{said}");
+    let said = refused(&path, &["decodings=greedy"]);
+    assert!(said.contains("--set: ") && said.contains("did you mean `decoding`"), "{said}");
+    // A checkpoint before the estimator's stage.
+    let early = folder.path().join("early");
+    let mut stop = Watch { stop_after: Some(10), ..Watch::default() };
+    run::start(&recipe(&with(folder.path())), &early, 1, &mut stop).unwrap();
+    let said = refused(&early, &[&other[..2], &["scorer.stage=1"]].concat());
+    assert!(said.contains("holds no `estimator-1`, only: none"), "{said}");
 }
 
 #[test]

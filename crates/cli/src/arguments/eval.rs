@@ -39,7 +39,9 @@ pub(crate) enum DecodingWord {
 Examples:
   stepwell eval runs/sql_explore-1
   stepwell eval runs/sql_explore-1 --decoding compare --leaves 8
-  stepwell eval runs/sql_explore-1 --shuffled-results    the guess level")]
+  stepwell eval runs/sql_explore-1 --shuffled-results    the guess level
+  stepwell eval runs/sql_verifier-1 --set decoding=best_of_n \\
+      --set scorer.type=estimator --set scorer.stage=2    the best of eight, by a verifier")]
 pub(crate) struct Eval {
     /// The run's folder
     pub(crate) run: PathBuf,
@@ -67,6 +69,9 @@ pub(crate) struct Eval {
     /// Answer each query with another question's rows: the accuracy that is left was guessed
     #[arg(long)]
     pub(crate) shuffled_results: bool,
+    /// A key of `[stage.evaluate]` and its value, as in a recipe; goes before what is said above
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// Seed of the draws. Default: the recipe's
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,

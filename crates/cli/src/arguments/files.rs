@@ -187,8 +187,11 @@ pub(crate) struct Export {
     /// Copy metrics
     #[arg(long, value_enum, group = "what", value_name = "FORMAT")]
     pub(crate) metrics: Option<MetricsFormat>,
+    /// Copy the model, an adapter merged into its base; as `--format huggingface`
+    #[arg(long, group = "what")]
+    pub(crate) merge: bool,
     /// Go on while the run goes on, of `--metrics tensorboard`
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, conflicts_with_all = ["format", "merge"])]
     pub(crate) follow: bool,
     /// Number of a checkpoint, as in `inspect --checkpoint`; of a model. Default: the newest
     #[arg(long, value_name = "N", conflicts_with = "metrics")]

@@ -22,12 +22,13 @@ pub(crate) fn eval(words: &Eval) -> anyhow::Result<ExitCode> {
     // Nothing is written, so there is nothing to finish: Ctrl-C ends at once.
     let _ = ctrlc::set_handler(|| std::process::exit(i32::from(STOPPED)));
     let (seed, threads) = (words.seed, words.threads.count());
-    let results = judge(&words.run, words.checkpoint, &settings, seed, threads, &mut Notes)?;
-    say(compared(&settings, &results));
-    if let Some(guess) = guess_level(&recipe, settings[0].split) {
+    let asked = (&settings[..], &words.set[..]);
+    let results = judge(&words.run, words.checkpoint, asked, seed, threads, &mut Notes)?;
+    say(compared(&results));
+    if let Some(guess) = guess_level(&recipe, results[0].0.split) {
         say(format!("guess level by construction, of a policy that cannot look: {guess:.3}"));
     }
-    if let [one] = &results[..] {
+    if let [(_, one)] = &results[..] {
         say("samples:");
         say(samples(one));
     }
@@ -102,7 +103,7 @@ fn guess_level(recipe: &Recipe, split: Split) -> Option<f64> {
     Problem::build(recipe).ok()?.guess_level(split)
 }
 
-fn compared(settings: &[Evaluate], results: &[Evaluation]) -> String {
+fn compared(results: &[(Evaluate, Evaluation)]) -> String {
     let head = [
         ("decoding", Align::Left),
         ("split", Align::Left),
@@ -114,9 +115,8 @@ fn compared(settings: &[Evaluate], results: &[Evaluation]) -> String {
         ("not judged", Align::Right),
         ("", Align::Left),
     ];
-    let rows: Vec<Vec<String>> = settings
+    let rows: Vec<Vec<String>> = results
         .iter()
-        .zip(results)
         .map(|(config, result)| {
             let get = |name: &str| result.metrics.get(name).copied().unwrap_or(0.0);
             let tokens = get("sampled_tokens_per_question") * result.questions as f64;

@@ -111,7 +111,8 @@ impl Copy {
 
 /// Returns what was written.
 fn write(words: &Export, to: &mut Copy) -> anyhow::Result<String> {
-    match (words.format, words.metrics) {
+    let format = if words.merge { Some(Format::Huggingface) } else { words.format };
+    match (format, words.metrics) {
         (Some(format @ (Format::Huggingface | Format::Peft)), _) => folder(words, format, to),
         (_, Some(MetricsFormat::Tensorboard)) => tensorboard(words, to),
         _ => file(words, to),

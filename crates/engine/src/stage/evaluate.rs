@@ -84,7 +84,7 @@ pub(crate) fn answers(
 }
 
 /// The estimator that a stage picks by, where it names one.
-fn verifier<'a>(
+pub(crate) fn verifier<'a>(
     config: &Evaluate,
     recipe: &'a Recipe,
     companions: &'a mut Companions,

@@ -20,7 +20,7 @@ mod supervision;
 pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
 pub(crate) use estimator::estimator;
-pub(crate) use evaluate::{Keys, answers, evaluate};
+pub(crate) use evaluate::{Keys, answers, evaluate, verifier};
 pub(crate) use forest::growth;
 pub(crate) use preference::preference;
 pub(crate) use rejection::rejection;
