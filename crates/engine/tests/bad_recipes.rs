@@ -45,6 +45,7 @@ fn errors(text: &str, set: &[String]) -> Vec<String> {
 fn check(cases: &str) {
     let cases: Cases = toml::from_str(cases).expect("a table of cases");
     assert!(cases.case.len() > 5, "the table is cut short");
+    let mut wrong = Vec::new();
     for case in cases.case {
         let text = match case.replace.as_str() {
             "ALL" => case.by.clone(),
@@ -54,8 +55,12 @@ fn check(cases: &str) {
             }
         };
         assert!(!case.errors.is_empty(), "{}: a bad recipe has errors", case.name);
-        assert_eq!(errors(&text, &case.set), case.errors, "{}", case.name);
+        let got = errors(&text, &case.set);
+        if got != case.errors {
+            wrong.push(format!("{}\n  got: {got:#?}\n  expected: {:#?}", case.name, case.errors));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -106,6 +111,11 @@ fn calculator() {
 #[test]
 fn stages() {
     check(include_str!("bad_inputs/stages.toml"));
+}
+
+#[test]
+fn stages_that_run_several_times() {
+    check(include_str!("bad_inputs/repeat.toml"));
 }
 
 #[test]

@@ -86,6 +86,37 @@ fn what_is_written_reads_back_equal_with_and_without_comments() {
 }
 
 #[test]
+fn stages_that_run_several_times_are_those_stages_written_out() {
+    let stages = |table: &str, shift: usize, rate: &str| {
+        let index = 1 + shift;
+        format!(
+            "[[{table}]]\n[{table}.estimator]\nsteps = 2\n\
+             [[{table}]]\n[{table}.rl]\nsteps = 3\nlearning_rate = {rate}\nestimator = {index}\n\
+             credit = {{ type = \"effective_reward\" }}\n\
+             objective = {{ type = \"policy_gradient\" }}\n\
+             [[{table}]]\n[{table}.evaluate]\ndecoding = \"best_of_n\"\n\
+             scorer = {{ type = \"estimator\", stage = {index} }}\n"
+        )
+    };
+    let head = "seed = 7\n[model.scratch]\n[environment]\ntype = \"sql\"\n[environment.world]\n\
+                [[stage]]\n[stage.sft]\ndemonstrations = \"scripted\"\n";
+    let last = "[[stage]]\n[stage.evaluate]\n";
+    let repeat = "[[stage]]\n[stage.repeat]\ntimes = 3\n".to_owned();
+    let inner = stages("stage.repeat.stage", 0, "1e-3");
+    let short = [head, &repeat, &inner, last].concat();
+    // An override reaches every round, also one of how many there are.
+    let set = ["stage[1].repeat.stage[1].rl.learning_rate=1e-4"];
+    let rounds = |times: usize| {
+        let round = |k: usize| stages("stage", 3 * k, "1e-4");
+        [head, &(0..times).map(round).collect::<String>(), last].concat()
+    };
+    assert_eq!(parse(&short, &set), parse(&rounds(3), &[]));
+    let fewer = [set[0], "stage[1].repeat.times=1"];
+    assert_eq!(parse(&short, &fewer), parse(&rounds(1), &[]));
+    assert_eq!(parse(&short, &set).stage.len(), 1 + 9 + 1);
+}
+
+#[test]
 fn a_recipe_of_questions_in_free_text_reads_and_writes_back() {
     let settings = "type = \"math_answer\"\nform = \"hashes\"\nstep = \"line\"\nmax_steps = 9\n";
     let sql = "type = \"sql\"\n\n[environment.world]\ntrain_databases = 40\n";

@@ -42,6 +42,7 @@ mod preference;
 mod prompt;
 mod python;
 mod rejection;
+mod repeat;
 mod rl;
 mod scorer;
 mod section;
@@ -62,6 +63,7 @@ pub(crate) mod limits {
     pub(crate) use super::stage::STAGES_MAX as STAGES;
 }
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -165,6 +167,7 @@ impl Recipe {
         let notes = Notes::default();
         let recipe = document::parse(text, &notes).and_then(|mut tree| {
             overrides::apply(&mut tree, overrides, text.len(), &notes);
+            repeat::unroll(&mut tree, &notes);
             let recipe = read(&tree, &notes);
             combine::check(&recipe, &tree, &notes);
             recipe.stage.into_iter().collect::<Option<Vec<Stage>>>().map(|stage| Recipe {
@@ -225,6 +228,13 @@ fn read(tree: &toml::de::DeValue<'_>, notes: &Notes) -> Draft {
 fn place(mut problems: Vec<Problem>, text: &str, file: &str) -> Vec<RecipeError> {
     problems.sort();
     problems.dedup();
+    // What is wrong in each round of a `repeat` is wrong once.
+    let mut first = BTreeMap::new();
+    problems.retain(|problem| {
+        let place = (problem.offset, repeat::without_index(&problem.key).to_owned());
+        let key = &problem.key;
+        place.0 == section::WHOLE_FILE || first.entry(place).or_insert_with(|| key.clone()) == key
+    });
     let more = problems.len() > section::PROBLEMS_MAX;
     problems.truncate(section::PROBLEMS_MAX);
     let one = |problem: Problem| {

@@ -11,6 +11,7 @@ use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
 use super::preference::{PairFile, Pairs, Preference};
 use super::rejection::Rejection;
+use super::repeat::repeat_of;
 use super::rl::Rl;
 use super::section::Section;
 use super::setting::shown;
@@ -190,6 +191,10 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             notes.error(item.span().start, &path, message);
             return None;
         };
+        // What is wrong with one that could not be unrolled has been said.
+        if repeat_of(item).is_some() {
+            return None;
+        }
         Stage::read(&Section::new(notes, path, item.span().start, table))
     };
     items.iter().enumerate().map(one).collect()
