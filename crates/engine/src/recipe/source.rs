@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use toml_parser::lexer::TokenKind;
+
 /// Largest recipe. The longest anyone wrote by hand is a thousandth of it.
 pub(crate) const BYTES_MAX: u64 = 1 << 20;
 /// Deepest nesting of arrays, tables and dotted keys.
@@ -66,52 +68,37 @@ pub(super) fn refuse(text: &str) -> Option<String> {
     None
 }
 
-/// The byte at which nesting first exceeds [`DEPTH_MAX`]. Reads brackets and dots outside of
-/// strings and comments: no parser, so no parser's recursion.
+/// The byte at which nesting first exceeds [`DEPTH_MAX`]. Reads the parser's own tokens, and no
+/// bracket closes but the one that is open, so that whatever the parser makes of a broken text, it
+/// does not go deeper than this says.
 pub(super) fn too_deep(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let (mut at, mut open, mut dots) = (0, 0usize, 0usize);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'#' => at = line_end(bytes, at),
-            b'"' | b'\'' => at = string_end(bytes, at),
-            b'[' | b'{' => (open, dots) = (open + 1, 0),
-            b']' | b'}' => (open, dots) = (open.saturating_sub(1), 0),
-            b'.' => dots += 1,
-            b'=' | b',' | b'\n' => dots = 0,
+    // What would close each bracket that is open, and how deep its outside is.
+    let mut open: Vec<(TokenKind, usize)> = Vec::new();
+    let (mut depth, mut dots) = (0, 0);
+    for token in toml_parser::Source::new(text).lex() {
+        let closing = match token.kind() {
+            TokenKind::LeftSquareBracket => Some(TokenKind::RightSquareBracket),
+            TokenKind::LeftCurlyBracket => Some(TokenKind::RightCurlyBracket),
+            _ => None,
+        };
+        match (closing, token.kind(), open.last()) {
+            (Some(closing), _, _) => {
+                open.push((closing, depth));
+                (depth, dots) = (depth + dots + 1, 0);
+            }
+            (None, kind, Some(&(closing, outside))) if kind == closing => {
+                open.pop();
+                (depth, dots) = (outside, 0);
+            }
+            (None, TokenKind::Dot, _) => dots += 1,
+            (None, TokenKind::Comma | TokenKind::Newline, _) => dots = 0,
             _ => {}
         }
-        if open + dots > DEPTH_MAX {
-            return Some(at);
+        if depth + dots > DEPTH_MAX {
+            return Some(token.span().start());
         }
-        at += 1;
     }
     None
-}
-
-fn line_end(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes[from..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - from);
-    // The newline itself is read by the caller: it ends a key.
-    (from + rest).saturating_sub(1)
-}
-
-/// The last byte of the string that starts at `from`.
-fn string_end(bytes: &[u8], from: usize) -> usize {
-    let quote = bytes[from];
-    let long = bytes[from..].starts_with(&[quote; 3]);
-    let closing: &[u8] = if long { &[quote; 3] } else { &[quote] };
-    let mut at = from + closing.len();
-    while at < bytes.len() {
-        if bytes[at..].starts_with(closing) {
-            return at + closing.len() - 1;
-        }
-        match bytes[at] {
-            b'\\' if quote == b'"' => at += 2,
-            b'\n' if !long => return at - 1,
-            _ => at += 1,
-        }
-    }
-    bytes.len() - 1
 }
 
 /// Line and column, from 1, of a byte.
@@ -138,6 +125,13 @@ mod tests {
         assert_eq!(too_deep("# comment\n'''\n[[["), None);
         assert_eq!(too_deep("\"unclosed \\"), None);
         assert_eq!(too_deep("#"), None);
+        // A quote within a word begins no text: the `#` is text, and what follows it is not.
+        assert!(too_deep(&format!("a = {{b\" = \"c # \" = {}", "{d = ".repeat(65))).is_some());
+        // A table does not end with `]`.
+        assert!(too_deep(&format!("a = {}", "{b = ]".repeat(65))).is_some());
+        // Keys of tables in tables add up.
+        assert!(too_deep(&format!("a = {}", "{b.c.d = ".repeat(22))).is_some());
+        assert_eq!(too_deep(&format!("a = {}", "{b.c.d = 1}, ".repeat(99))), None);
     }
 
     #[test]
