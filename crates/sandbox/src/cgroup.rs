@@ -11,14 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::child::{self, Role};
-use crate::jail::Limits;
+use crate::jail::{DEATH, Limits};
 use crate::probe;
 
 /// Processes of a jail that are not the program's: who reaps, and bubblewrap's two.
 const OWN: u64 = 3;
 const ROOT: &str = "/sys/fs/cgroup";
-/// How long the processes of a group may take to die.
-const DEATH: Duration = Duration::from_secs(2);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 static KEEPER: OnceLock<Option<Child>> = OnceLock::new();

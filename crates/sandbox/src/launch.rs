@@ -32,7 +32,7 @@ pub(crate) const ROLE: Role = Role { name: "launch", run };
 /// What the launcher is told, as JSON on its command line.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Plan {
-    program: PlannedProgram,
+    program: Program,
     limits: Limits,
     /// Files of cgroups that take a process in when its number is written.
     groups: Vec<PathBuf>,
@@ -41,23 +41,10 @@ pub(crate) struct Plan {
     holes: Holes,
 }
 
-#[derive(Serialize, Deserialize)]
-struct PlannedProgram {
-    command: Vec<String>,
-    environment: std::collections::BTreeMap<String, String>,
-    read: Vec<PathBuf>,
-    weak: bool,
-}
-
 impl Plan {
     pub(crate) fn new(program: &Program, limits: &Limits, group: Option<&Group>) -> Plan {
         Plan {
-            program: PlannedProgram {
-                command: program.command.clone(),
-                environment: program.environment.clone(),
-                read: program.read.clone(),
-                weak: program.weak,
-            },
+            program: program.clone(),
             limits: limits.clone(),
             groups: group.map(Group::doors).unwrap_or_default(),
             bubblewrap: bubblewrap::find().unwrap_or_default(),

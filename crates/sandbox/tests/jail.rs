@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::json;
 use stepwell_sandbox::jail::{Jail, Limits, Program};
 use stepwell_sandbox::probe;
-use stepwell_sandbox::python::{Python, Session, Step, Value};
+use stepwell_sandbox::python::{Python, Session, Step, Value, grade};
 use support::cannot_run;
 
 fn main() -> ExitCode {
@@ -90,10 +90,9 @@ fn an_interpreter_keeps_its_variables() {
 }
 
 fn a_function_is_called_on_every_case() {
-    let session = Session::start(&Python::default()).unwrap();
     let code = "def f(a, b):\n    return (a, [b, None, True, 1.5, 'x'], {'k': a})";
     let cases = vec![vec![json!(1), json!("z")], vec![json!(1)]];
-    let outcomes = session.call(code, "f", &cases);
+    let outcomes = grade(&Python::default(), code, "f", &cases).unwrap();
     let int = || Value::Int("1".to_owned());
     assert_eq!(
         outcomes[0],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use stepwell_sandbox::python::{Outcome, Session, Step};
+use stepwell_sandbox::python::{Outcome, Session, Step, grade};
 use stepwell_tree::{Episode, ForkError, Stop, Task, Turn, UnscoredReason, Verdict};
 
 use super::config::{Config, Reward};
@@ -113,9 +113,9 @@ impl Attempt {
         };
         let mut python = self.config.python();
         python.limits.cpu_seconds += u64::from(python.seconds) * self.cases.len() as u64;
-        let grader = Session::start(&python).map_err(failed)?;
         let inputs: Vec<Vec<Json>> = self.cases.iter().map(|case| case.input.clone()).collect();
-        Ok(self.verdict(true, &grader.call(&program, &self.function, &inputs)))
+        let outcomes = grade(&python, &program, &self.function, &inputs).map_err(failed)?;
+        Ok(self.verdict(true, &outcomes))
     }
 
     /// Compares what came back with what is expected.

@@ -14,6 +14,8 @@ use crate::pipe::poll_until;
 #[derive(Debug)]
 pub(super) struct First {
     process: OwnedFd,
+    /// The host's number, another's once it is dead and reaped.
+    pub(super) number: u32,
 }
 
 impl First {
@@ -21,7 +23,7 @@ impl First {
     pub(super) fn of(process: u32) -> std::io::Result<First> {
         let number = i32::try_from(process).ok().and_then(Pid::from_raw);
         let number = number.ok_or_else(|| std::io::Error::other("no such process"))?;
-        Ok(First { process: pidfd_open(number, PidfdFlags::empty())? })
+        Ok(First { process: pidfd_open(number, PidfdFlags::empty())?, number: process })
     }
 
     /// Kills it and waits until it and all others are dead.

@@ -14,9 +14,11 @@ mod first;
 mod inner;
 mod run;
 mod spawner;
+mod usage;
 
 pub(crate) use inner::Orders;
 pub use run::Finished;
+pub use usage::Usage;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -54,12 +56,12 @@ const STDERR_BYTES: usize = 4096;
 /// What a jail shares with nobody.
 const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 /// How long the processes of a jail may take to die.
-const DEATH: Duration = Duration::from_secs(2);
+pub(crate) const DEATH: Duration = Duration::from_secs(2);
 /// How often a program that runs to its end is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What runs in a jail.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Program {
     /// The program by its absolute path, and its arguments.
     pub command: Vec<String>,
@@ -196,6 +198,27 @@ impl Jail {
         self.child.id()
     }
 
+    /// What its processes did with their time so far.
+    ///
+    /// # Errors
+    /// It is over.
+    pub fn usage(&self) -> std::io::Result<Usage> {
+        Usage::of(self.first.number)
+    }
+
+    /// How it ended by itself; `None` where it still runs at the deadline. A signal is the end of
+    /// the launcher, which no program inside can bring about; how the program ended is the exit
+    /// code, 128 and more where a signal ended it.
+    pub fn ended(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                _ => return None,
+            }
+        }
+    }
+
     /// Kills every process and gives what is left.
     pub fn kill(mut self) -> Ended {
         self.finish()
@@ -205,9 +228,7 @@ impl Jail {
     /// meanwhile, or be less than a pipe holds.
     pub fn wait(mut self, deadline: Instant) -> Ended {
         self.stdin = None;
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(LOOK);
-        }
+        self.ended(deadline);
         self.finish()
     }
 

@@ -5,9 +5,10 @@
 //! values never enter a jail; whoever grades compares outside (INV-20).
 //!
 //! Time of the program is processor time, which the kernel counts, so that a busy machine changes
-//! little; a wall clock ten times as long ends those that sleep. A machine so busy that an honest
-//! program meets that clock, or that ends it, costs the program its outcome.
+//! little; a wall clock ten times as long ends those that sleep. What ends an answer's test that is
+//! not the program's doing costs it nothing ([`grade`]).
 
+mod grade;
 mod value;
 
 use std::path::PathBuf;
@@ -19,14 +20,13 @@ use serde_json::{Value as Json, json};
 use crate::jail::{Jail, JailError, Limits, Program, Workspace};
 use crate::pipe::Stuck;
 
+pub use grade::{Untested, grade};
 pub use value::Value;
 
 /// What runs inside the interpreter.
 const DRIVER: &str = include_str!("driver.py");
 /// How long an interpreter may take to say that it is there.
 const HELLO: Duration = Duration::from_secs(30);
-/// A step's wall clock is this many times its processor time.
-const PATIENCE: u32 = 10;
 /// Bytes of a reply beside the text of a program, and of one value.
 const REPLY_BYTES: usize = 1 << 20;
 
@@ -41,6 +41,8 @@ pub struct Python {
     pub packages: bool,
     /// Seconds of processor time of one step.
     pub seconds: u32,
+    /// The wall clock of a step, in multiples of its processor time.
+    pub patience: u32,
     /// Bytes of a step's output; what is longer is cut.
     pub output_bytes: usize,
     /// What all its steps together may take.
@@ -56,6 +58,7 @@ impl Default for Python {
             read: Vec::new(),
             packages: false,
             seconds: 5,
+            patience: 10,
             output_bytes: 2000,
             limits: Limits::default(),
             weak: false,
@@ -88,6 +91,7 @@ pub type Outcome = Result<Value, String>;
 pub struct Session {
     jail: Jail,
     seconds: u32,
+    patience: u32,
     output_bytes: usize,
 }
 
@@ -117,8 +121,8 @@ impl Session {
             weak: python.weak,
         };
         let jail = Jail::start(&program, &python.limits)?;
-        let Python { seconds, output_bytes, .. } = *python;
-        let mut session = Session { jail, seconds, output_bytes };
+        let Python { seconds, patience, output_bytes, .. } = *python;
+        let mut session = Session { jail, seconds, patience, output_bytes };
         match session.receive(Instant::now() + HELLO) {
             Ok(_) => Ok(session),
             Err(_) => Err(JailError::NotStarted(session.last_words(python))),
@@ -146,42 +150,18 @@ impl Session {
         }
     }
 
-    /// Runs a program that defines `function` and calls it with the arguments of every case. One
-    /// outcome per case, in order; once the interpreter is gone, or a case took too long, the rest
-    /// have none.
-    pub fn call(mut self, code: &str, function: &str, cases: &[Vec<Json>]) -> Vec<Outcome> {
-        let request = json!({
-            "do": "grade",
-            "code": code,
-            "function": function,
-            "cases": cases,
-            "seconds": self.seconds,
-        });
-        let mut outcomes = Vec::with_capacity(cases.len());
-        // Cases that sleep use no processor time: all of them together get what each may compute,
-        // and the patience of one.
-        let whole = Duration::from_secs(u64::from(self.seconds) * cases.len() as u64);
-        let over = self.deadline() + whole;
-        let asked = self.ask(&request);
-        while outcomes.len() < cases.len() {
-            let deadline = self.deadline().min(over);
-            let reply = asked.and_then(|()| self.receive(deadline));
-            match reply.map(|bytes| value::outcome(&bytes)) {
-                Ok(Some(outcome)) => outcomes.push(outcome),
-                _ => break,
-            }
-        }
-        outcomes.resize(cases.len(), Err("the program gave no output".to_owned()));
-        outcomes
-    }
-
     /// Ends the interpreter; its workspace stays readable.
     pub fn end(self) -> Workspace {
         self.jail.kill().workspace
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_secs(u64::from(self.seconds)) * PATIENCE
+        Instant::now() + self.patience()
+    }
+
+    /// The wall clock of a step.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds)) * self.patience
     }
 
     fn ask(&mut self, request: &Json) -> Result<(), Stuck> {

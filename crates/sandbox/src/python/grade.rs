@@ -1,0 +1,199 @@
+//! Tests a function that a program defines, and tells whose fault it is where nothing comes back.
+//!
+//! | what happened | whose it is |
+//! |---|---|
+//! | the interpreter exited, closed its pipes, said what is no reply | the program's |
+//! | the wall clock ran out, the processor time as well | the program's |
+//! | the wall clock ran out in sleep | the program's |
+//! | the wall clock ran out while it waited for a processor for half of it or longer | the machine's |
+//! | it was never handed over; the jail's launcher was killed | the machine's |
+//! | a signal ended it; it is stopped by one | not clear: a program can do both to itself |
+//!
+//! What is not the program's own is tried once more in a fresh jail. What then is still the
+//! machine's has no outcome. What is still not clear is settled by a control: where a program of
+//! ours lives through the same, the stranger does it to itself.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde_json::{Value as Json, json};
+use thiserror::Error;
+
+use super::{Outcome, Python, Session, Value, value};
+use crate::jail::Usage;
+use crate::pipe::{Stuck, poll_until};
+
+/// How often a program is tested that may not be to blame.
+const TRIES: usize = 2;
+/// How often a waiting engine looks up. What it sleeps longer than twice that, it stood still
+/// itself, and so perhaps did everybody: that is not counted.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// A program that could not be tested, through no fault of its own: nobody is judged on that.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("the program could not be tested: {0}")]
+pub struct Untested(String);
+
+/// What came of one test.
+struct Tried {
+    /// One per case.
+    outcomes: Vec<Outcome>,
+    whose: Whose,
+}
+
+/// Whose doing an end is.
+enum Whose {
+    /// The program's; the last case's outcome, too.
+    Own,
+    /// The program's, unless somebody else did it.
+    Unclear(String),
+    /// Not the program's.
+    Lost(String),
+}
+
+/// Runs a program that defines `function` in a fresh interpreter and calls it with the arguments
+/// of every case. One outcome per case, in order; once the interpreter is gone, or a case took too
+/// long, the rest have none.
+///
+/// # Errors
+/// It could not be tested, twice, for a reason that is not its own.
+pub fn grade(
+    python: &Python,
+    code: &str,
+    function: &str,
+    cases: &[Vec<Json>],
+) -> Result<Vec<Outcome>, Untested> {
+    let mut tried = test(python, code, function, cases);
+    for _ in 1..TRIES {
+        if !matches!(tried.whose, Whose::Own) {
+            tried = test(python, code, function, cases);
+        }
+    }
+    match tried.whose {
+        Whose::Own => Ok(tried.outcomes),
+        Whose::Lost(why) => Err(Untested(why)),
+        Whose::Unclear(why) => match test(python, CONTROL, "f", &[Vec::new()]) {
+            Tried { outcomes, whose: Whose::Own } if outcomes == [Ok(Value::Bool(true))] => {
+                Ok(tried.outcomes)
+            }
+            _ => Err(Untested(format!("{why}, and a program of ours did not live either"))),
+        },
+    }
+}
+
+/// A program without any fault.
+const CONTROL: &str = "def f():\n    return True";
+
+fn test(python: &Python, code: &str, function: &str, cases: &[Vec<Json>]) -> Tried {
+    let mut outcomes = Vec::with_capacity(cases.len());
+    let whose = match Session::start(python) {
+        Ok(session) => session.tested(code, function, cases, &mut outcomes),
+        Err(error) => Whose::Lost(error.to_string()),
+    };
+    outcomes.resize(cases.len(), Err("the program gave no output".to_owned()));
+    Tried { outcomes, whose }
+}
+
+/// A stretch of a test with a budget of its own.
+struct Window {
+    /// What was used before it; `None` where the jail was over.
+    before: Option<Usage>,
+    /// Processor time that the program may use in it.
+    allowed: Duration,
+    /// The wall clock of it.
+    wall: Duration,
+}
+
+impl Session {
+    fn tested(
+        mut self,
+        code: &str,
+        function: &str,
+        cases: &[Vec<Json>],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Whose {
+        let request = json!({
+            "do": "grade",
+            "code": code,
+            "function": function,
+            "cases": cases,
+            "seconds": self.seconds,
+        });
+        let one = Duration::from_secs(u64::from(self.seconds));
+        // Cases that sleep use no processor time: all of them together get what each may compute,
+        // and the patience of one.
+        let whole = one.saturating_mul(u32::try_from(cases.len()).unwrap_or(u32::MAX));
+        let all = self.window(whole + one, whole + self.patience());
+        if self.ask(&request).is_err() {
+            // No line of the program has run.
+            return Whose::Lost("the interpreter was gone before the program came".to_owned());
+        }
+        let mut rest = all.wall;
+        while outcomes.len() < cases.len() {
+            let case = self.window(one, self.patience().min(rest));
+            let mut left = case.wall;
+            let reply = self.awaited(&mut left);
+            rest = rest.saturating_sub(case.wall.saturating_sub(left));
+            match reply.map(|bytes| value::outcome(&bytes)) {
+                Ok(Some(outcome)) => outcomes.push(outcome),
+                Ok(None) | Err(Stuck::Long(_)) => return Whose::Own,
+                Err(Stuck::Late) => return self.late(if rest.is_zero() { &all } else { &case }),
+                Err(Stuck::Closed) => return self.gone(&case),
+            }
+        }
+        Whose::Own
+    }
+
+    fn window(&self, allowed: Duration, wall: Duration) -> Window {
+        Window { before: self.jail.usage().ok(), allowed, wall }
+    }
+
+    /// One reply, waited for as long as `left` says; what is left then.
+    fn awaited(&mut self, left: &mut Duration) -> Result<Vec<u8>, Stuck> {
+        loop {
+            let begun = Instant::now();
+            let mut polled = [PollFd::new(&self.jail.stdout, PollFlags::IN)];
+            let ready = poll_until(&mut polled, begun + BEAT.min(*left));
+            *left = left.saturating_sub(begun.elapsed().min(BEAT * 2));
+            match ready {
+                Ok(()) => return self.receive(Instant::now() + BEAT.max(*left)),
+                Err(Stuck::Late) if !left.is_zero() => {}
+                Err(stuck) => return Err(stuck),
+            }
+        }
+    }
+
+    /// Whose doing it is that time ran out.
+    fn late(&self, window: &Window) -> Whose {
+        let (Some(before), Ok(now)) = (window.before, self.jail.usage()) else {
+            return Whose::Lost("its jail is gone".to_owned());
+        };
+        let Usage { processor, queued, stopped } = now.since(before);
+        if processor >= window.allowed {
+            Whose::Own
+        } else if queued * 2 >= window.wall {
+            let [waited, wall] = [queued, window.wall].map(|time| time.as_secs_f64());
+            Whose::Lost(format!("it waited for a processor for {waited:.1} of {wall:.1} s"))
+        } else if stopped {
+            Whose::Unclear("the interpreter was stopped".to_owned())
+        } else {
+            Whose::Own
+        }
+    }
+
+    /// Whose doing it is that the interpreter says no more.
+    fn gone(&mut self, window: &Window) -> Whose {
+        let Some(status) = self.jail.ended(Instant::now() + window.wall) else {
+            // It closed its pipe and lives on.
+            return self.late(window);
+        };
+        match (status.signal(), status.code()) {
+            (Some(signal), _) => Whose::Lost(format!("signal {signal} ended its jail")),
+            (None, Some(code @ 128..)) => {
+                Whose::Unclear(format!("signal {} ended the interpreter", code - 128))
+            }
+            _ => Whose::Own,
+        }
+    }
+}
