@@ -8,8 +8,8 @@ mod support;
 
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
@@ -120,36 +120,38 @@ fn ends_itself() {
     }
 }
 
-/// Sends a signal to processes whose words hold all of `words`, `after` they were first seen: to
-/// the first of them, or to all until it is told to end.
-fn striking<T>(words: &[&str], once: bool, signal: Signal, work: impl FnOnce() -> T) -> T {
+/// Who is struck: processes whose words hold all of these, so many of them inside the program, and
+/// then either nobody or everybody at once.
+struct Blows<'a> {
+    words: [&'a str; 2],
+    signal: Signal,
+    inside: usize,
+    then_at_once: bool,
+}
+
+fn striking<T>(blows: &Blows<'_>, work: impl FnOnce() -> T) -> T {
     let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (struck, strokes) = mpsc::channel();
         let over = &over;
-        scope.spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                for process in processes::tagged(words[0]) {
-                    if !words.iter().all(|word| processes::is_tagged(process, word)) {
-                        continue;
-                    }
-                    if once {
-                        // It is to be struck inside the program.
-                        std::thread::sleep(Duration::from_millis(400));
+        let striker = scope.spawn(move || {
+            let mut struck = 0;
+            while !over.load(Ordering::Relaxed) && (struck < blows.inside || blows.then_at_once) {
+                let found = processes::tagged(blows.words[0]).into_iter();
+                let found = found.filter(|one| processes::is_tagged(*one, blows.words[1]));
+                for process in found.collect::<Vec<_>>() {
+                    if struck < blows.inside {
+                        std::thread::sleep(Duration::from_millis(500));
                     }
                     let process = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
-                    let hit = kill_process(process, signal).is_ok();
-                    let _ = struck.send(());
-                    if hit && once {
-                        return;
-                    }
+                    struck += usize::from(kill_process(process, blows.signal).is_ok());
                 }
             }
+            struck
         });
         let done = work();
         over.store(true, Ordering::Relaxed);
-        assert!(strokes.recv_timeout(Duration::from_secs(5)).is_ok(), "nobody was struck");
+        assert!(striker.join().unwrap() >= blows.inside, "too few were struck");
         done
     })
 }
@@ -167,7 +169,8 @@ fn one_blow() {
         let Marked { folder, python } = marked();
         let words = interpreter_of(folder.path());
         let words = [words.as_str(), INTERPRETER];
-        let outcomes = striking(&words, true, signal, || tested(&python, "time.sleep(1)"));
+        let blows = Blows { words, signal, inside: 1, then_at_once: false };
+        let outcomes = striking(&blows, || tested(&python, "time.sleep(1)"));
         assert_eq!(outcomes, right(), "{signal:?}");
     }
 }
@@ -176,8 +179,10 @@ fn blows() {
     let Marked { folder, python } = marked();
     let words = interpreter_of(folder.path());
     let words = [words.as_str(), INTERPRETER];
-    let outcomes = striking(&words, false, Signal::KILL, || tested(&python, "time.sleep(1)"));
-    assert!(outcomes.is_err(), "{outcomes:?}");
+    let blows = Blows { words, signal: Signal::KILL, inside: 2, then_at_once: true };
+    let why = striking(&blows, || tested(&python, "time.sleep(1)")).unwrap_err().to_string();
+    let expect = "signal 9 ended the interpreter, and a program of ours did not live either";
+    assert!(why.ends_with(expect), "{why}");
     assert_eq!(tested(&python, "time.sleep(0)"), right());
 }
 
@@ -185,8 +190,9 @@ fn ended_jails() {
     let Marked { folder, python } = marked();
     let path = folder.path().display().to_string();
     let words = [path.as_str(), LAUNCHER];
-    let outcomes = striking(&words, false, Signal::KILL, || tested(&python, "time.sleep(1)"));
-    assert!(outcomes.is_err(), "{outcomes:?}");
+    let blows = Blows { words, signal: Signal::KILL, inside: 2, then_at_once: false };
+    let why = striking(&blows, || tested(&python, "time.sleep(1)")).unwrap_err().to_string();
+    assert!(why.ends_with("signal 9 ended its jail"), "{why}");
     assert_eq!(tested(&python, "time.sleep(0)"), right());
 }
 
