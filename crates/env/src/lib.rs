@@ -14,6 +14,7 @@ mod calls;
 pub mod chat;
 pub mod demonstrations;
 mod error;
+pub mod exact;
 pub mod external;
 pub mod import;
 pub mod laws;

@@ -7,18 +7,21 @@ mod programs;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use programs::cheats;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use stepwell_env::laws::{self, Case, play};
-use stepwell_env::python::{Config, PROGRAM_BYTES_MAX, PythonEnvironment, Reward};
+use stepwell_env::python::{Config, PROGRAM_BYTES_MAX, PythonEnvironment, Reward, load};
+use stepwell_env::tasks::Options;
 use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
 
 fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 13] = [
         ("laws_hold_and_no_cheat_pays", laws_hold_and_no_cheat_pays),
         ("a_fork_has_variables_and_files_of_its_own", a_fork_has_variables_and_files_of_its_own),
         ("a_program_that_is_not_repeatable_is_not_scored", not_repeatable),
@@ -29,6 +32,9 @@ fn main() -> ExitCode {
         ("a_program_has_a_length", a_program_has_a_length),
         ("what_is_printed_is_cut_at_its_limit", what_is_printed_is_cut_at_its_limit),
         ("a_share_of_cases_is_a_share_of_reward", a_share_of_cases_is_a_share_of_reward),
+        ("a_grader_that_is_killed_judges_nobody", a_grader_that_is_killed_judges_nobody),
+        ("a_file_that_the_machine_cannot_read_judges_nobody", no_descriptors),
+        ("whole_numbers_keep_their_digits", whole_numbers_keep_their_digits),
     ];
     let run = |test: fn()| {
         move || -> Result<(), Failed> {
@@ -225,23 +231,88 @@ fn a_daemon_cannot_change_the_file() {
     let turn = attempt.step(&call(daemon), Stop::StopString);
     assert_eq!(observed(&turn), " <result>no output</result>\n");
     let before = strangers();
-    assert!(before > 0, "no daemon runs, so none could be ended");
+    assert!(!before.is_empty(), "no daemon runs, so none could be ended");
     let save = "open('solution.py', 'w').write('def double(n):\\n    return n + n')";
     let turn = attempt.step(&call(save), Stop::StopString);
     assert_eq!(observed(&turn), " <result>31</result>\n");
     assert_eq!(reward(&attempt.step(&answer("done"), Stop::StopString)), 1.0);
-    assert_eq!(strangers(), 0, "a process of the attempt is left");
+    assert_eq!(strangers(), Vec::<i32>::new(), "a process of the attempt is left");
+}
+
+/// Every interpreter is killed from outside as soon as it is there.
+fn a_grader_that_is_killed_judges_nobody() {
+    let environment = environment(quick());
+    let over = AtomicBool::new(false);
+    let solution = [answer("import time\ndef double(n):\n    time.sleep(1)\n    return 2 * n")];
+    let turns = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for process in strangers() {
+                    let _ = kill_process(Pid::from_raw(process).unwrap(), Signal::KILL);
+                }
+            }
+        });
+        let turns = play(&environment, &tasks()[0], key(), &solution);
+        over.store(true, Ordering::Relaxed);
+        turns
+    });
+    let Turn::End(Verdict::Unscored(UnscoredReason::EnvironmentFailed(why))) = &turns[0] else {
+        panic!("{turns:?}");
+    };
+    assert!(why.starts_with("the program could not be tested: "), "{why}");
+}
+
+/// The engine is out of descriptors when it reads the answer's file.
+fn no_descriptors() {
+    let artifact = Some("solution.py".to_owned());
+    let environment = environment(Config { artifact, ..quick() });
+    let mut attempt = environment.start(&tasks()[0], key()).unwrap();
+    let save = "open('solution.py', 'w').write('def double(n):\\n    return n + n')";
+    attempt.step(&call(save), Stop::StopString);
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
+    let turn = attempt.step(&answer("done"), Stop::StopString);
+    setrlimit(Resource::Nofile, before).unwrap();
+    let Turn::End(Verdict::Unscored(UnscoredReason::EnvironmentFailed(why))) = &turn else {
+        panic!("{turn:?}");
+    };
+    assert_eq!(why, "`solution.py` cannot be read: Too many open files (os error 24)");
+}
+
+/// Through the task file, into the jail and out of it.
+fn whole_numbers_keep_their_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tasks.jsonl");
+    let ten_30 = "1000000000000000000000000000000";
+    let line = format!(
+        r#"{{"id":"a","question":"One more.","function":"more","examples":[{{"input":[{ten_30}],"output":{ten_30}}}],"cases":[{{"input":[{ten_30}],"output":{}1}},{{"input":[18446744073709551615],"output":18446744073709551616}}]}}"#,
+        &ten_30[..30],
+    );
+    std::fs::write(&file, line + "\n").unwrap();
+    let task = load(&file, &Options::default()).unwrap().tasks.remove(0);
+    let environment = environment(quick());
+    let prompt = environment.opening(&task).user;
+    assert!(prompt.contains(&format!("more({ten_30}) == {ten_30}")), "{prompt}");
+    let judged = |body: &str| {
+        let program = answer(&format!("def more(n):\n    return {body}"));
+        reward(&play(&environment, &task, key(), &[program])[0])
+    };
+    assert_eq!(judged("n + 1"), 1.0);
+    assert_eq!(judged("int(float(n)) + 1"), 0.0);
+    assert_eq!(judged("float(n + 1)"), 0.0);
 }
 
 /// Interpreters of this user's jails, the daemon among them, that are alive: this test runs alone.
-fn strangers() -> usize {
-    let mut found = 0;
+fn strangers() -> Vec<i32> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
         let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
         let state = std::fs::read_to_string(path.join("status")).unwrap_or_default();
         let ours = words.windows(19).any(|part| part == b"ProcessorTimeIsUp()");
-        found += usize::from(ours && !state.contains("State:\tZ"));
+        if ours && !state.contains("State:\tZ") {
+            found.extend(path.file_name().unwrap().to_str().unwrap().parse::<i32>());
+        }
     }
     found
 }

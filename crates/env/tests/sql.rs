@@ -13,7 +13,7 @@ use programs::steps;
 use shop::{environment, solution, task, tasks};
 use stepwell_env::laws;
 use stepwell_env::sql::config::{Entity, Exact, Explore};
-use stepwell_env::sql::{Config, Fault, SqlEnvironment};
+use stepwell_env::sql::{Config, Fault, Source, SqlEnvironment};
 use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
 
 fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<String, f64> {
@@ -179,6 +179,25 @@ fn votes_count_results_and_not_texts() {
     assert_ne!(ballot("SELECT 1"), ballot("SELECT '1'"));
     assert_eq!(ballot("SELECT nme FROM customer"), None);
     assert_eq!(environment.answer(task, "<think> x </think>"), None);
+}
+
+/// The file is cut short while the run lasts: the pages that were read still answer, those of the
+/// twin were not read yet. A constant is judged on no twin, so it is not judged.
+#[test]
+fn a_twin_that_cannot_be_read_judges_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = world::write(folder.path());
+    let sources = BTreeMap::from([("shop".to_owned(), Source::file(&path))]);
+    let environment = SqlEnvironment::here(sources, &[], Config::default()).unwrap();
+    let task = task("count", "SELECT count(*) FROM customer");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(4096).unwrap();
+    let constant = ["<think> x </think> <final_sql> SELECT 10 </final_sql>".to_owned()];
+    let turns = laws::play(&environment, &task, Key::new(1, Purpose::Episode), &constant);
+    let Turn::End(Verdict::Unscored(UnscoredReason::EnvironmentFailed(why))) = &turns[0] else {
+        panic!("{turns:?}");
+    };
+    assert!(why.contains("cannot be read: its twin: "), "{why}");
 }
 
 #[test]

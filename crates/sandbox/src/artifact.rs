@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::jail::WORKSPACE;
@@ -19,6 +20,14 @@ pub enum ArtifactError {
     /// Nothing of that name, or its name leads elsewhere.
     #[error("`{path}`: {cause}")]
     Unreachable {
+        /// Its name.
+        path: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// The machine could not read it, whatever its name leads to.
+    #[error("`{path}` cannot be read: {cause}")]
+    Failed {
         /// Its name.
         path: String,
         /// The system's words.
@@ -61,7 +70,13 @@ pub(crate) fn read(
     bytes_max: usize,
 ) -> Result<Vec<u8>, ArtifactError> {
     let unreachable = |cause: String| ArtifactError::Unreachable { path: path.to_owned(), cause };
-    let failed = |error: rustix::io::Errno| unreachable(error.to_string());
+    let failed = |error: Errno| match error {
+        // Not of the name: no program can bring these about for a process outside its jail.
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO | Errno::INTR => {
+            ArtifactError::Failed { path: path.to_owned(), cause: error.to_string() }
+        }
+        _ => unreachable(error.to_string()),
+    };
     if Path::new(path).is_absolute() {
         return Err(unreachable("must be relative to the workspace".to_owned()));
     }
@@ -77,9 +92,9 @@ pub(crate) fn read(
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::from(descriptor);
-    file.take(bytes_max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreachable(error.to_string()))?;
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|error| {
+        ArtifactError::Failed { path: path.to_owned(), cause: error.to_string() }
+    })?;
     if bytes.len() > bytes_max {
         return Err(ArtifactError::Long { path: path.to_owned(), max: bytes_max });
     }

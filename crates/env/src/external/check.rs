@@ -265,7 +265,8 @@ impl Suite<'_> {
             let turns = play(self.environment, task, &steps)
                 .map_err(|why| format!("task `{}`: {why}", task.id))?;
             if let Some(Turn::End(verdict)) = turns.last() {
-                sums[at % 2] += verdict.reward().unwrap_or_default();
+                let none = || format!("task `{}`: has no verdict: {verdict:?}", task.id);
+                sums[at % 2] += verdict.reward().ok_or_else(none)?;
             }
         }
         let count = self.tasks.len().max(1) as f64;

@@ -122,6 +122,7 @@ impl Config {
                 ..Limits::default()
             },
             weak: self.weak,
+            ..Python::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value as Json;
+use stepwell_sandbox::ArtifactError;
 use stepwell_sandbox::python::{Outcome, Session, Step, grade};
 use stepwell_tree::{Episode, ForkError, Stop, Task, Turn, UnscoredReason, Verdict};
 
@@ -11,6 +11,7 @@ use super::config::{Config, Reward};
 use super::equality;
 use super::tasks::{Case, cases};
 use crate::calls::{Action, PYTHON};
+use crate::exact::Exact;
 
 /// Names of the parts, in the order reports show them.
 pub const PARTS: [&str; 3] = ["format", "passed", "ran"];
@@ -99,8 +100,11 @@ impl Attempt {
             None if self.history.is_empty() => return Ok(None),
             None => self.replayed()?,
         };
-        let bytes = session.end().read(name, PROGRAM_BYTES_MAX);
-        Ok(bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()))
+        match session.end().read(name, PROGRAM_BYTES_MAX) {
+            Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
+            Err(error @ ArtifactError::Failed { .. }) => Err(failed(error)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Tests a program in a jail of its own. No expected value goes in (INV-20).
@@ -113,7 +117,7 @@ impl Attempt {
         };
         let mut python = self.config.python();
         python.limits.cpu_seconds += u64::from(python.seconds) * self.cases.len() as u64;
-        let inputs: Vec<Vec<Json>> = self.cases.iter().map(|case| case.input.clone()).collect();
+        let inputs: Vec<Vec<Exact>> = self.cases.iter().map(|case| case.input.clone()).collect();
         let outcomes = grade(&python, &program, &self.function, &inputs).map_err(failed)?;
         Ok(self.verdict(true, &outcomes))
     }

@@ -5,6 +5,7 @@ use stepwell_tree::Task;
 
 use super::config::Config;
 use super::tasks::{Case, cases};
+use crate::exact::Exact;
 
 /// What a model that was never trained on the markup has to be told.
 const RUNNING: &str = "\
@@ -47,20 +48,20 @@ fn shown(function: &str, case: &Case) -> String {
 }
 
 /// A JSON value as Python writes it.
-fn literal(value: &Json) -> String {
+fn literal(value: &Exact) -> String {
     match value {
-        Json::Null => "None".to_owned(),
-        Json::Bool(true) => "True".to_owned(),
-        Json::Bool(false) => "False".to_owned(),
-        Json::Array(items) => {
+        Exact::Plain(Json::Null) => "None".to_owned(),
+        Exact::Plain(Json::Bool(true)) => "True".to_owned(),
+        Exact::Plain(Json::Bool(false)) => "False".to_owned(),
+        Exact::List(items) => {
             format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", "))
         }
-        Json::Object(pairs) => {
-            let pair = |(key, value): (&String, &Json)| {
+        Exact::Object(pairs) => {
+            let pair = |(key, value): (&String, &Exact)| {
                 format!("{}: {}", Json::String(key.clone()), literal(value))
             };
             format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
-        Json::Number(_) | Json::String(_) => value.to_string(),
+        Exact::Plain(_) | Exact::Whole(_) => value.to_string(),
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value as Json;
 use stepwell_tree::Task;
 
 use crate::EnvError;
+use crate::exact::Exact;
 use crate::tasks::{self, Field, Kind, Loaded, Options, Schema, line};
 
 /// Cases of one task.
@@ -17,9 +17,9 @@ pub const CASES_MAX: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// Its arguments.
-    pub input: Vec<Json>,
+    pub input: Vec<Exact>,
     /// What it must return.
-    pub output: Json,
+    pub output: Exact,
 }
 
 /// `id`, `question`, `function`, `cases`, `examples?`.

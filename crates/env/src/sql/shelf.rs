@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::answer::{Answer, Lost};
 use super::config::Limits;
 use super::file::{self, Fault, words};
 use super::guarded::{Guarded, open};
@@ -87,6 +87,11 @@ impl Shelf {
         guarded.map(|guarded| guarded.query(sql))
     }
 
+    /// What to say of a fault while queries run: nobody is judged on it.
+    pub(super) fn lost(&self, fault: Fault) -> Lost {
+        Lost(fault.at(self.source.name(), self.source.path()).to_string())
+    }
+
     fn original(&self) -> Result<&(Guarded, Description), Fault> {
         self.original.get_or_init(|| self.read()).as_ref().map_err(Clone::clone)
     }
@@ -123,7 +128,8 @@ impl Shelf {
         twin.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
-    /// `None` where SQLite refuses to build it; no memory is no reason to judge without one.
+    /// `None` where SQLite refuses to build it, which it does always. What the machine refuses is no
+    /// reason to judge without one.
     fn derive(&self, variant: usize) -> Result<Option<Guarded>, Fault> {
         let source = open(&self.second);
         let Some(source) = source.as_ref() else { return Ok(None) };
@@ -131,8 +137,8 @@ impl Shelf {
             .and_then(|twin| Guarded::new(twin, self.limits.clone()));
         match built {
             Ok(twin) => Ok(Some(twin)),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OutOfMemory) => {
-                Err(Fault::Unreadable("no memory for its twin".to_owned()))
+            Err(error) if is_the_machines(&error) => {
+                Err(Fault::Unreadable(format!("its twin: {}", words(&error))))
             }
             Err(_) => Ok(None),
         }
@@ -142,6 +148,29 @@ impl Shelf {
         let failed = |error: rusqlite::Error| Fault::Script(words(&error).to_owned());
         Guarded::new(connection, self.limits.clone()).map_err(failed)
     }
+}
+
+/// True where another try may fare otherwise: memory, the disk, a file that is no longer whole.
+fn is_the_machines(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
+        OperationInterrupted, OutOfMemory, PermissionDenied, SystemIoFailure,
+    };
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseCorrupt
+                | DatabaseLocked
+                | DiskFull
+                | NotADatabase
+                | OperationInterrupted
+                | OutOfMemory
+                | PermissionDenied
+                | SystemIoFailure
+        )
+    )
 }
 
 /// A database in memory that a script made.

@@ -90,7 +90,7 @@ impl Place {
     /// Makes a database or a twin ready: false where there is none.
     pub(super) fn prepare(&self, which: Which) -> Result<bool, Lost> {
         match self {
-            Place::Here(shelf) => Ok(shelf.prepare(which).unwrap_or(false)),
+            Place::Here(shelf) => shelf.prepare(which).map_err(|fault| shelf.lost(fault)),
             Place::Child(child, database) => child.prepare(*database, which),
         }
     }

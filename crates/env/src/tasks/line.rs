@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use stepwell_tree::Task;
 
 use super::{Field, Kind, LINE_BYTES_MAX, Options, Schema, fault, nearest};
 use crate::EnvError;
+use crate::exact::Exact;
 
 /// How much of a faulty line a message shows, in characters.
 const SHOWN: usize = 20;
@@ -92,6 +94,7 @@ pub(super) fn task(
     for field in &schema.fields {
         let value = match object.get(field.name) {
             None | Some(Value::Null) if !field.required => continue,
+            Some(found) if field.kind == Kind::Json && !found.is_null() => exact(text, field.name),
             found => convert(field, found),
         };
         let value = value.map_err(|what| EnvError::Data(format!("{name}:{number}: {what}")))?;
@@ -148,9 +151,19 @@ fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
             }
         }
         (Kind::List(_), _) => wrong("a list"),
-        (Kind::Json, Value::Null) => wrong("a value"),
-        (Kind::Json, value) => Ok(value.to_string()),
+        (Kind::Json, _) => wrong("a value"),
     }
+}
+
+/// A field's JSON, every digit of it.
+fn exact(line: &str, name: &str) -> Result<String, String> {
+    let fault = |error: serde_json::Error| {
+        let why = error.to_string();
+        format!("`{name}`: {}", why.split(" at line ").next().unwrap_or_default())
+    };
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(fault)?;
+    let raw = fields.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
+    serde_json::from_str::<Exact>(raw.get()).map(|value| value.to_string()).map_err(fault)
 }
 
 /// A number as people write it, without separators of thousands.

@@ -17,7 +17,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::{Outcome, Python, Session, Value, value};
@@ -53,16 +53,16 @@ enum Whose {
 }
 
 /// Runs a program that defines `function` in a fresh interpreter and calls it with the arguments
-/// of every case. One outcome per case, in order; once the interpreter is gone, or a case took too
+/// of every case, each a list. One outcome per case, in order; once the interpreter is gone, or a case took too
 /// long, the rest have none.
 ///
 /// # Errors
 /// It could not be tested, twice, for a reason that is not its own.
-pub fn grade(
+pub fn grade<Case: Serialize>(
     python: &Python,
     code: &str,
     function: &str,
-    cases: &[Vec<Json>],
+    cases: &[Case],
 ) -> Result<Vec<Outcome>, Untested> {
     let mut tried = test(python, code, function, cases);
     for _ in 1..TRIES {
@@ -73,7 +73,7 @@ pub fn grade(
     match tried.whose {
         Whose::Own => Ok(tried.outcomes),
         Whose::Lost(why) => Err(Untested(why)),
-        Whose::Unclear(why) => match test(python, CONTROL, "f", &[Vec::new()]) {
+        Whose::Unclear(why) => match test(python, CONTROL, "f", &[[(); 0]]) {
             Tried { outcomes, whose: Whose::Own } if outcomes == [Ok(Value::Bool(true))] => {
                 Ok(tried.outcomes)
             }
@@ -85,14 +85,25 @@ pub fn grade(
 /// A program without any fault.
 const CONTROL: &str = "def f():\n    return True";
 
-fn test(python: &Python, code: &str, function: &str, cases: &[Vec<Json>]) -> Tried {
+fn test(python: &Python, code: &str, function: &str, cases: &[impl Serialize]) -> Tried {
     let mut outcomes = Vec::with_capacity(cases.len());
+    let request = Request { r#do: "grade", code, function, cases, seconds: python.seconds };
     let whose = match Session::start(python) {
-        Ok(session) => session.tested(code, function, cases, &mut outcomes),
+        Ok(session) => session.tested(&request, &mut outcomes),
         Err(error) => Whose::Lost(error.to_string()),
     };
     outcomes.resize(cases.len(), Err("the program gave no output".to_owned()));
     Tried { outcomes, whose }
+}
+
+/// What the driver is told.
+#[derive(Serialize)]
+struct Request<'a, Case> {
+    r#do: &'a str,
+    code: &'a str,
+    function: &'a str,
+    cases: &'a [Case],
+    seconds: u32,
 }
 
 /// A stretch of a test with a budget of its own.
@@ -106,31 +117,23 @@ struct Window {
 }
 
 impl Session {
-    fn tested(
+    fn tested<Case: Serialize>(
         mut self,
-        code: &str,
-        function: &str,
-        cases: &[Vec<Json>],
+        request: &Request<'_, Case>,
         outcomes: &mut Vec<Outcome>,
     ) -> Whose {
-        let request = json!({
-            "do": "grade",
-            "code": code,
-            "function": function,
-            "cases": cases,
-            "seconds": self.seconds,
-        });
+        let cases = request.cases.len();
         let one = Duration::from_secs(u64::from(self.seconds));
         // Cases that sleep use no processor time: all of them together get what each may compute,
         // and the patience of one.
-        let whole = one.saturating_mul(u32::try_from(cases.len()).unwrap_or(u32::MAX));
+        let whole = one.saturating_mul(u32::try_from(cases).unwrap_or(u32::MAX));
         let all = self.window(whole + one, whole + self.patience());
-        if self.ask(&request).is_err() {
+        if self.ask(request).is_err() {
             // No line of the program has run.
             return Whose::Lost("the interpreter was gone before the program came".to_owned());
         }
         let mut rest = all.wall;
-        while outcomes.len() < cases.len() {
+        while outcomes.len() < cases {
             let case = self.window(one, self.patience().min(rest));
             let mut left = case.wall;
             let reply = self.awaited(&mut left);

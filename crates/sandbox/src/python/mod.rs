@@ -14,8 +14,8 @@ mod value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::jail::{Jail, JailError, Limits, Program, Workspace};
 use crate::pipe::Stuck;
@@ -164,10 +164,11 @@ impl Session {
         Duration::from_secs(u64::from(self.seconds)) * self.patience
     }
 
-    fn ask(&mut self, request: &Json) -> Result<(), Stuck> {
+    fn ask(&mut self, request: &impl Serialize) -> Result<(), Stuck> {
         let deadline = self.deadline();
         let stdin = self.jail.stdin.as_mut().ok_or(Stuck::Closed)?;
-        stdin.send(request.to_string().as_bytes(), deadline)
+        let words = serde_json::to_vec(request).map_err(|_| Stuck::Closed)?;
+        stdin.send(&words, deadline)
     }
 
     fn receive(&mut self, deadline: Instant) -> Result<Vec<u8>, Stuck> {
