@@ -85,9 +85,12 @@ fn risen(all: &[f64]) -> f64 {
 
 /// The mean training reward of judged attempts, what their steps earned on the way included;
 /// `None` where none was judged.
-pub(crate) fn training_reward(trees: &[StepTree], rewards: &Rewards) -> Option<f64> {
+pub(crate) fn training_reward<'t>(
+    trees: impl IntoIterator<Item = &'t StepTree>,
+    rewards: &Rewards,
+) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0.0);
-    for (t, tree) in trees.iter().enumerate() {
+    for (t, tree) in trees.into_iter().enumerate() {
         let ends = leaves(tree).into_iter().filter(|leaf| !is_companion(tree, *leaf));
         for leaf in ends {
             let Some(own) = rewards.leaf[t][leaf.index()] else { continue };

@@ -76,8 +76,10 @@ pub fn audit(path: &Path, threads: usize) -> Result<Audit, EngineError> {
             ..Audit::default()
         },
     };
-    for commit in reader.commits()? {
-        own.commit(&commit)?;
+    let commits = reader.commits()?;
+    own.same_tasks(&commits)?;
+    for commit in &commits {
+        own.commit(commit)?;
     }
     Ok(own.found)
 }
@@ -124,6 +126,46 @@ fn differs(what: &str, recorded: impl std::fmt::Debug, again: impl std::fmt::Deb
 }
 
 impl Auditor<'_> {
+    /// The tasks are those that the run began with: where files were edited since, nothing that
+    /// follows would be the record's fault.
+    fn same_tasks(&self, commits: &[CommitInfo]) -> Result<(), EngineError> {
+        let splits = self.problem.splits();
+        let is_split = |commit: &&CommitInfo| {
+            let key = &commit.key;
+            let named = splits.iter().any(|(name, _)| *name == key.name);
+            key.kind == Kind::Tasks && key.stage == 0 && named
+        };
+        let mut recorded = Vec::new();
+        for commit in commits.iter().filter(is_split) {
+            recorded.extend(self.reader.tasks_of(commit.head.number)?);
+        }
+        let gone = |task: &&Task| !self.tasks.contains_key(&task.hash());
+        let gone: Vec<&Task> = recorded.iter().filter(gone).collect();
+        let mut new = Vec::new();
+        for (hash, task) in &self.tasks {
+            if self.reader.task(hash)?.is_none() {
+                new.push(task);
+            }
+        }
+        let Some(first) = gone.first().or(new.first()) else { return Ok(()) };
+        let what = format!(
+            "{} recorded tasks are gone or changed and {} are new, first: `{}`",
+            gone.len(),
+            new.len(),
+            first.id
+        );
+        let files: Vec<String> =
+            self.problem.files().map(|path| path.display().to_string()).collect();
+        if files.is_empty() {
+            return Err(wrong("tasks", format!("{what}; the recipe makes others now")));
+        }
+        Err(EngineError::Input(format!(
+            "{}: not the tasks that the run began with: {what}; the record was not looked at; put \
+             the files of then back and check again",
+            files.join(", ")
+        )))
+    }
+
     fn commit(&mut self, commit: &CommitInfo) -> Result<(), EngineError> {
         let (number, key) = (commit.head.number, &commit.key);
         match key.kind {

@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::judge::{own_recipe, whole};
 use crate::problem::Problem;
 use crate::recipe::Recipe;
-use crate::rollout::judgement;
+use crate::rollout::{cut_short, judgement};
 
 /// A policy of a run and the world it was trained in.
 pub struct Player {
@@ -219,11 +219,7 @@ impl Attempt<'_> {
         let token = self.policy.encode(&text);
         if token.len() >= self.left() {
             // As in training: without room for an answer the attempt is judged as it stands.
-            let verdict = match self.here.episode.step("", Stop::Context) {
-                Turn::End(verdict) => verdict,
-                Turn::Observation(_) => Verdict::scored(self.environment.reward_range().0),
-            };
-            return Reply::End(judgement(verdict));
+            return Reply::End(cut_short(self.here.episode.as_mut(), self.environment));
         }
         self.here.length += token.len();
         self.here.prefix = self.policy.extend(&[(Some(prefix), token)])[0];

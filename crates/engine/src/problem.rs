@@ -272,6 +272,11 @@ impl Problem {
             .try_for_each(|(path, digest)| tasks::changed(path, digest).map_err(input))
     }
 
+    /// Files of the user's that the problem was read from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.watched.iter().map(|(path, _)| path.as_path())
+    }
+
     /// Refuses conversations that do not fit, and prompts that leave no room for a step on their
     /// path.
     ///

@@ -27,7 +27,7 @@ use stepwell_tree::{
 use crate::scorer::Scorer;
 use arrival::Arrivals;
 use episode::Attempt;
-pub(crate) use episode::judgement;
+pub(crate) use episode::{cut_short, judgement};
 use rounds::{Kept, Rounds};
 
 /// How trees are grown.

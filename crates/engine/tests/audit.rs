@@ -37,6 +37,9 @@ struct Forged<'f> {
     trees: Deed<'f, [StoredTree]>,
     metrics: Deed<'f, Metrics>,
     version: Deed<'f, PolicyVersion>,
+    /// True for a record as it was before updates held a sum of the weights, which was stopped
+    /// before its end.
+    untold: bool,
 }
 
 /// A run with the same commits but for what was forged in update 1 of stage 1; without checkpoints,
@@ -80,7 +83,8 @@ fn forge(original: &Path, to: &Path, forged: &Forged<'_>) {
                 let row = row.unwrap();
                 let mut version = row.version;
                 forged.version.iter().filter(|_| here).for_each(|forge| forge(&mut version));
-                let (stage, update, weights) = (key.stage, key.update, row.weights);
+                let weights = row.weights.filter(|_| !forged.untold);
+                let (stage, update) = (key.stage, key.update);
                 let updated =
                     Updated { stage, update, version, weights, metrics: &metrics, timing: None };
                 record.commit_updated(&updated).unwrap();
@@ -110,6 +114,7 @@ fn forge(original: &Path, to: &Path, forged: &Forged<'_>) {
                 };
                 record.commit_lineage(&own).unwrap();
             }
+            Kind::Finished if forged.untold => {}
             Kind::Finished => {
                 record.finish().unwrap();
             }
@@ -273,6 +278,39 @@ fn p24_a_log_prob_is_compared_with_the_weights_that_gave_it() {
     assert!(said.starts_with("stage 0, update 0, tree 2, step 1: log-prob: recorded -"), "{said}");
 }
 
+/// Under the weights of a checkpoint, which were trained: every tree that follows one is compared,
+/// each of its sampled tokens, and none with the weights of the seed.
+#[test]
+fn p24_log_probs_are_those_of_a_checkpoints_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good");
+    start(&text(), &good, 2).unwrap();
+    let reader = RunReader::open(&good).unwrap();
+    let mut sampled = 0;
+    for commit in reader.commits().unwrap().iter().filter(|c| c.key.kind == Kind::Grown) {
+        for stored in reader.trees(commit.head.number).unwrap() {
+            let tree = &stored.tree;
+            let own = (0..tree.len()).filter(|&i| tree.origin[i].is_policy());
+            let version = |i: usize| match tree.origin[i] {
+                Origin::Policy(version) => version.0,
+                _ => 0,
+            };
+            own.for_each(|i| {
+                assert!(version(i) > 0, "a tree of untrained weights shows nothing here");
+                sampled += tree.span[i].len() as u64;
+            });
+        }
+    }
+    assert_eq!(audit(&good, 1).unwrap().logprobs, sampled);
+    // Without the checkpoints there is nothing to compare with, and it says so.
+    for entry in std::fs::read_dir(good.join("checkpoints")).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let Audit { logprobs, left_out, .. } = audit(&good, 1).unwrap();
+    assert_eq!(logprobs, 0);
+    assert!(left_out.iter().any(|what| what.starts_with("log-probs of trees")), "{left_out:?}");
+}
+
 /// Weights that are not those of the version that the record names, in a checkpoint whose manifest
 /// fits.
 #[test]
@@ -318,4 +356,113 @@ fn p24_weights_of_another_version_are_named() {
     }
     let error = audit(&log, 1).unwrap_err().to_string();
     assert!(error.starts_with(&format!("checkpoint {}: weights: recorded", all[1])), "{error}");
+}
+
+/// A run that was recorded before updates held a sum of the weights, and lost its checkpoints: it
+/// is grown again and compared with what it holds, and goes on with sums.
+#[test]
+fn p12_a_record_without_sums_of_weights_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, old) = (folder.path().join("good"), folder.path().join("old"));
+    start(&text(), &good, 2).unwrap();
+    forge(&good, &old, &Forged { untold: true, ..Forged::default() });
+    let sums = |path: &Path| {
+        let lineage = RunReader::open(path).unwrap().lineage().unwrap();
+        lineage.iter().filter(|row| row.checkpoint.is_none() && row.weights.is_some()).count()
+    };
+    assert!(sums(&good) > 0 && sums(&old) == 0);
+    run::resume(&old, 2, &mut stepwell_engine::observe::Silent).unwrap();
+    assert_eq!(sums(&old), 0, "rows that are there never change");
+    let weights = |path: &Path| {
+        let lineage = RunReader::open(path).unwrap().lineage().unwrap();
+        lineage.into_iter().rfind(|row| row.checkpoint.is_some()).unwrap().weights
+    };
+    assert_eq!(weights(&old), weights(&good));
+    audit(&old, 2).unwrap();
+}
+
+/// Task files that were edited since are the user's: the record is blamed for nothing.
+#[test]
+fn p24_edited_task_files_are_not_the_records_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tasks.jsonl");
+    let task = |id: &str, count: u32| {
+        format!(
+            "{{\"id\":\"{id}\",\"question\":\"A box holds {count} pens. How many do 5 hold?\",\
+             \"answer\":\"{}\"}}\n",
+            5 * count
+        )
+    };
+    let tasks = task("a", 12) + &task("b", 7);
+    std::fs::write(&file, &tasks).unwrap();
+    let text = format!(
+        "seed = 3\n[model.scratch]\nhidden = 24\nlayers = 1\nheads = 2\ncontext = 200\n\
+         [environment]\ntype = \"calculator\"\n[environment.files]\ntrain = \"{}\"\n[[stage]]\n\
+         [stage.rl]\nsteps = 1\ntasks = 2\nmax_tokens = 16\nlearning_rate = 1e-3\n\
+         grow = {{ type = \"independent\", attempts = 2 }}\n\
+         credit = {{ type = \"reinforce\", baseline = {{ constant = 0.5 }} }}\n",
+        file.display()
+    );
+    let run = folder.path().join("run");
+    start(&text, &run, 2).unwrap();
+    audit(&run, 2).unwrap();
+    let place = file.display();
+    for (edited, expect) in [
+        (
+            task("a", 13) + &task("b", 7),
+            "1 recorded tasks are gone or changed and 1 are new, first: `a`",
+        ),
+        (task("b", 7), "1 recorded tasks are gone or changed and 0 are new, first: `a`"),
+        (
+            tasks.clone() + &task("c", 9),
+            "0 recorded tasks are gone or changed and 1 are new, first: `c`",
+        ),
+    ] {
+        std::fs::write(&file, edited).unwrap();
+        let error = audit(&run, 2).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        let said = error.to_string();
+        let begins = format!("{place}: not the tasks that the run began with: {expect}; ");
+        assert!(said.starts_with(&begins), "{said}");
+    }
+    std::fs::write(&file, &tasks).unwrap();
+    audit(&run, 2).unwrap();
+}
+
+/// The stricter judge's part is in the record, in its figures and in evaluations, is computed again
+/// by `check`, and changes no weight: no reward can read it.
+#[test]
+fn p24_a_stricter_verdict_is_recorded_and_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plain, strict] = ["plain", "strict"].map(|name| folder.path().join(name));
+    let evaluate = "[[stage]]\n[stage.evaluate]\nquestions = 4\nmax_tokens = 24\n";
+    let before = text() + evaluate;
+    let text = before.replace("max_interactions = 2", "max_interactions = 2\ntwins_held_out = 2");
+    assert_ne!(text, before);
+    start(&before, &plain, 2).unwrap();
+    start(&text, &strict, 2).unwrap();
+    let reader = RunReader::open(&strict).unwrap();
+    let mut told = 0;
+    for commit in reader.commits().unwrap() {
+        if !matches!(commit.key.kind, Kind::Grown | Kind::Evaluated) {
+            continue;
+        }
+        let metrics = reader.metrics(commit.head.number).unwrap();
+        let reward = metrics.get("reward").or(metrics.get("accuracy")).unwrap();
+        let gap = reward - metrics["part/strict"];
+        assert!((metrics["strict_gap"] - gap).abs() < 1e-12 && gap >= 0.0, "{metrics:?}");
+        told += 1;
+    }
+    assert_eq!(told, 3);
+    let weights = |run: &Path| {
+        let lineage = RunReader::open(run).unwrap().lineage().unwrap();
+        lineage.iter().filter_map(|row| row.weights).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(&strict), weights(&plain));
+    assert!(audit(&strict, 2).unwrap().judged >= 18);
+    let own = "reward = { type = \"composite\", weights = { strict = 1.0 }, gated = [] }";
+    let read = text.replace("reward = { type = \"composite\" }", own);
+    assert_ne!(read, text);
+    let errors = stepwell_engine::recipe::Recipe::parse(&read, "r.toml").unwrap_err();
+    assert!(errors[0].to_string().contains("reads the part `strict`, which `sql`"), "{errors:?}");
 }

@@ -15,13 +15,13 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 use stepwell_env::laws::{self, Case, play};
 use stepwell_env::python::{Config, PROGRAM_BYTES_MAX, PythonEnvironment, Reward, load};
 use stepwell_env::tasks::Options;
-use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
+use stepwell_tree::{Environment, Key, Purpose, STRICT, Stop, Task, Turn, UnscoredReason, Verdict};
 
 fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         ("laws_hold_and_no_cheat_pays", laws_hold_and_no_cheat_pays),
         ("a_fork_has_variables_and_files_of_its_own", a_fork_has_variables_and_files_of_its_own),
         ("a_program_that_is_not_repeatable_is_not_scored", not_repeatable),
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         ("a_grader_that_is_killed_judges_nobody", a_grader_that_is_killed_judges_nobody),
         ("a_file_that_the_machine_cannot_read_judges_nobody", no_descriptors),
         ("whole_numbers_keep_their_digits", whole_numbers_keep_their_digits),
+        ("a_stricter_judge_holds_cases_out", a_stricter_judge_holds_cases_out),
     ];
     let run = |test: fn()| {
         move || -> Result<(), Failed> {
@@ -277,6 +278,31 @@ fn no_descriptors() {
         panic!("{turn:?}");
     };
     assert_eq!(why, "`solution.py` cannot be read: Too many open files (os error 24)");
+}
+
+/// A program that knows the cases earns the reward and not the part that held-out cases give; the
+/// prompt tells of neither.
+fn a_stricter_judge_holds_cases_out() {
+    let mut task = tasks().remove(0);
+    let held_out = r#"[{"input":[1000],"output":2000},{"input":[-3],"output":-6}]"#;
+    task.fields.insert("cases_held_out".to_owned(), held_out.to_owned());
+    let fits =
+        "def double(n):\n    return {1: 2, 21: 42, 123456789012: 246913578024, 'ab': 'abab'}[n]";
+    let half = "def double(n):\n    return n + n if n != 1000 and n != 'ab' else 0";
+    let right = "def double(n):\n    return n + n";
+    let earned = |reward, text: &str| {
+        let environment = environment(Config { reward, ..quick() });
+        assert!(!environment.opening(&task).user.contains("1000"));
+        let turns = play(&environment, &task, key(), &[text.to_owned()]);
+        let Turn::End(Verdict::Scored { reward, parts }) = &turns[0] else { panic!("{turns:?}") };
+        (*reward, parts[STRICT])
+    };
+    assert_eq!(earned(Reward::All, &answer(right)), (1.0, 1.0));
+    assert_eq!(earned(Reward::All, &answer(fits)), (1.0, 0.0));
+    assert_eq!(earned(Reward::All, "no answer"), (0.0, 0.0));
+    assert_eq!(earned(Reward::Share, &answer(fits)), (1.0, 4.0 / 6.0));
+    assert_eq!(earned(Reward::Share, &answer(half)), (0.75, 4.0 / 6.0));
+    assert_eq!(earned(Reward::Share, "no answer"), (0.0, 0.0));
 }
 
 /// Through the task file, into the jail and out of it.

@@ -14,7 +14,7 @@ use shop::{environment, solution, task, tasks};
 use stepwell_env::laws;
 use stepwell_env::sql::config::{Entity, Exact, Explore};
 use stepwell_env::sql::{Config, Fault, Source, SqlEnvironment};
-use stepwell_tree::{Environment, Key, Purpose, Stop, Task, Turn, UnscoredReason, Verdict};
+use stepwell_tree::{Environment, Key, Purpose, STRICT, Stop, Task, Turn, UnscoredReason, Verdict};
 
 fn parts(environment: &SqlEnvironment, task: &Task, program: &str) -> BTreeMap<String, f64> {
     let turns = laws::play(environment, task, Key::new(1, Purpose::Episode), &steps(program));
@@ -198,6 +198,51 @@ fn a_twin_that_cannot_be_read_judges_nobody() {
         panic!("{turns:?}");
     };
     assert!(why.contains("cannot be read: its twin: "), "{why}");
+}
+
+/// A policy that has seen the database and the twin can name a range that holds there and nowhere
+/// else: it earns the reward and not the stricter judge's part, which gold does.
+#[test]
+fn a_stricter_judge_sees_what_fits_the_twin_alone() {
+    let judge = environment(Config { twins_held_out: 4, ..Config::default() });
+    let database = &judge.databases()["shop"];
+    let count = |store: &stepwell_env::sql::Store| {
+        let answer = store.query("SELECT count(*) FROM customer").unwrap();
+        format!("{:?}", answer.outcome.as_ref().unwrap().rows[0][0])
+    };
+    let [own, twin] = [database.original(), database.twin(0).unwrap().unwrap()].map(count);
+    assert_ne!(own, twin, "the twin of variant 0 is the one that is judged on");
+    let number = |shown: &str| -> i64 {
+        shown.trim_start_matches("Integer(").trim_end_matches(')').parse().unwrap()
+    };
+    // The numbers of both databases, told apart by a row that one of them lacks.
+    let ids = |store: &stepwell_env::sql::Store| {
+        let answer = store.query("SELECT id FROM customer ORDER BY id").unwrap();
+        answer.outcome.as_ref().unwrap().rows.iter().map(|r| format!("{:?}", r[0])).collect()
+    };
+    let [all, fewer]: [Vec<String>; 2] =
+        [database.original(), database.twin(0).unwrap().unwrap()].map(ids);
+    let lacking = number(all.iter().find(|id| !fewer.contains(id)).unwrap());
+    let fits = format!(
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM customer WHERE id = {lacking}) THEN {} ELSE {} END",
+        number(&own),
+        number(&twin)
+    );
+    let task = task("count", "SELECT count(*) FROM customer");
+    let judged = |sql: &str| {
+        let program = [format!("<think> x </think> <final_sql> {sql} </final_sql>")];
+        let turns = laws::play(&*judge, &task, Key::new(1, Purpose::Episode), &program);
+        let Turn::End(Verdict::Scored { reward, parts }) = &turns[0] else { panic!("{turns:?}") };
+        (*reward, parts[STRICT])
+    };
+    assert_eq!(judged("SELECT count(*) FROM customer"), (1.0, 1.0));
+    assert_eq!(judged("SELECT count(id) FROM customer"), (1.0, 1.0));
+    assert_eq!(judged(&fits), (1.0, 0.0));
+    assert_eq!(judged("SELECT 10"), (0.0, 0.0));
+    let plain = environment(Config::default());
+    let parts = parts(&plain, &task, "<think> x </think> <final_sql> SELECT 1 </final_sql>");
+    assert!(!parts.contains_key(STRICT));
+    shop::obey(&judge);
 }
 
 #[test]

@@ -155,17 +155,14 @@ impl RunReader {
 
     /// Every version of the weights, and the checkpoints that hold one.
     pub fn lineage(&self) -> Result<Vec<LineageRow>> {
-        let rows = select(&self.connection, &LINEAGE, "true", [])?;
-        let lineage = |row: &Row| {
-            let (saved, told) = (!row.is_null("checkpoint"), !row.is_null("weights"));
-            Ok(LineageRow {
-                commit: row.integer("commit_number")?,
-                version: PolicyVersion(row.integer("version")?),
-                checkpoint: saved.then(|| row.integer("checkpoint")).transpose()?,
-                weights: told.then(|| row.hash("weights").map(Digest)).transpose()?,
-            })
-        };
-        rows.iter().map(lineage).collect()
+        select(&self.connection, &LINEAGE, "true", [])?.iter().map(lineage).collect()
+    }
+
+    /// What one commit says of a version; `None` where it says nothing, or is not there.
+    pub fn lineage_of(&self, commit: u64) -> Result<Option<LineageRow>> {
+        let rows =
+            select(&self.connection, &LINEAGE, "commit_number = ?1", params![commit as i64])?;
+        rows.first().map(lineage).transpose()
     }
 
     /// Answers of an evaluation, in the order of its questions.
@@ -176,6 +173,12 @@ impl RunReader {
     /// All tasks the record names, in the order they came.
     pub fn tasks(&self) -> Result<Vec<Task>> {
         select(&self.connection, &TASK, "true", [])?.iter().map(task).collect()
+    }
+
+    /// The tasks of one commit, in their order: those that no commit before it names.
+    pub fn tasks_of(&self, commit: u64) -> Result<Vec<Task>> {
+        let rows = select(&self.connection, &TASK, "commit_number = ?1", params![commit as i64])?;
+        rows.iter().map(task).collect()
     }
 
     /// A task by its identity.
@@ -215,6 +218,16 @@ impl RunReader {
         }
         Ok(())
     }
+}
+
+fn lineage(row: &Row) -> Result<LineageRow> {
+    let (saved, told) = (!row.is_null("checkpoint"), !row.is_null("weights"));
+    Ok(LineageRow {
+        commit: row.integer("commit_number")?,
+        version: PolicyVersion(row.integer("version")?),
+        checkpoint: saved.then(|| row.integer("checkpoint")).transpose()?,
+        weights: told.then(|| row.hash("weights").map(Digest)).transpose()?,
+    })
 }
 
 fn task(row: &Row) -> Result<Task> {

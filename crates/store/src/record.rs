@@ -80,10 +80,13 @@ impl Record {
     pub fn commit_updated(&mut self, updated: &Updated<'_>) -> Result<Receipt> {
         let (stage, update) = (updated.stage, updated.update);
         let key = CommitKey { kind: Kind::Updated, stage, update, name: String::new() };
-        self.commit(key, updated.timing, |_, number| {
+        self.commit(key, updated.timing, |reader, number| {
             let mut rows = metric_rows(number, updated.metrics);
             let version = integer(updated.version.0);
-            let weights = updated.weights.map(|digest| Cell::Blob(digest.0.to_vec()));
+            // A record that was begun before updates held a sum of the weights has none to compare.
+            let untold = reader.lineage_of(number)?.is_some_and(|row| row.weights.is_none());
+            let weights = updated.weights.filter(|_| !untold);
+            let weights = weights.map(|digest| Cell::Blob(digest.0.to_vec()));
             let cells = vec![integer(number), version, Cell::Null, Cell::optional(weights)];
             rows.push(Row::new(&LINEAGE, cells));
             Ok(rows)

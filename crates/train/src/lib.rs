@@ -9,6 +9,9 @@
 
 mod batch;
 mod codec;
+mod error;
+mod fed;
+mod gap;
 mod guard;
 mod heads;
 mod learner;
@@ -24,6 +27,7 @@ mod values;
 
 pub use batch::{MicroBatch, REFERENCE, micro_batches};
 pub use codec::Codec;
+pub use error::TrainError;
 pub use heads::{HeadReport, HeadSettings, HeadState, SCORE, VALUE};
 pub use learner::{Learner, LearnerState};
 pub use machine::{Device, DeviceError};
@@ -33,5 +37,5 @@ pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;
 pub use schedule::{LearningRate, Shape};
 pub use trust_region::{TrustRegion, TrustReport};
-pub use update::{Settings, TrainError, UpdateReport};
+pub use update::{Settings, UpdateReport};
 pub use values::{CriticReport, CriticSettings, VALUE_TARGET};

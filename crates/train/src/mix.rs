@@ -2,8 +2,8 @@
 
 use stepwell_tree::{Credit, StepTree};
 
+use crate::fed::batches;
 use crate::guard::trained_once;
-use crate::update::batches;
 use crate::{Learner, Settings, TrainError, UpdateReport};
 
 /// A loss that stands beside an update's own, usually that of demonstrations. Of its settings the

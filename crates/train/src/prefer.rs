@@ -7,9 +7,10 @@ use stepwell_model::AdamWSettings;
 use stepwell_tree::{Credit, StepId, StepTree};
 
 use crate::batch::REFERENCE;
+use crate::error::{finite, finite_sum};
+use crate::gap::Gap;
 use crate::guard::trained_once;
 use crate::machine::Seeds;
-use crate::update::{Gap, finite, finite_sum};
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 
 /// Two steps of one tree, the first the better answer to what stands before both.

@@ -9,9 +9,9 @@
 
 use stepwell_tree::{Credit, StepTree};
 
+use crate::fed::{Fed, batches};
 use crate::guard::trained_once;
 use crate::machine::Seeds;
-use crate::update::{Fed, batches};
 use crate::{Learner, Settings, TrainError, UpdateReport};
 
 /// How far a step goes, and how it is found.

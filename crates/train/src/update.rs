@@ -1,15 +1,16 @@
 //! One update: forward, objective, backward, checks, clip, optimizer. Transactional (P8).
 
 use stepwell_methods::objective::value_loss::{self, ValueDiagnostics};
-use stepwell_methods::objective::{RowSequence, Sequence, sequences};
-use stepwell_methods::{Batch, Diagnostics, Objective, Streams, token_weights};
-use stepwell_model::{AdamWSettings, StateSeeds, TokenScores};
-use stepwell_tree::{Credit, Key, StepId, StepTree};
+use stepwell_methods::{Diagnostics, Objective};
+use stepwell_model::{AdamWSettings, StateSeeds};
+use stepwell_tree::{Credit, Key, StepTree};
 
+use crate::error::{finite, finite_sum};
+use crate::fed::{Fed, batches};
+use crate::gap::Gap;
 use crate::guard::trained_once;
-use crate::machine::{Machine, Seeds};
-use crate::values::OldValues;
-use crate::{Beside, DeviceError, Learner, Measured, MicroBatch, micro_batches};
+use crate::machine::Seeds;
+use crate::{Beside, Learner, Measured, TrainError};
 
 /// What one update needs beside the forest.
 #[derive(Clone, Debug)]
@@ -40,90 +41,6 @@ pub struct Settings {
 
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
-
-/// Why an update did not happen. The weights are untouched.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A number is NaN or infinite.
-    #[error("{what} is not finite: got {value}; {place}; no weight was changed")]
-    NotFinite {
-        /// What kind of number.
-        what: &'static str,
-        /// The number.
-        value: f64,
-        /// Tree, step and token, or the parameter.
-        place: String,
-    },
-    /// A step of the optimizer left what is no number.
-    #[error(
-        "a weight is not finite: got NaN; parameter `{name}`, after version {version}; nothing of \
-         this update was committed, and `resume` goes on from the newest checkpoint"
-    )]
-    Spoilt {
-        /// The first parameter that holds one.
-        name: String,
-        /// The version that the step made.
-        version: u64,
-    },
-    /// The trainer does not see the log-probs that were sampled.
-    #[error(
-        "trainer and sampler disagree on log-probs: mean |difference| {mean:.3e}, expected at most \
-         {most:.0e}; the first at {place}; no weight was changed; the cache, the temperature or \
-         the layout is wrong"
-    )]
-    Gap {
-        /// Mean absolute difference over the trained tokens.
-        mean: f64,
-        /// The largest that the device allows; on the CPU the gap is 0 (P3).
-        most: f64,
-        /// The first token that differs, with both numbers.
-        place: String,
-    },
-    /// Trees that are to train on policy were sampled by other weights.
-    #[error(
-        "{place} was sampled by policy version {got}, the weights are version {expected}; no weight \
-         was changed; this is a bug of ours: report it with the run's folder"
-    )]
-    Version {
-        /// The version that sampled.
-        got: u64,
-        /// The learner's.
-        expected: u64,
-        /// Tree and step.
-        place: String,
-    },
-    /// What is packed for training is not what credit says (INV-3).
-    #[error(
-        "{place}: {what}; no weight was changed; this is a bug of ours: report it with the run's \
-         folder"
-    )]
-    Mask {
-        /// What is wrong with it.
-        what: String,
-        /// Tree, step and token.
-        place: String,
-    },
-    /// The weights are not what the last update or checkpoint left.
-    #[error(
-        "the weights of version {version} have changed since they were written: sum {got}, expected: \
-         {expected}{}; the memory of this machine or a bug is at fault; the newest \
-         checkpoint is older than the change: `resume` goes on from it",
-        .non_finite.as_ref().map_or_else(String::new, |name| format!("; `{name}` is not finite"))
-    )]
-    Weights {
-        /// The version.
-        version: u64,
-        /// Their sum now; `none` where one is no number.
-        got: String,
-        /// Their sum when they were sealed.
-        expected: String,
-        /// The first parameter that is not finite, where one is.
-        non_finite: Option<String>,
-    },
-    /// The device failed.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-}
 
 /// What an update did.
 #[derive(Clone, Debug, Default)]
@@ -333,125 +250,4 @@ pub(crate) fn dealt(
         }
     }
     steps
-}
-
-/// How far the trainer's log-probs are from the sampler's.
-#[derive(Default)]
-pub(crate) struct Gap {
-    sum: f64,
-    count: usize,
-    /// The first token that differs.
-    first: Option<String>,
-}
-
-impl Gap {
-    /// Compares a micro-batch's log-probs with those that were sampled.
-    pub(crate) fn add(&mut self, logprob: &[f32], batch: &MicroBatch) {
-        for (at, (now, then)) in logprob.iter().zip(&batch.behaviour).enumerate() {
-            self.sum += f64::from((now - then).abs());
-            self.count += 1;
-            if self.first.is_none() && now != then {
-                let place = batch.named(at);
-                self.first = Some(format!("{place}: sampled at {then}, now {now}"));
-            }
-        }
-    }
-
-    pub(crate) fn mean(&self) -> f64 {
-        self.sum / self.count.max(1) as f64
-    }
-
-    /// Refuses a mean gap beyond what the device allows.
-    pub(crate) fn within(self, machine: &dyn Machine) -> Result<(), TrainError> {
-        let (mean, most) = (self.mean(), machine.gap_max());
-        if mean <= most {
-            return Ok(());
-        }
-        Err(TrainError::Gap { mean, most, place: self.first.unwrap_or_default() })
-    }
-}
-
-/// The micro-batches of one optimizer step; the loss counts by its share.
-pub(crate) fn batches(
-    forest: &[StepTree],
-    credit: &[Credit],
-    settings: &Settings,
-    share: f64,
-) -> Vec<Fed> {
-    let aggregation = settings.objective.aggregation();
-    let mut weight = token_weights(forest, credit, aggregation, settings.max_tokens);
-    if share != 1.0 {
-        weight.iter_mut().flatten().for_each(|weight| *weight *= share);
-    }
-    let batches = micro_batches(forest, credit, &weight, settings.tokens_max);
-    let unit = settings.objective.sequence();
-    let own = |(tree, credit), unit| sequences(tree, credit, aggregation, unit);
-    let own = unit.map(|unit| forest.iter().zip(credit).map(|each| own(each, unit)).collect());
-    let fed = |batch| Fed::new(batch, forest, own.as_ref(), settings);
-    batches.into_iter().map(fed).collect()
-}
-
-/// A micro-batch with what its objective reads beside tokens.
-pub(crate) struct Fed {
-    pub(crate) batch: MicroBatch,
-    sequence: Vec<RowSequence>,
-    streams: Vec<(&'static str, Vec<f32>)>,
-    values: Option<OldValues>,
-}
-
-impl Fed {
-    /// What an objective reads, with the scores of a forward.
-    pub(crate) fn read<'a>(&'a self, scores: &'a TokenScores) -> Batch<'a> {
-        let Fed { batch, sequence, streams, .. } = self;
-        Batch {
-            logprob: &scores.logprob,
-            entropy: &scores.entropy,
-            behaviour: &batch.behaviour,
-            reference: batch.reference.as_deref(),
-            credit: &batch.credit,
-            weight: &batch.weight,
-            sequence,
-            streams: Streams {
-                column: streams.iter().map(|(name, column)| (*name, &column[..])).collect(),
-            },
-        }
-    }
-
-    /// `own` are the sequences of every tree, where the objective looks at sequences.
-    fn new(
-        batch: MicroBatch,
-        forest: &[StepTree],
-        own: Option<&Vec<Vec<Sequence<StepId>>>>,
-        settings: &Settings,
-    ) -> Fed {
-        let sequence = own.map_or_else(Vec::new, |own| batch.sequences(own));
-        let column = |name: &&'static str| (*name, batch.column(forest, name));
-        let streams = settings.objective.streams().iter().map(column).collect();
-        let values = settings.value.map(|config| OldValues::of(&batch, forest, config));
-        Fed { batch, sequence, streams, values }
-    }
-}
-
-/// Names the first number that is not finite, and where it stands.
-pub(crate) fn finite(
-    what: &'static str,
-    numbers: &[f32],
-    batch: &MicroBatch,
-) -> Result<(), TrainError> {
-    let Some(at) = numbers.iter().position(|x| !x.is_finite()) else { return Ok(()) };
-    Err(TrainError::NotFinite { what, value: f64::from(numbers[at]), place: batch.named(at) })
-}
-
-/// Names a sum over a micro-batch that is not finite.
-pub(crate) fn finite_sum(
-    what: &'static str,
-    value: f64,
-    batch: &MicroBatch,
-) -> Result<(), TrainError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    let (first, last) = (batch.tree.first(), batch.tree.last());
-    let place = first.zip(last).map_or_else(String::new, |(a, b)| format!("trees {a} to {b}"));
-    Err(TrainError::NotFinite { what, value, place })
 }

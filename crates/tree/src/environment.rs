@@ -2,6 +2,10 @@
 
 use crate::{Key, Stop, Task, UnscoredReason, Verdict};
 
+/// The part of a verdict that a stricter judge gives, over data that no reward reads: recorded and
+/// shown, never trained on. Where the reward rises and it does not, the policy pleases the judge.
+pub const STRICT: &str = "strict";
+
 /// What the policy reads first. Plain text: a chat template is applied by the policy's own codec.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Opening {
@@ -53,7 +57,7 @@ pub trait Environment: Send + Sync {
     /// Range of `Verdict::Scored::reward`, inclusive.
     fn reward_range(&self) -> (f64, f64);
 
-    /// Names of the verdict's parts, in the order reports show them.
+    /// Names of the verdict's parts, in the order reports show them; [`STRICT`] may come beside them.
     fn parts(&self) -> Vec<String>;
 
     /// Starts an attempt. `Err` is a failure of the harness: the attempt is unscored.

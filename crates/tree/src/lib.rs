@@ -23,7 +23,9 @@ mod tree;
 mod verdict;
 
 pub use credit::Credit;
-pub use environment::{Demonstration, Environment, Episode, ForkError, Opening, Segment, Turn};
+pub use environment::{
+    Demonstration, Environment, Episode, ForkError, Opening, STRICT, Segment, Turn,
+};
 pub use forest::{recursive_mean, sampled_length};
 pub use invariant::Violation;
 pub use key::{Key, Purpose};

@@ -10,7 +10,7 @@ use stepwell_methods::is_companion;
 use stepwell_train::{Codec, Learner, Reference};
 
 use super::differs;
-use crate::rollout::judgement;
+use crate::rollout::{cut_short, judgement};
 
 /// What is wrong, and at which step.
 pub(super) type Broken = (StepId, String);
@@ -123,10 +123,7 @@ pub(super) fn played(
                 (Turn::End(again), None) => end = Some(again),
                 // It did not fit the path: the attempt was judged as cut short.
                 (Turn::Observation(_), None) => {
-                    end = Some(match episode.step("", Stop::Context) {
-                        Turn::End(verdict) => verdict,
-                        Turn::Observation(_) => Verdict::scored(environment.reward_range().0),
-                    });
+                    end = Some(cut_short(episode.as_mut(), environment));
                 }
             }
         }

@@ -1,18 +1,16 @@
 //! The trees of one update, what they earned and what was said of them.
 
-use stepwell_methods::RewardConfig;
 use stepwell_store::{CommitInfo, StoredTree};
-use stepwell_tree::{Credit, Key, Purpose, StepTree};
+use stepwell_tree::{Credit, Key, Purpose};
 
 use super::tree::{self, Broken};
 use super::{Auditor, differs, wrong};
-use crate::alarm::training_reward;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
 use crate::observe::Metrics;
 use crate::recipe::{self, Rl, Stage};
 use crate::rollout::Grown;
-use crate::stage::{growth, recredit};
+use crate::stage::recredit;
 
 /// How a stage grew its trees.
 struct Grew {
@@ -118,12 +116,11 @@ impl Auditor<'_> {
         metrics: &Metrics,
         place: &str,
     ) -> Result<(), EngineError> {
-        let trees: Vec<StepTree> = stored.iter().map(|stored| stored.tree.clone()).collect();
         let has = |column: &&str| {
-            let of = |tree: &StepTree| {
+            let of = |StoredTree { tree, .. }: &StoredTree| {
                 tree.token_column.contains_key(*column) || tree.step_column.contains_key(*column)
             };
-            trees.iter().all(of)
+            stored.iter().all(of)
         };
         let needs = [config.credit.needs(), config.reward.needs()];
         let mut columns = needs
@@ -137,7 +134,9 @@ impl Auditor<'_> {
             self.leave_out(what);
             return Ok(());
         }
-        let (rewards, again) = recredit(config, &trees);
+        let grown = |stored: &StoredTree| Grown { tree: stored.tree.clone(), text: Vec::new() };
+        let forest: Vec<Grown> = stored.iter().map(grown).collect();
+        let (again, told) = recredit(config, &forest);
         for (t, (stored, again)) in stored.iter().zip(&again).enumerate() {
             let none = Credit::none(stored.tree.len());
             let recorded = stored.credit.as_ref().unwrap_or(&none);
@@ -145,13 +144,6 @@ impl Auditor<'_> {
                 wrong(format!("{place}, tree {t}, step {}", step.0), what)
             })?;
             self.found.credited += 1;
-        }
-        let grown = |stored: &StoredTree| Grown { tree: stored.tree.clone(), text: Vec::new() };
-        let forest: Vec<Grown> = stored.iter().map(grown).collect();
-        let mut told = growth(&forest, &again);
-        if config.reward != RewardConfig::Outcome {
-            let paid = training_reward(&trees, &rewards);
-            told.extend(paid.map(|paid| ("training_reward".to_owned(), paid)));
         }
         for (name, again) in told {
             let recorded = metrics.get(&name).copied();

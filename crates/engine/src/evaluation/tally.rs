@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use stepwell_methods::Grow;
-use stepwell_tree::{Environment, StepId, Task, Verdict, leaves, path_to};
+use stepwell_tree::{Environment, STRICT, StepId, Task, Verdict, leaves, path_to};
 
 use super::{Choice, Evaluation, Question, Sample, judged};
 use super::{bootstrap, counts, majority, majority_at, pass_at};
 use crate::observe::Metrics;
 use crate::rollout::Grown;
+use crate::stage::STRICT_GAP;
 
 /// Who judges, and what was asked.
 pub(super) struct Judge<'a> {
@@ -29,7 +30,10 @@ pub(super) struct Tally {
     turns: usize,
     /// Tokens that a scorer's own continuations took.
     pub(super) scored: u64,
-    parts: BTreeMap<String, f64>,
+    /// By name: sum over tasks whose verdicts have it, and their number.
+    parts: BTreeMap<String, (f64, usize)>,
+    /// Sum over tasks that a stricter judge judged of what they earned beyond its verdict.
+    strict_gap: f64,
     /// Attempts that took so many policy steps, and the sum of their outcomes.
     depth: BTreeMap<usize, (usize, f64)>,
     /// Sum over tasks, and their number, of a curve's point at so many attempts.
@@ -89,8 +93,10 @@ impl Tally {
         }
         self.outcome.push(outcome);
         for (name, part) in &own {
-            *self.parts.entry(name.clone()).or_default() += part;
+            let (sum, count) = self.parts.entry(name.clone()).or_default();
+            (*sum, *count) = (*sum + part, *count + 1);
         }
+        self.strict_gap += own.get(STRICT).map_or(0.0, |strict| outcome - strict);
         let verdict = Verdict::Scored { reward: outcome, parts: own };
         self.samples.push(sample(task, grown, chosen[0], verdict));
     }
@@ -141,8 +147,11 @@ impl Tally {
             ("unique_tokens".to_owned(), self.unique as f64),
             ("flat_tokens".to_owned(), self.flat as f64),
         ]);
-        for (name, sum) in &self.parts {
-            metrics.insert(format!("part/{name}"), sum / n);
+        for (name, (sum, count)) in &self.parts {
+            metrics.insert(format!("part/{name}"), sum / *count as f64);
+            if name == STRICT {
+                metrics.insert(STRICT_GAP.to_owned(), self.strict_gap / *count as f64);
+            }
         }
         self.beyond_the_mean(question, asked, &mut metrics);
         Evaluation {

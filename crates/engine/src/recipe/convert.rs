@@ -187,6 +187,7 @@ impl Sql {
                 Exact::Ast => judge::Exact::Ast,
             },
             exec_error_penalty: self.exec_error_penalty,
+            twins_held_out: self.twins_held_out,
             result_compare: match self.result_compare {
                 ResultCompare::Multiset => judge::ResultCompare::Multiset,
                 ResultCompare::Set => judge::ResultCompare::Set,

@@ -131,6 +131,9 @@ settings! {
         exec_error_penalty: i8 = 0, Limit::Signed(-1, 0);
         /// How rows are compared where gold has no order.
         result_compare: ResultCompare = ResultCompare::Multiset, Limit::Any;
+        /// Further derived databases on which a stricter judge compares right answers: the part
+        /// `strict` of the verdict, which nothing trains on. 0: there is no such part.
+        twins_held_out: usize = 0, Limit::Whole(0, 4);
         /// Most rows an observation shows.
         rows_shown: usize = 3, Limit::Whole(1, 1000);
         /// Most bytes of an observation between its tags.

@@ -1,8 +1,8 @@
 //! An attempt's side of a rollout: its episode, a second one at the same point, its verdict.
 
 use stepwell_tree::{
-    Environment, Episode, ForkError, Key, StepId, StepTree, Task, Turn, UnscoredReason, Verdict,
-    path_to,
+    Environment, Episode, ForkError, Key, StepId, StepTree, Stop, Task, Turn, UnscoredReason,
+    Verdict, path_to,
 };
 
 /// An episode and the key it was started with: that of its first branch. Forks keep it.
@@ -87,6 +87,15 @@ fn replay(
         )));
     }
     Ok(())
+}
+
+/// The verdict on an attempt whose path has no room for another step: the environment judges it as
+/// it stands; one that would go on gives its lowest reward.
+pub(crate) fn cut_short(episode: &mut dyn Episode, environment: &dyn Environment) -> Verdict {
+    match episode.step("", Stop::Context) {
+        Turn::End(verdict) => judgement(verdict),
+        Turn::Observation(_) => Verdict::scored(environment.reward_range().0),
+    }
 }
 
 /// The verdict of an environment where it is one: what is not finite is a failure to judge.

@@ -6,7 +6,7 @@ use stepwell_tree::{
     Completion, NewStep, Origin, PrefixId, StepId, Stop, Turn, UnscoredReason, Verdict,
 };
 
-use super::episode::{Attempt, judgement};
+use super::episode::{Attempt, cut_short, judgement};
 use super::{Boundary, Live, Rollout};
 
 impl Rollout<'_> {
@@ -37,10 +37,7 @@ impl Rollout<'_> {
         let length = live.length + done.token.len() + token.len();
         if length + 1 > self.path_tokens() {
             // No room for an answer: the environment judges the attempt as cut short.
-            let verdict = match attempt.episode.step("", Stop::Context) {
-                Turn::End(verdict) => verdict,
-                Turn::Observation(_) => Verdict::scored(self.environment.reward_range().0),
-            };
+            let verdict = cut_short(attempt.episode.as_mut(), self.environment);
             return self.end(live.tree, step, done.prefix, verdict);
         }
         let observation = self.trees[live.tree].push(NewStep {

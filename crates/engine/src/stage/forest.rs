@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use stepwell_methods::{Grow, is_companion};
-use stepwell_tree::{Credit, Purpose, Sampling, StepId, Task, UnscoredReason, Verdict, leaves};
+use stepwell_tree::{
+    Credit, Purpose, STRICT, Sampling, StepId, Task, UnscoredReason, Verdict, leaves,
+};
 
 use super::companions::beside;
 use crate::error::EngineError;
@@ -115,10 +117,16 @@ fn said(reason: &UnscoredReason) -> &str {
     }
 }
 
+/// The metric: how much more attempts earned than a stricter judge gives them, which nothing trains
+/// on ([`STRICT`]). It grows where a policy learns to please the judge.
+pub(crate) const STRICT_GAP: &str = "strict_gap";
+
 /// What the trees look like before training.
 pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
     let mut sum: BTreeMap<String, f64> = BTreeMap::new();
     let mut add = |name: &str, value: f64| *sum.entry(name.to_owned()).or_default() += value;
+    // Of a part, since not every task need have each.
+    let mut given: BTreeMap<String, f64> = BTreeMap::new();
     let mut scored = 0.0;
     for (Grown { tree, .. }, credit) in forest.iter().zip(credits) {
         let sampled = (0..tree.len()).filter(|&i| tree.origin[i].is_policy());
@@ -137,7 +145,14 @@ pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
                 Verdict::Scored { reward, parts } => {
                     scored += 1.0;
                     add("reward", *reward);
-                    parts.iter().for_each(|(name, part)| add(&format!("part/{name}"), *part));
+                    for (name, part) in parts {
+                        add(&format!("part/{name}"), *part);
+                        *given.entry(format!("part/{name}")).or_default() += 1.0;
+                    }
+                    if let Some(strict) = parts.get(STRICT) {
+                        add(STRICT_GAP, reward - strict);
+                        *given.entry(STRICT_GAP.to_owned()).or_default() += 1.0;
+                    }
                 }
                 Verdict::Unscored(reason) => add(&format!("unscored/{}", reason.label()), 1.0),
                 Verdict::Pending => {}
@@ -145,7 +160,9 @@ pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
         }
     }
     for (name, value) in &mut sum {
-        if name == "reward" || name.starts_with("part/") {
+        if let Some(count) = given.get(name) {
+            *value /= count;
+        } else if name == "reward" {
             *value /= f64::max(scored, 1.0);
         }
     }

@@ -21,7 +21,7 @@ pub(crate) use attempts::hinted;
 pub(crate) use critic::prepare as prepare_critic;
 pub(crate) use estimator::estimator;
 pub(crate) use evaluate::{Keys, answers, evaluate, verifier};
-pub(crate) use forest::growth;
+pub(crate) use forest::STRICT_GAP;
 pub(crate) use preference::preference;
 pub(crate) use rejection::rejection;
 pub(crate) use rl::{recredit, rl};

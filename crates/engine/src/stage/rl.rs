@@ -12,13 +12,14 @@ use super::evaluate::development;
 use super::forest::{Growing, growth, rate};
 use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
-use super::sift::sift;
+use super::sift::{Sifted, sift};
 use super::supervision::Shown;
 use crate::alarm::{ALARM, training_reward};
 use crate::error::EngineError;
 use crate::guard;
 use crate::observe::{Event, Metrics};
 use crate::recipe::Rl;
+use crate::rollout::Grown;
 use crate::session::{Flow, Session, Stopwatch};
 
 /// An update's trees with their credit, committed, and what they look like.
@@ -108,19 +109,14 @@ fn grown(
     let rewards = config.reward.reward(&trees);
     let (stage, update) = (session.place.stage, session.place.done);
     guard::rewards(&trees, &rewards).map_err(|what| EngineError::Reward { stage, update, what })?;
-    let sifted = sift(&config.filter, &trees, &rewards);
-    let mut credits = sifted.credit(&config.credit, &trees, &rewards);
+    let (sifted, mut credits) = credited(config, &trees, &rewards);
     if stepwell_mutant::planted(35) {
         credits.iter_mut().for_each(|credit| credit.step.rotate_left(1));
     }
     critic::targets(config, &mut trees, &rewards);
     let sums = guard::sums(&config.credit, &config.filter, &trees, &credits);
     session.credit_is_right(sums)?;
-    let mut metrics = growth(&forest, &credits);
-    if config.reward != RewardConfig::Outcome {
-        let paid = training_reward(&trees, &rewards);
-        metrics.extend(paid.map(|paid| ("training_reward".to_owned(), paid)));
-    }
+    let mut metrics = looks(config, &forest, &rewards, &credits);
     metrics.extend(sifted.metrics(&config.filter, &trees, config.tasks));
     metrics.extend(drawn);
     if !stepwell_mutant::planted(15) {
@@ -132,17 +128,39 @@ fn grown(
     Ok(Ready { trees, credits, metrics, rate })
 }
 
-/// The rewards and the credit of an update, from trees that hold every column these read.
-pub(crate) fn recredit(config: &Rl, trees: &[StepTree]) -> (Rewards, Vec<Credit>) {
-    let rewards = config.reward.reward(trees);
-    let credits = sift(&config.filter, trees, &rewards).credit(&config.credit, trees, &rewards);
-    (rewards, credits)
+/// What filters say of an update, and its credit, from trees that hold every column these read.
+fn credited(config: &Rl, trees: &[StepTree], rewards: &Rewards) -> (Sifted, Vec<Credit>) {
+    let sifted = sift(&config.filter, trees, rewards);
+    let credits = sifted.credit(&config.credit, trees, rewards);
+    (sifted, credits)
 }
 
-/// Tells where a shaped reward rises and the outcome falls.
+/// What is recorded of an update's trees beside what filters say.
+fn looks(config: &Rl, forest: &[Grown], rewards: &Rewards, credits: &[Credit]) -> Metrics {
+    let mut metrics = growth(forest, credits);
+    if config.reward != RewardConfig::Outcome {
+        let paid = training_reward(forest.iter().map(|grown| &grown.tree), rewards);
+        metrics.extend(paid.map(|paid| ("training_reward".to_owned(), paid)));
+    }
+    metrics
+}
+
+/// The credit of an update and what is recorded of its trees, from the trees alone.
+pub(crate) fn recredit(config: &Rl, forest: &[Grown]) -> (Vec<Credit>, Metrics) {
+    let trees: Vec<StepTree> = forest.iter().map(|grown| grown.tree.clone()).collect();
+    let rewards = config.reward.reward(&trees);
+    let (_, credits) = credited(config, &trees, &rewards);
+    let metrics = looks(config, forest, &rewards, &credits);
+    (credits, metrics)
+}
+
+/// Tells where a reward rises and what it stands for falls: of a shaped reward the outcome, of an
+/// outcome the verdict of a stricter judge.
 fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
     let get = |name: &str| metrics.get(name).copied();
-    let (Some(reward), Some(outcome)) = (get("training_reward"), get("reward")) else { return };
+    let (shaped, outcome, strict) = (get("training_reward"), get("reward"), get("part/strict"));
+    let pair = shaped.or(strict.and(outcome)).zip(strict.or(outcome.filter(|_| shaped.is_some())));
+    let Some((reward, outcome)) = pair else { return };
     let guards = &session.recipe.guards;
     let Some(heard) = session.memory.watch.hear(reward, outcome, guards) else { return };
     metrics.insert(ALARM.to_owned(), f64::from(u8::from(heard.alarm)));

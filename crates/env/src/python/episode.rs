@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stepwell_sandbox::ArtifactError;
 use stepwell_sandbox::python::{Outcome, Session, Step, grade};
-use stepwell_tree::{Episode, ForkError, Stop, Task, Turn, UnscoredReason, Verdict};
+use stepwell_tree::{Episode, ForkError, STRICT, Stop, Task, Turn, UnscoredReason, Verdict};
 
 use super::config::{Config, Reward};
 use super::equality;
@@ -25,6 +25,8 @@ pub(super) struct Attempt {
     config: Arc<Config>,
     function: Arc<str>,
     cases: Arc<[Case]>,
+    /// Those of a stricter judge, whose verdict nothing trains on.
+    held_out: Arc<[Case]>,
     /// Programs that were run so far.
     asked: u32,
     /// Those that the interpreter still remembers and what followed them: what a fork plays again.
@@ -42,7 +44,7 @@ fn failed(error: impl ToString) -> UnscoredReason {
 impl Attempt {
     /// An attempt without an interpreter. Errors: the task cannot be judged.
     pub(super) fn new(config: &Arc<Config>, task: &Task) -> Result<Attempt, String> {
-        let cases = cases(task, "cases")?;
+        let (cases, held_out) = (cases(task, "cases")?, cases(task, "cases_held_out")?);
         let function = task.field("function").ok_or("`function` is missing")?;
         if cases.is_empty() {
             return Err("`cases` are missing".to_owned());
@@ -51,6 +53,7 @@ impl Attempt {
             config: Arc::clone(config),
             function: function.into(),
             cases: cases.into(),
+            held_out: held_out.into(),
             asked: 0,
             history: Vec::new(),
             session: None,
@@ -113,30 +116,46 @@ impl Attempt {
         // Whatever the attempt left running is gone before its answer is tested.
         self.session = None;
         let Some(program) = program.filter(|program| program.len() <= PROGRAM_BYTES_MAX) else {
-            return Ok(self.verdict(false, &[]));
+            return Ok(self.verdict(false, &[], &[]));
         };
+        // In jails of their own: what is held out stays apart from what rewards.
+        let own = self.tested(&program, &self.cases)?;
+        let held_out = self.tested(&program, &self.held_out)?;
+        Ok(self.verdict(true, &own, &held_out))
+    }
+
+    /// One outcome per case.
+    fn tested(&self, program: &str, cases: &[Case]) -> Result<Vec<Outcome>, UnscoredReason> {
+        if cases.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut python = self.config.python();
-        python.limits.cpu_seconds += u64::from(python.seconds) * self.cases.len() as u64;
-        let inputs: Vec<Vec<Exact>> = self.cases.iter().map(|case| case.input.clone()).collect();
-        let outcomes = grade(&python, &program, &self.function, &inputs).map_err(failed)?;
-        Ok(self.verdict(true, &outcomes))
+        python.limits.cpu_seconds += u64::from(python.seconds) * cases.len() as u64;
+        let inputs: Vec<Vec<Exact>> = cases.iter().map(|case| case.input.clone()).collect();
+        grade(&python, program, &self.function, &inputs).map_err(failed)
     }
 
     /// Compares what came back with what is expected.
-    fn verdict(&self, answered: bool, outcomes: &[Outcome]) -> Verdict {
+    fn verdict(&self, answered: bool, outcomes: &[Outcome], held_out: &[Outcome]) -> Verdict {
         let share = |count: usize| count as f64 / self.cases.len() as f64;
         let right = |(case, outcome): &(&Case, &Outcome)| {
             outcome.as_ref().is_ok_and(|value| equality::equal(&case.output, value))
         };
         let passed = self.cases.iter().zip(outcomes).filter(right).count();
         let ran = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        let reward = match self.config.reward {
-            Reward::All => f64::from(u8::from(passed == self.cases.len())),
-            Reward::Share => share(passed),
+        let earned = |passed: usize, all: usize| match self.config.reward {
+            Reward::All => f64::from(u8::from(passed == all)),
+            Reward::Share => passed as f64 / all as f64,
         };
+        let reward = earned(passed, self.cases.len());
         let values = [f64::from(u8::from(answered)), share(passed), share(ran)];
-        let parts: BTreeMap<String, f64> =
+        let mut parts: BTreeMap<String, f64> =
             PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect();
+        if !self.held_out.is_empty() {
+            let both = passed + self.held_out.iter().zip(held_out).filter(right).count();
+            let strict = earned(both, self.cases.len() + self.held_out.len());
+            parts.insert(STRICT.to_owned(), strict);
+        }
         Verdict::Scored { reward, parts }
     }
 }
@@ -166,7 +185,7 @@ impl Episode for Attempt {
             Ok(Action::Call(_)) | Err(_) => {
                 self.ended = true;
                 self.session = None;
-                Turn::End(self.verdict(false, &[]))
+                Turn::End(self.verdict(false, &[], &[]))
             }
         }
     }
@@ -176,6 +195,7 @@ impl Episode for Attempt {
             config: Arc::clone(&self.config),
             function: Arc::clone(&self.function),
             cases: Arc::clone(&self.cases),
+            held_out: Arc::clone(&self.held_out),
             asked: self.asked,
             history: self.history.clone(),
             session: None,

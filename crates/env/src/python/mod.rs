@@ -4,8 +4,8 @@
 //! cases judge: the tool of ToRL (arXiv 2503.23383) and Tool-Star (arXiv 2505.16410), the judge of
 //! HumanEval (arXiv 2107.03374).
 //!
-//! Tasks: `id, question, function, cases, examples?` in a JSONL file ([`load`]). `cases` and
-//! `examples` list `{"input": [arguments], "output": value}` in JSON; the prompt shows `examples`,
+//! Tasks: `id, question, function, cases, examples?, cases_held_out?` in a JSONL file ([`load`]).
+//! The lists hold `{"input": [arguments], "output": value}` in JSON; the prompt shows `examples`,
 //! `cases` judge.
 //!
 //! Action: `<python>code</python>` runs code in an interpreter that keeps its variables through the
@@ -15,7 +15,9 @@
 //! Judged: the program runs in a fresh jail, gets the inputs of all cases and returns values, which
 //! are compared here, outside ([`equality`]). `reward` is 1 where every case is right, else 0; or
 //! the share of right cases. Parts, each in [0, 1]: `format` (an answer was given), `passed` (share
-//! of right cases), `ran` (share of cases that returned a value).
+//! of right cases), `ran` (share of cases that returned a value). Where a task has `cases_held_out`, a
+//! further part, `strict`: what all its cases together would earn. Nothing trains on it, so a reward
+//! that rises without it shows a program that fits the cases and not the task.
 //!
 //! Forks: a forked attempt gets an interpreter of its own in which the path's code runs again, and
 //! must print the same bytes; else the attempt is unscored (DECISIONS 9).

@@ -22,12 +22,13 @@ pub struct Case {
     pub output: Exact,
 }
 
-/// `id`, `question`, `function`, `cases`, `examples?`.
+/// `id`, `question`, `function`, `cases`, `examples?`, `cases_held_out?`.
 pub fn schema() -> Schema {
     Schema::new(&[
         Field::required("function", Kind::Text),
         Field::required("cases", Kind::Json),
         Field::optional("examples", Kind::Json),
+        Field::optional("cases_held_out", Kind::Json),
     ])
 }
 
@@ -43,7 +44,7 @@ pub fn load(file: &Path, options: &Options) -> Result<Loaded, EnvError> {
             let got = line::shown_id(function);
             return Err(fault(format!("`function` must be a Python name, got: `{got}`")));
         }
-        for field in ["cases", "examples"] {
+        for field in ["cases", "examples", "cases_held_out"] {
             let found = cases(task, field).map_err(&fault)?;
             if field == "cases" && found.is_empty() {
                 return Err(fault("`cases` must hold at least one case, got: []".to_owned()));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::twin::HELD_OUT_MAX;
 use crate::EnvError;
 
 /// The recipe's `environment = { type = "sql", ... }` without `type` and file names.
@@ -18,6 +19,9 @@ pub struct Config {
     pub exec_error_penalty: i8,
     /// Whether equal rows count once or each.
     pub result_compare: ResultCompare,
+    /// Further databases, derived as twins are, on which a stricter judge compares right answers. Its
+    /// verdict is the part `strict`, which nothing trains on; 0 to 4, 0 for no such part.
+    pub twins_held_out: usize,
     /// Most exploratory queries that are run in an attempt, 0 to 1000.
     pub max_interactions: u32,
     /// Most rows an observation shows, 1 to 1000.
@@ -43,6 +47,7 @@ impl Default for Config {
             exact: Exact::String,
             exec_error_penalty: 0,
             result_compare: ResultCompare::Multiset,
+            twins_held_out: 0,
             max_interactions: 10,
             rows_shown: 3,
             observation_bytes_max: 1000,
@@ -149,6 +154,7 @@ impl Config {
         let limits = &self.limits;
         range("exec_error_penalty", i64::from(self.exec_error_penalty), -1..=0, "0 or -1")?;
         range("max_interactions", self.max_interactions, 0..=1000, "0 to 1000")?;
+        range("twins_held_out", self.twins_held_out, 0..=HELD_OUT_MAX, "0 to 4")?;
         range("rows_shown", self.rows_shown, 1..=1000, "1 to 1000")?;
         range("observation_bytes_max", self.observation_bytes_max, 64..=1_000_000, "64 to 10^6")?;
         range("limits.steps_max", limits.steps_max, 1_000..=1_000_000_000, "1,000 to 10^9")?;

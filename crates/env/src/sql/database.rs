@@ -21,7 +21,7 @@ pub struct Database {
     limits: Limits,
     original: Store,
     /// By variant, made when first asked for; `None` where there is none.
-    twins: [OnceLock<Option<Store>>; twin::VARIANTS],
+    twins: [OnceLock<Option<Store>>; twin::VARIANTS + twin::HELD_OUT_MAX],
 }
 
 /// The twin a gold query is judged on.
@@ -95,6 +95,13 @@ impl Database {
             twin.get_or_init(|| found.then(store));
         }
         Ok(twin.get().and_then(Option::as_ref))
+    }
+
+    /// The databases of a stricter judge, derived as twins are: no reward reads them.
+    pub(super) fn held_out(&self, count: usize) -> Result<Vec<&Store>, Lost> {
+        let variants = twin::VARIANTS..twin::VARIANTS + count.min(twin::HELD_OUT_MAX);
+        let found: Result<Vec<Option<&Store>>, Lost> = variants.map(|at| self.twin(at)).collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// `table` and `table.column`, lower case.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stepwell_tree::STRICT;
+
 use super::answer::{Answer, Lost};
 use super::config::{Config, Explore};
 use super::database::{Database, Twin};
@@ -59,7 +61,35 @@ pub(super) fn judge(
     };
     let explore = explore(finished.queries, gold, database, config.explore)?;
     let values = [truth(finished.well_formed), truth(exact), exec, entity, explore];
-    Ok((reward, PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect()))
+    let mut parts: BTreeMap<String, f64> =
+        PARTS.iter().map(|name| (*name).to_owned()).zip(values).collect();
+    if config.twins_held_out > 0 {
+        let holds = match finished.answer {
+            Some(answer) if reward > 0.0 => holds_elsewhere(answer, gold, database, config)?,
+            _ => false,
+        };
+        parts.insert(STRICT.to_owned(), truth(holds));
+    }
+    Ok((reward, parts))
+}
+
+/// True where an answer equals gold on every held-out database on which gold runs.
+fn holds_elsewhere(
+    answer: &str,
+    gold: &str,
+    database: &Database,
+    config: &Config,
+) -> Result<bool, Lost> {
+    let comparison = Comparison::of(gold, config.result_compare);
+    for store in database.held_out(config.twins_held_out)? {
+        if let Ok(expected) = &store.query(gold)?.outcome {
+            match &store.query(answer)?.outcome {
+                Ok(answer) if comparison.equal(answer, expected) => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn compare(answer: &str, gold: &str, database: &Database, config: &Config) -> Result<Match, Lost> {

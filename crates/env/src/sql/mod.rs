@@ -11,7 +11,9 @@
 //! Judged: `reward` is 1 where the answer's result equals the gold query's ([`equality`]) on the
 //! database and on its perturbed twin, else 0. Parts, each in [0, 1] (`exec` may be -1 where
 //! `exec_error_penalty` says so): `format`, `exact`, `exec`, `entity`, `explore`. Weights and
-//! gates are a credit's business (DECISIONS 8).
+//! gates are a credit's business (DECISIONS 8). With `twins_held_out` a further part, `strict`: 1
+//! where the reward is 1 and the answer equals the gold query's on that many more derived databases,
+//! too. Nothing trains on it, so a reward that rises without it shows an answer that fits the judge.
 //!
 //! Cheats and what stops them: a constant equal to the gold result (the twin: same tables, other
 //! rows); writing, attaching, leaking paths (an allow-list while SQLite compiles, read-only, no
@@ -70,7 +72,7 @@ pub use source::{Source, list_folder};
 pub use standing::Standing;
 pub use store::Store;
 pub use tasks::{load, read, schema};
-pub use twin::TABLE_ROWS_MAX;
+pub use twin::{HELD_OUT_MAX, TABLE_ROWS_MAX};
 pub use value::{Table, Value};
 
 /// What a model that was never trained on the markup has to be told.

@@ -21,7 +21,7 @@ use super::twin;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) enum Which {
     Original,
-    /// The twin of this variant, less than [`twin::VARIANTS`].
+    /// The twin of this variant; from [`twin::VARIANTS`] on a stricter judge's.
     Twin(u8),
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Shelf {
     /// For twins: what the guard forbids, they need.
     second: Mutex<Option<Connection>>,
     original: OnceLock<Result<(Guarded, Description), Fault>>,
-    twins: [OnceLock<Result<Option<Guarded>, Fault>>; twin::VARIANTS],
+    twins: [OnceLock<Result<Option<Guarded>, Fault>>; twin::VARIANTS + twin::HELD_OUT_MAX],
 }
 
 impl Shelf {
@@ -122,17 +122,19 @@ impl Shelf {
         let Some(twin) = self.twins.get(variant) else { return Ok(None) };
         let twin = twin.get_or_init(|| match &self.source.rows {
             Rows::Scripts { twin, .. } if variant == 0 => self.guarded(built(twin)?).map(Some),
-            Rows::Scripts { .. } => Ok(None),
-            Rows::File(_) => self.derive(variant),
+            Rows::Scripts { .. } if variant < twin::VARIANTS => Ok(None),
+            Rows::Scripts { original, .. } => self.derive(&built(original)?, variant),
+            Rows::File(_) => match open(&self.second).as_ref() {
+                Some(source) => self.derive(source, variant),
+                None => Ok(None),
+            },
         });
         twin.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
     /// `None` where SQLite refuses to build it, which it does always. What the machine refuses is no
     /// reason to judge without one.
-    fn derive(&self, variant: usize) -> Result<Option<Guarded>, Fault> {
-        let source = open(&self.second);
-        let Some(source) = source.as_ref() else { return Ok(None) };
+    fn derive(&self, source: &Connection, variant: usize) -> Result<Option<Guarded>, Fault> {
         let built = twin::build(source, &self.source.name, variant)
             .and_then(|twin| Guarded::new(twin, self.limits.clone()));
         match built {

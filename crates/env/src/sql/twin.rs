@@ -21,6 +21,8 @@ use super::schema::{self, TableSchema};
 
 /// How many twins of a database can be tried.
 pub(super) const VARIANTS: usize = 8;
+/// How many more there are that no reward ever reads: a stricter judge's.
+pub const HELD_OUT_MAX: usize = 4;
 /// Twins from this one on draw values evenly instead of moving them, so that the most frequent
 /// value changes too.
 const EVEN_FROM: usize = 3;

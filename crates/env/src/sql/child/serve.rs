@@ -112,7 +112,7 @@ fn bytes_open(sources: &[Source]) -> u64 {
     let bytes = |source: &Source| match &source.rows {
         Rows::File(path) => {
             let bytes = path.metadata().map_or(0, |file| file.len());
-            (8 << 20) + 16 * bytes
+            (8 << 20) + 24 * bytes
         }
         Rows::Scripts { original, twin, .. } => {
             (1 << 20) + 64 * (original.len() + twin.len()) as u64
