@@ -9,10 +9,26 @@ use serde::{Deserialize, Serialize};
 use stepwell_methods::{Rewards, is_companion};
 use stepwell_tree::{StepId, StepTree, leaves, path_to};
 
+use crate::observe::Metrics;
 use crate::recipe::Guards;
 
 /// The metric: 1 while the alarm is on, 0 while it is not.
 pub const ALARM: &str = "alarm/reward_without_outcome";
+
+/// The metric of a stricter judge's verdict.
+pub(crate) const STRICT_PART: &str = "part/strict";
+
+/// What rises and what must not fall meanwhile: what a shaped reward pays and the outcome; where a
+/// stricter judge judged, its verdict in the outcome's place, and then an outcome is watched too.
+pub(crate) fn watched(metrics: &Metrics) -> Option<(f64, f64)> {
+    let get = |name: &str| metrics.get(name).copied();
+    let (shaped, outcome, strict) = (get("training_reward"), get("reward"), get(STRICT_PART));
+    match (shaped, strict) {
+        (Some(shaped), _) => Some((shaped, strict.or(outcome)?)),
+        (None, Some(strict)) => Some((outcome?, strict)),
+        (None, None) => None,
+    }
+}
 
 /// What the last two windows of updates earned.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -136,6 +152,20 @@ mod tests {
         assert_eq!(flat(&mut watch, 1.0, 1.0), None);
         assert!(!flat(&mut watch, 1.0 + 1e-12, 1.0 - 1e-12).unwrap().alarm);
         assert!(flat(&mut watch, 2.0, 0.5).unwrap().alarm);
+    }
+
+    #[test]
+    fn a_stricter_judge_is_heard_in_the_outcomes_place() {
+        let seen = |given: &[(&str, f64)]| {
+            watched(&given.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())
+        };
+        let (reward, shaped, strict) =
+            (("reward", 0.5), ("training_reward", 2.0), ("part/strict", 0.25));
+        assert_eq!(seen(&[reward]), None);
+        assert_eq!(seen(&[reward, shaped]), Some((2.0, 0.5)));
+        assert_eq!(seen(&[reward, strict]), Some((0.5, 0.25)));
+        assert_eq!(seen(&[reward, shaped, strict]), Some((2.0, 0.25)));
+        assert_eq!(seen(&[shaped]), None);
     }
 
     #[test]

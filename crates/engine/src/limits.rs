@@ -172,6 +172,14 @@ pub fn all() -> Vec<Limit> {
             test: "env/tests/maxima.rs: cases_of_a_function",
         },
         Limit {
+            name: "python_number_digits",
+            value: env::PYTHON_NUMBER_DIGITS as u64,
+            unit: "digits of a whole number of a `python` task",
+            past: "the file is refused",
+            raise: "it cannot be raised: Python itself reads 4,300",
+            test: "env/src/exact.rs: what_fits_is_written_as_the_library_does_and_digits_stay",
+        },
+        Limit {
             name: "python_program_bytes",
             value: env::PYTHON_PROGRAM_BYTES as u64,
             unit: "bytes of a program that answers a `python` task",

@@ -49,7 +49,6 @@ fn forge(original: &Path, to: &Path, forged: &Forged<'_>) {
     let folder = RunFolder::create(to, &reader.recipe().unwrap()).unwrap();
     let mut record = folder.record().unwrap();
     let lineage = reader.lineage().unwrap();
-    let mut tasks = Some(reader.tasks().unwrap());
     for commit in reader.commits().unwrap() {
         let (number, key) = (commit.head.number, &commit.key);
         let here = (key.stage, key.update) == (forged.stage, u64::from(forged.stage.min(1)));
@@ -58,8 +57,8 @@ fn forge(original: &Path, to: &Path, forged: &Forged<'_>) {
         match key.kind {
             Kind::Created => {}
             Kind::Tasks => {
-                let all = tasks.take().unwrap_or_default();
-                record.commit_tasks(key.stage, &key.name, &all).unwrap();
+                let own = reader.tasks_of(number).unwrap();
+                record.commit_tasks(key.stage, &key.name, &own).unwrap();
             }
             Kind::Grown => {
                 let mut stored = reader.trees(number).unwrap();

@@ -6,6 +6,7 @@ pub use crate::calculator::expression::{
     BYTES_MAX as EXPRESSION_BYTES, DEPTH_MAX as EXPRESSION_DEPTH,
 };
 pub use crate::calculator::number::DIGITS_MAX as NUMBER_DIGITS;
+pub use crate::exact::DIGITS_MAX as PYTHON_NUMBER_DIGITS;
 pub use crate::external::{LINES_WAITING, NAME_BYTES_MAX, NAMES_MAX, STDERR_BYTES};
 pub use crate::math_answer::value::{BYTES_MAX as MATH_ANSWER_BYTES, POWER_MAX as MATH_POWER};
 pub use crate::python::{CASES_MAX as PYTHON_CASES, PROGRAM_BYTES_MAX as PYTHON_PROGRAM_BYTES};

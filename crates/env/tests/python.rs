@@ -310,10 +310,12 @@ fn whole_numbers_keep_their_digits() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tasks.jsonl");
     let ten_30 = "1000000000000000000000000000000";
-    let line = format!(
-        r#"{{"id":"a","question":"One more.","function":"more","examples":[{{"input":[{ten_30}],"output":{ten_30}}}],"cases":[{{"input":[{ten_30}],"output":{}1}},{{"input":[18446744073709551615],"output":18446744073709551616}}]}}"#,
-        &ten_30[..30],
-    );
+    let case = |input: &str, output: &str| format!(r#"{{"input":[{input}],"output":{output}}}"#);
+    let example = case(ten_30, ten_30);
+    let first = case(ten_30, &format!("{}1", &ten_30[..30]));
+    let second = case("18446744073709551615", "18446744073709551616");
+    let head = r#""id":"a","question":"One more.","function":"more""#;
+    let line = format!(r#"{{{head},"examples":[{example}],"cases":[{first},{second}]}}"#);
     std::fs::write(&file, line + "\n").unwrap();
     let task = load(&file, &Options::default()).unwrap().tasks.remove(0);
     let environment = environment(quick());

@@ -57,7 +57,7 @@ pub trait Environment: Send + Sync {
     /// Range of `Verdict::Scored::reward`, inclusive.
     fn reward_range(&self) -> (f64, f64);
 
-    /// Names of the verdict's parts, in the order reports show them; [`STRICT`] may come beside them.
+    /// Names of the verdict's parts, in the order reports show them; [`STRICT`] may come beside.
     fn parts(&self) -> Vec<String>;
 
     /// Starts an attempt. `Err` is a failure of the harness: the attempt is unscored.

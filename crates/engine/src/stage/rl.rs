@@ -14,7 +14,7 @@ use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::{Sifted, sift};
 use super::supervision::Shown;
-use crate::alarm::{ALARM, training_reward};
+use crate::alarm::{ALARM, STRICT_PART, training_reward, watched};
 use crate::error::EngineError;
 use crate::guard;
 use crate::observe::{Event, Metrics};
@@ -154,13 +154,9 @@ pub(crate) fn recredit(config: &Rl, forest: &[Grown]) -> (Vec<Credit>, Metrics) 
     (credits, metrics)
 }
 
-/// Tells where a reward rises and what it stands for falls: of a shaped reward the outcome, of an
-/// outcome the verdict of a stricter judge.
+/// Tells where a reward rises and what it stands for falls.
 fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
-    let get = |name: &str| metrics.get(name).copied();
-    let (shaped, outcome, strict) = (get("training_reward"), get("reward"), get("part/strict"));
-    let pair = shaped.or(strict.and(outcome)).zip(strict.or(outcome.filter(|_| shaped.is_some())));
-    let Some((reward, outcome)) = pair else { return };
+    let Some((reward, outcome)) = watched(metrics) else { return };
     let guards = &session.recipe.guards;
     let Some(heard) = session.memory.watch.hear(reward, outcome, guards) else { return };
     metrics.insert(ALARM.to_owned(), f64::from(u8::from(heard.alarm)));
@@ -168,10 +164,12 @@ fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
         let (stage, update, window) = (session.place.stage, session.place.done, guards.window);
         session.observer.event(Event::Alarm(format!(
             "stage {stage}, update {update}: over {window} updates the training reward has risen by \
-             {:.1} standard errors and the outcome has fallen by {:.1}; the policy may be learning \
-             to please `reward`: look at trees with `inspect`, and compare a run with `reward = {{ \
+             {:.1} standard errors and the {} has fallen by {:.1}; the policy may be learning to \
+             please `reward`: look at trees with `inspect`, and compare a run with `reward = {{ \
              type = \"outcome\" }}`",
-            heard.reward, -heard.outcome
+            heard.reward,
+            if metrics.contains_key(STRICT_PART) { "stricter judge's verdict" } else { "outcome" },
+            -heard.outcome
         )));
     }
 }

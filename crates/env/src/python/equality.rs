@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `null`, `true`, `false`, text | the same, of exactly that type: `True` is not `1` |
 //! | a whole number, of any size | an `int` or `float` of exactly that value |
-//! | a number with a fraction or an exponent | a `float` within 1e-6 of it; an `int`: exactly it where it is whole, else within 1e-6 |
+//! | with a fraction or an exponent | a `float` within 1e-6 of it; an `int` that is exactly it |
 //! | a list | a `list` or `tuple` of equal length and items |
 //! | an object | a `dict` with the same keys, in any order |
 //!
-//! An `int` and a `float` are compared as Python compares them: `2**64` equals `18446744073709551616.0`,
-//! and `10**30` does not equal `1e30`, whose value is 1000000000000000019884624838656.
+//! An `int` and a `float` are compared as Python compares them: `2**64` equals
+//! `18446744073709551616.0`, and `10**30` does not equal `1e30`, whose value is
+//! 1000000000000000019884624838656. Where the expected number has a fraction, no `int` is exactly
+//! it, and one within 1e-6 passes.
 
 use serde_json::Value as Json;
 use stepwell_sandbox::python::Value;

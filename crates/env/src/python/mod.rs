@@ -15,9 +15,10 @@
 //! Judged: the program runs in a fresh jail, gets the inputs of all cases and returns values, which
 //! are compared here, outside ([`equality`]). `reward` is 1 where every case is right, else 0; or
 //! the share of right cases. Parts, each in [0, 1]: `format` (an answer was given), `passed` (share
-//! of right cases), `ran` (share of cases that returned a value). Where a task has `cases_held_out`, a
-//! further part, `strict`: what all its cases together would earn. Nothing trains on it, so a reward
-//! that rises without it shows a program that fits the cases and not the task.
+//! of right cases), `ran` (share of cases that returned a value). Where a task has
+//! `cases_held_out`, a further part, `strict`: what all its cases together would earn. Nothing
+//! trains on it, so a reward that rises without it shows a program that fits the cases and not the
+//! task.
 //!
 //! Forks: a forked attempt gets an interpreter of its own in which the path's code runs again, and
 //! must print the same bytes; else the attempt is unscored (DECISIONS 9).

@@ -19,8 +19,8 @@ pub struct Config {
     pub exec_error_penalty: i8,
     /// Whether equal rows count once or each.
     pub result_compare: ResultCompare,
-    /// Further databases, derived as twins are, on which a stricter judge compares right answers. Its
-    /// verdict is the part `strict`, which nothing trains on; 0 to 4, 0 for no such part.
+    /// Further databases, derived as twins are, on which a stricter judge compares right answers.
+    /// Its verdict is the part `strict`, which nothing trains on; 0 to 4, 0 for no such part.
     pub twins_held_out: usize,
     /// Most exploratory queries that are run in an attempt, 0 to 1000.
     pub max_interactions: u32,

@@ -12,8 +12,9 @@
 //! database and on its perturbed twin, else 0. Parts, each in [0, 1] (`exec` may be -1 where
 //! `exec_error_penalty` says so): `format`, `exact`, `exec`, `entity`, `explore`. Weights and
 //! gates are a credit's business (DECISIONS 8). With `twins_held_out` a further part, `strict`: 1
-//! where the reward is 1 and the answer equals the gold query's on that many more derived databases,
-//! too. Nothing trains on it, so a reward that rises without it shows an answer that fits the judge.
+//! where the reward is 1 and the answer equals the gold query's on that many more derived
+//! databases, too. Nothing trains on it, so a reward that rises without it shows an answer that
+//! fits the judge.
 //!
 //! Cheats and what stops them: a constant equal to the gold result (the twin: same tables, other
 //! rows); writing, attaching, leaking paths (an allow-list while SQLite compiles, read-only, no

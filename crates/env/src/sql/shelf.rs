@@ -132,8 +132,8 @@ impl Shelf {
         twin.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
-    /// `None` where SQLite refuses to build it, which it does always. What the machine refuses is no
-    /// reason to judge without one.
+    /// `None` where SQLite refuses to build it, which it does always. What the machine refuses is
+    /// no reason to judge without one.
     fn derive(&self, source: &Connection, variant: usize) -> Result<Option<Guarded>, Fault> {
         let built = twin::build(source, &self.source.name, variant)
             .and_then(|twin| Guarded::new(twin, self.limits.clone()));

@@ -5,7 +5,7 @@
 //! | the interpreter exited, closed its pipes, said what is no reply | the program's |
 //! | the wall clock ran out, the processor time as well | the program's |
 //! | the wall clock ran out in sleep | the program's |
-//! | the wall clock ran out while it waited for a processor for half of it or longer | the machine's |
+//! | the wall clock ran out, half of it in waiting for a processor | the machine's |
 //! | it was never handed over; the jail's launcher was killed | the machine's |
 //! | a signal ended it; it is stopped by one | not clear: a program can do both to itself |
 //!
@@ -53,8 +53,8 @@ enum Whose {
 }
 
 /// Runs a program that defines `function` in a fresh interpreter and calls it with the arguments
-/// of every case, each a list. One outcome per case, in order; once the interpreter is gone, or a case took too
-/// long, the rest have none.
+/// of every case, each a list. One outcome per case, in order; once the interpreter is gone, or a
+/// case took too long, the rest have none.
 ///
 /// # Errors
 /// It could not be tested, twice, for a reason that is not its own.
