@@ -148,7 +148,7 @@ fn worth(choice: impl Fn(usize) -> usize) -> f64 {
 
 /// Q-learning on the log: what it believes of the first state, and what its choices really earn.
 fn q_learning(seed: u64, next: double_q::Next, conservatism: f64) -> (f64, f64) {
-    let config = double_q::Config { next };
+    let config = double_q::Config { next, conservatism };
     let term = RowObjective::Cql(cql::Config { coefficient: conservatism });
     let (mut forest, rewards) = log(seed);
     let rows = rows(&forest);

@@ -3,18 +3,21 @@
 //! Paper: DQN, Mnih et al. 2015; double Q: van Hasselt et al., arXiv 1509.06461, equation 4.
 //! Idea: A token is worth what it earns and the best that can follow. The maximum of noisy numbers
 //! is too high on average; let one head choose and another say what the choice is worth.
-//! Formula: L = Σᵢ wᵢ·(Q(s,a) − y)²; y = r + γ·v(s'), 0 for v beyond the end; v = Q̄(s', argmax_a
-//! Q(s', a)), single: max_a Q̄(s', a)
+//! Formula: L = Σᵢ wᵢ·(Q(s,a) − y)² + the term of `cql`; y = r + γ·v(s'), 0 for v beyond the end;
+//! v = Q̄(s', argmax_a Q(s', a)), single: max_a Q̄(s', a)
 //! Reads: the stream `q` of the tokens taken; y as credit, from `bellman` with v as `value`.
 //! Differs: squares where DQN has Huber's loss. Actions are tokens.
 //! Degenerate: what was never taken keeps the Q it was born with, and the maximum finds it:
-//! overestimates without end (tests/chain.rs); put `cql` beside it. A row of weight 0 is not read.
-//! Control: `next = "max"`; `ilql`, which takes no maximum over what was not tried.
+//! overestimates without end (tests/chain.rs), and `conservatism` holds it down. A row of weight
+//! 0 is not read.
+//! Control: `conservatism = 0`, which overestimates; `next = "max"`; `ilql`, which takes no maximum
+//! over what was not tried.
 
 use serde::{Deserialize, Serialize};
 
 use super::bellman_error;
-use crate::{Batch, Loss};
+use crate::row::cql;
+use crate::{Batch, Loss, Row, RowLoss};
 
 /// What a state is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -28,11 +31,28 @@ pub enum Next {
 }
 
 /// Q-learning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What a state is worth. Default `double`.
     pub next: Next,
+    /// The factor of the conservative term, 0 to 100. Default 0.1, that of `cql`.
+    pub conservatism: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { next: Next::default(), conservatism: cql::Config::default().coefficient }
+    }
+}
+
+impl Config {
+    /// What a recipe must not hold.
+    pub fn problem(&self) -> Option<String> {
+        let got = self.conservatism;
+        let fine = (0.0..=100.0).contains(&got);
+        (!fine).then(|| format!("`double_q.conservatism` must be from 0 to 100, got: {got}"))
+    }
 }
 
 /// What the column `value` holds for a state: from Q of all tokens there under the trained head and
@@ -49,6 +69,11 @@ pub fn objective(batch: &Batch<'_>, _config: &Config) -> Loss {
     let mut loss = Loss::zero(batch.len());
     bellman_error(batch, "q", &mut loss);
     loss
+}
+
+/// The conservative term at one position.
+pub fn row(row: &Row<'_>, config: &Config) -> RowLoss {
+    cql::row(row, &cql::Config { coefficient: config.conservatism })
 }
 
 #[cfg(test)]
@@ -70,7 +95,10 @@ mod tests {
     #[test]
     fn one_head_chooses_and_the_other_values() {
         let (online, frozen) = ([0.0, 2.0, 1.0], [3.0, 0.5, 1.0]);
-        assert_eq!(state_value(&online, &frozen, &Config { next: Next::Double }), 0.5);
-        assert_eq!(state_value(&online, &frozen, &Config { next: Next::Max }), 3.0);
+        let of = |next| Config { next, ..Config::default() };
+        assert_eq!(state_value(&online, &frozen, &of(Next::Double)), 0.5);
+        assert_eq!(state_value(&online, &frozen, &of(Next::Max)), 3.0);
+        let wrong = Config { conservatism: -1.0, ..Config::default() };
+        assert!(wrong.problem().is_some_and(|p| p.starts_with("`double_q.conservatism`")));
     }
 }

@@ -43,7 +43,7 @@ impl OfflineValue {
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
         match self {
-            OfflineValue::DoubleQ(_) => None,
+            OfflineValue::DoubleQ(config) => config.problem(),
             OfflineValue::Ilql(config) => config.problem(),
         }
     }
@@ -53,6 +53,54 @@ impl OfflineValue {
         match self {
             OfflineValue::DoubleQ(_) => &["q"],
             OfflineValue::Ilql(_) => &["q1", "q2", "q1_target", "q2_target", "value"],
+        }
+    }
+
+    /// The heads that say what each token is worth: the one that learns, and the frozen one that
+    /// follows it.
+    pub fn q_heads(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            OfflineValue::DoubleQ(_) => &[("q", "q_target")],
+            OfflineValue::Ilql(_) => &[("q1", "q1_target"), ("q2", "q2_target")],
+        }
+    }
+
+    /// True where a head learns what a state is worth; elsewhere [`OfflineValue::state_value`] says
+    /// it from Q.
+    pub fn learns_value(&self) -> bool {
+        matches!(self, OfflineValue::Ilql(_))
+    }
+
+    /// What a state is worth, from Q of all tokens there under the head that learns and under the
+    /// frozen one, `[V]` each.
+    ///
+    /// # Panics
+    /// Where a head learns it.
+    pub fn state_value(&self, online: &[f32], frozen: &[f32]) -> f32 {
+        match self {
+            OfflineValue::DoubleQ(config) => double_q::state_value(online, frozen, config),
+            OfflineValue::Ilql(_) => panic!("`ilql` has a head for the value of a state"),
+        }
+    }
+
+    /// True where the loss trains the policy, by its log-probabilities.
+    pub fn trains_policy(&self) -> bool {
+        matches!(self, OfflineValue::Ilql(config) if config.awac > 0.0)
+    }
+
+    /// True where [`OfflineValue::row`] is not zero.
+    pub fn is_conservative(&self) -> bool {
+        match self {
+            OfflineValue::DoubleQ(config) => config.conservatism > 0.0,
+            OfflineValue::Ilql(config) => config.conservatism > 0.0,
+        }
+    }
+
+    /// The conservative term of one head that learns, at one position.
+    pub fn row(&self, row: &Row<'_>) -> RowLoss {
+        match self {
+            OfflineValue::DoubleQ(config) => double_q::row(row, config),
+            OfflineValue::Ilql(config) => ilql::row(row, config),
         }
     }
 
@@ -133,6 +181,10 @@ mod tests {
         for name in OfflineValue::NAMES {
             let method = OfflineValue::from_type(name, empty()).unwrap().unwrap();
             assert_eq!((method.name(), method.problem()), (*name, None));
+            let read = |name: &str| method.streams().contains(&name);
+            assert!(method.q_heads().iter().all(|(q, _)| read(q)), "{name}");
+            assert_eq!(method.learns_value(), read("value"), "{name}");
+            assert!(method.is_conservative(), "{name}");
             assert!(OfflineValue::from_type(name, stray()).is_err(), "{name}");
         }
         for name in RowObjective::NAMES {
