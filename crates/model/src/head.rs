@@ -3,18 +3,21 @@
 //! It is one linear layer, or two with a rectifier between them, in `f32` whatever the trunk's
 //! products read; weights, gradient and optimizer are its own. It computes on the processor by the
 //! kernels of the trunk, in the caller's thread: no sum depends on anything but its inputs.
+//!
+//! A head as wide as the vocabulary is asked a few states at a time ([`HeadShape::rows_at_once`]),
+//! forward and backward, or for one output of each state ([`Head::taken`]).
+
+mod body;
+mod frozen;
 
 use crate::{
     adamw::{AdamW, AdamWSettings},
     error::ModelError,
     gradients::Gradients,
-    initial,
-    kernel::{
-        Numbers, Panels, ProductScratch, add, product, product_grad_input, product_grad_weight,
-    },
-    parameters::{Kind, Slot},
-    weights::Weights,
+    kernel::{Numbers, ProductScratch, add, product_grad_input, product_grad_weight},
 };
+use body::{Body, Layer};
+pub use frozen::FrozenHead;
 
 /// Widths of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +30,28 @@ pub struct HeadShape {
     pub outputs: usize,
 }
 
+/// Outputs of a head that exist at the same time: a few megabytes (INV-7).
+const OUTPUTS_AT_ONCE: usize = 1 << 20;
+
+impl HeadShape {
+    /// States whose outputs together take a few megabytes, at least one.
+    #[must_use]
+    pub fn rows_at_once(&self) -> usize {
+        (OUTPUTS_AT_ONCE / self.outputs).max(1)
+    }
+}
+
 /// Named row-major tensors: name, shape, values.
 pub type NamedTensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 /// Weights, gradient and moments of a head.
 #[derive(Clone)]
 pub struct Head {
-    shape: HeadShape,
-    weights: Weights,
+    body: Body,
     gradients: Gradients,
     optimizer: AdamW,
     /// `[R][hidden]` the inner layer of the last forward, rectified.
     inner: Vec<f32>,
-}
-
-/// One layer: its matrix and its bias among the slots.
-#[derive(Clone, Copy)]
-struct Layer {
-    matrix: usize,
-    inputs: usize,
-    outputs: usize,
 }
 
 impl Head {
@@ -57,19 +62,11 @@ impl Head {
     /// Where a width is 0.
     #[must_use]
     pub fn new(shape: HeadShape, seed: u64) -> Self {
-        let slots = slots(shape);
-        let mut arena = crate::kernel::Buffer::zeros(Slot::stored_in(&slots));
-        if shape.hidden.is_some() {
-            let scale = 1.0 / (shape.inputs as f64).sqrt();
-            let draw = |element| (scale * initial::normal(seed, 0, element as u64)) as f32;
-            let values: Vec<f32> = (0..slots[0].count()).map(draw).collect();
-            slots[0].write(&mut arena, &values);
-        }
+        let body = Body::new(shape, seed);
         Self {
-            shape,
-            weights: Weights::F32(arena),
-            gradients: Gradients::of(slots.clone()),
-            optimizer: AdamW::of(slots),
+            gradients: Gradients::of(body.slots.clone()),
+            optimizer: AdamW::of(body.slots.clone()),
+            body,
             inner: Vec::new(),
         }
     }
@@ -77,7 +74,13 @@ impl Head {
     /// Its widths.
     #[must_use]
     pub fn shape(&self) -> HeadShape {
-        self.shape
+        self.body.shape
+    }
+
+    /// A copy that learns nothing of its own.
+    #[must_use]
+    pub fn frozen(&self) -> FrozenHead {
+        FrozenHead { body: self.body.clone() }
     }
 
     /// `[R][outputs]` from states `[R][inputs]`; keeps what [`Head::backward`] needs.
@@ -85,16 +88,19 @@ impl Head {
     /// # Panics
     /// If `states` is not whole rows.
     pub fn forward(&mut self, states: &[f32]) -> Vec<f32> {
-        assert!(states.len().is_multiple_of(self.shape.inputs), "whole states");
-        let [first, second] = self.layers();
-        let Some(second) = second else {
-            return self.linear(first.expect("a head has a layer"), states);
-        };
-        let mut inner = self.linear(first.expect("a head has a layer"), states);
-        inner.iter_mut().for_each(|x| *x = x.max(0.0));
-        let out = self.linear(second, &inner);
+        let (inner, out) = self.body.forward(states);
         self.inner = inner;
         out
+    }
+
+    /// `[R]` of each state the one output that is asked for, with the bits of [`Head::forward`];
+    /// the others are not computed.
+    ///
+    /// # Panics
+    /// If there is not one output per state, or one is none of the head's.
+    #[must_use]
+    pub fn taken(&self, states: &[f32], output: &[u32]) -> Vec<f32> {
+        self.body.taken(states, output)
     }
 
     /// Adds to the gradients of the weights from the derivatives `[R][outputs]` by the output of
@@ -103,9 +109,10 @@ impl Head {
     /// # Panics
     /// If the rows are not those of the last forward.
     pub fn backward(&mut self, states: &[f32], d_out: &[f32]) -> Vec<f32> {
-        let rows = states.len() / self.shape.inputs;
-        assert_eq!(d_out.len(), rows * self.shape.outputs, "one derivative per output");
-        let [first, second] = self.layers();
+        let HeadShape { inputs, outputs, .. } = self.body.shape;
+        let rows = states.len() / inputs;
+        assert_eq!(d_out.len(), rows * outputs, "one derivative per output");
+        let [first, second] = self.body.layers();
         let first = first.expect("a head has a layer");
         let Some(second) = second else { return self.linear_grad(first, states, d_out) };
         assert_eq!(self.inner.len(), rows * second.inputs, "backward needs the forward's rows");
@@ -119,33 +126,10 @@ impl Head {
         self.linear_grad(first, states, &d_inner)
     }
 
-    fn layers(&self) -> [Option<Layer>; 2] {
-        let HeadShape { inputs, hidden, outputs } = self.shape;
-        match hidden {
-            None => [Some(Layer { matrix: 0, inputs, outputs }), None],
-            Some(width) => [
-                Some(Layer { matrix: 0, inputs, outputs: width }),
-                Some(Layer { matrix: 2, inputs: width, outputs }),
-            ],
-        }
-    }
-
-    fn matrix(&self, layer: Layer) -> Panels<'_> {
-        self.weights.matrix(&self.gradients.slots[layer.matrix])
-    }
-
-    fn linear(&self, layer: Layer, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / layer.inputs * layer.outputs];
-        product(Numbers::F32(x), self.matrix(layer), &mut y);
-        let bias = self.weights.vector(&self.gradients.slots[layer.matrix + 1]);
-        y.chunks_exact_mut(layer.outputs).for_each(|row| add(row, bias));
-        y
-    }
-
     fn linear_grad(&mut self, layer: Layer, x: &[f32], dy: &[f32]) -> Vec<f32> {
         let mut scratch = ProductScratch::default();
         let mut dx = vec![0.0; x.len()];
-        product_grad_input(dy, self.matrix(layer), &mut dx, &mut scratch);
+        product_grad_input(dy, self.body.matrix(layer), &mut dx, &mut scratch);
         let [dw] = self.gradients.stored_mut([layer.matrix]);
         let (dy_of, x_of) = ((dy, layer.outputs), (Numbers::F32(x), layer.inputs));
         product_grad_weight(dy_of, x_of, 0, dw, &mut scratch);
@@ -172,7 +156,7 @@ impl Head {
 
     /// One update of its weights.
     pub fn step(&mut self, settings: &AdamWSettings) {
-        self.optimizer.update(&mut self.weights, &self.gradients, settings, 1);
+        self.optimizer.update(&mut self.body.weights, &self.gradients, settings, 1);
     }
 
     /// Forgets the moments.
@@ -183,8 +167,7 @@ impl Head {
     /// The weights as named row-major tensors: name, shape, values.
     #[must_use]
     pub fn parameters(&self) -> NamedTensors {
-        let slots = self.gradients.slots.iter();
-        slots.map(|slot| (slot.name.clone(), slot.shape(), self.weights.read(slot))).collect()
+        self.body.parameters()
     }
 
     /// Replaces one parameter by row-major values.
@@ -192,9 +175,7 @@ impl Head {
     /// # Errors
     /// If the name is unknown or the number of values is not that of the shape.
     pub fn set_parameter(&mut self, name: &str, row_major: &[f32]) -> Result<(), ModelError> {
-        let slot = self.gradients.slots.iter().find(|slot| slot.name == name);
-        let unknown = || ModelError::UnknownParameter { name: name.to_owned() };
-        self.weights.replace(slot.ok_or_else(unknown)?, row_major)
+        self.body.set_parameter(name, row_major)
     }
 
     /// Updates made so far, and the moments as named tensors.
@@ -214,24 +195,6 @@ impl Head {
     ) -> Result<(), ModelError> {
         self.optimizer.restore(step, tensors)
     }
-}
-
-/// Parameters in order: each layer's matrix, then its bias.
-fn slots(shape: HeadShape) -> Vec<Slot> {
-    let HeadShape { inputs, hidden, outputs } = shape;
-    assert!(inputs > 0 && outputs > 0 && hidden != Some(0), "no head has this shape: {shape:?}");
-    let layer = |name: &str, rows, columns| {
-        let matrix = (format!("{name}.weight"), Kind::Matrix { rows, columns });
-        [matrix, (format!("{name}.bias"), Kind::Vector { length: rows })]
-    };
-    let inner = hidden.map(|width| layer("inner", width, inputs));
-    let out = layer("out", outputs, hidden.unwrap_or(inputs));
-    let mut slots: Vec<Slot> = Vec::new();
-    for (name, kind) in inner.into_iter().flatten().chain(out) {
-        let offset = Slot::stored_in(&slots);
-        slots.push(Slot { name, kind, offset, split_offset: 0 });
-    }
-    slots
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{
     Finished, Prefix, SampleRequest, StopCause,
     block::Block,
+    guide::{Guide, own_logprob},
     prefix::Node,
     request::{Decide, Draw},
     row::{self, Growing, Machine, RowScratch},
@@ -35,6 +36,8 @@ struct LogitScratch {
     norm: Inputs,
     /// `[rows][vocabulary]`
     logits: Buffer,
+    /// The same before a guide led them, where there is one.
+    own: Vec<f32>,
     /// `[vocabulary]` of each thread.
     numerators: Vec<Buffer>,
 }
@@ -115,10 +118,23 @@ impl Decoder {
     /// (row, position in the step); `decide` sees the tokens so far. Rows that ended are
     /// returned in the order they began.
     pub fn advance(&mut self, model: &Model, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
+        self.advance_led(model, None, draw, decide)
+    }
+
+    /// [`Decoder::advance`], led by a guide where there is one. The log-probabilities that are told
+    /// stay the policy's own, of its full distribution at the row's temperature: they are not
+    /// those of the draw, and a ratio to them means what it says.
+    pub fn advance_led(
+        &mut self,
+        model: &Model,
+        guide: Option<&Guide<'_>>,
+        draw: Draw<'_>,
+        decide: Decide<'_>,
+    ) -> Vec<Finished> {
         let ends = self.live.iter().map(|row| row.growing.above + row.tokens.len() + 1);
         self.cover(model, ends.max().unwrap_or(0).min(model.config().context));
         for part in self.live.chunks_mut(LOGIT_ROWS) {
-            choose(&self.team, model, part, &mut self.logits, draw, decide);
+            choose((&self.team, model, guide), part, &mut self.logits, draw, decide);
         }
         // A token that ended a step is run too: children read its keys and values.
         let grown = self.live.iter_mut().filter_map(|row| {
@@ -161,15 +177,14 @@ fn freeze(row: Growing, parent: &Option<Prefix>) -> Prefix {
 
 /// Draws the next token of each row and tells whether it ends the step.
 fn choose(
-    team: &Team,
-    model: &Model,
+    (team, model, guide): (&Team, &Model, Option<&Guide<'_>>),
     rows: &mut [Live],
     scratch: &mut LogitScratch,
     draw: Draw<'_>,
     decide: Decide<'_>,
 ) {
     let config = model.config();
-    let LogitScratch { stream, norm, logits, numerators } = scratch;
+    let LogitScratch { stream, norm, logits, own, numerators } = scratch;
     stream.resize(rows.len() * config.hidden);
     logits.resize(rows.len() * config.vocabulary);
     for (row, to) in rows.iter().zip(stream.chunks_exact_mut(config.hidden)) {
@@ -177,10 +192,17 @@ fn choose(
     }
     final_norm(team, model, stream, norm);
     all_logits(team, norm.numbers(), model.matrix(model.layout.head), logits);
+    own.clear();
+    if let Some(guide) = guide {
+        own.extend_from_slice(logits);
+        guide.lead(norm.rows(), logits);
+    }
+    let mut unled = own.chunks_exact_mut(config.vocabulary);
     let tasks = rows.iter_mut().zip(logits.chunks_exact_mut(config.vocabulary));
-    team.each(tasks, numerators, |numerators, (row, logits)| {
+    let tasks = tasks.map(|task| (task, unled.next()));
+    team.each(tasks, numerators, |numerators, ((row, logits), own)| {
         numerators.resize(config.vocabulary);
-        row.choose(config.context, (logits, numerators), draw, decide);
+        row.choose(config.context, (logits, numerators, own), draw, decide);
     });
 }
 
@@ -188,7 +210,7 @@ impl Live {
     fn choose(
         &mut self,
         context: usize,
-        (logits, numerators): (&mut [f32], &mut [f32]),
+        (logits, numerators, own): (&mut [f32], &mut [f32], Option<&mut [f32]>),
         draw: Draw<'_>,
         decide: Decide<'_>,
     ) {
@@ -196,12 +218,16 @@ impl Live {
             self.stop = Some(StopCause::Context);
             return;
         }
-        temper(logits, effective(self.request.sampling.temperature));
+        let temperature = effective(self.request.sampling.temperature);
+        temper(logits, temperature);
         let normaliser = normalise(logits, numerators);
         let uniform = draw(self.id, self.tokens.len() as u32);
         let drawn = draw_token(&self.request.sampling, logits, numerators, &normaliser, uniform);
         self.tokens.push(drawn.token);
-        self.logprobs.push(drawn.logprob);
+        self.logprobs.push(match own {
+            Some(own) => own_logprob(own, numerators, temperature, drawn.token),
+            None => drawn.logprob,
+        });
         let seen = (self.id, &self.tokens[..]);
         self.stop = self.request.stop_after(seen, self.growing.above, context, decide);
     }

@@ -2,6 +2,7 @@
 
 mod block;
 mod decoder;
+mod guide;
 mod path_attention;
 mod prefix;
 mod request;
@@ -9,6 +10,7 @@ mod row;
 mod sample;
 
 pub use decoder::Decoder;
+pub use guide::Guide;
 pub use prefix::Prefix;
 #[cfg(feature = "cuda")]
 pub(crate) use request::{Decide, Draw};
