@@ -3,7 +3,7 @@
 //! Two heads have a name of their own: [`VALUE`] is read where a token is predicted, which is the
 //! state before it; [`SCORE`] at the end of a step, which is the state after it.
 
-use stepwell_model::{AdamWSettings, Head, HeadShape, Scored, StateSeeds};
+use stepwell_model::{AdamWSettings, FrozenHead, Head, HeadShape, Scored, StateSeeds};
 use stepwell_tree::{StepId, StepTree};
 
 use crate::batch::unscored_batches;
@@ -15,7 +15,7 @@ pub const VALUE: &str = "value";
 /// A scalar per step: what is said of the path up to its end.
 pub const SCORE: &str = "score";
 
-const NOTHING: Scored = Scored { row: &[], target: &[], temperature: 1.0 };
+pub(crate) const NOTHING: Scored = Scored { row: &[], target: &[], temperature: 1.0 };
 
 /// What a checkpoint holds of a head.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub struct HeadState {
     pub hidden: Option<usize>,
     /// Numbers per state.
     pub outputs: usize,
+    /// True where it learns nothing of its own and follows another: it has no moments.
+    pub frozen: bool,
     /// Steps its optimizer has taken.
     pub optimizer_step: u64,
     /// Weights, then moments: name, shape, numbers.
@@ -37,22 +39,50 @@ impl HeadState {
         let HeadShape { hidden, outputs, .. } = head.shape();
         let (optimizer_step, moments) = head.optimizer();
         let tensors = head.parameters().into_iter().chain(moments).collect();
-        HeadState { name: name.to_owned(), hidden, outputs, optimizer_step, tensors }
+        let (name, frozen) = (name.to_owned(), false);
+        HeadState { name, hidden, outputs, frozen, optimizer_step, tensors }
+    }
+
+    pub(crate) fn of_frozen(name: &str, head: &FrozenHead) -> Self {
+        let HeadShape { hidden, outputs, .. } = head.shape();
+        let (name, frozen, tensors) = (name.to_owned(), true, head.parameters());
+        HeadState { name, hidden, outputs, frozen, optimizer_step: 0, tensors }
     }
 
     /// The head on states of `inputs` numbers.
     pub(crate) fn restored(&self, inputs: usize) -> Result<Head, String> {
-        let shape = HeadShape { inputs, hidden: self.hidden, outputs: self.outputs };
-        let mut head = Head::new(shape, 0);
-        let wrong = |e: stepwell_model::ModelError| format!("head `{}`: {e}", self.name);
+        let mut head = Head::new(self.shape(inputs), 0);
         for (name, _, _) in head.parameters() {
-            let Some((_, _, values)) = self.tensors.iter().find(|(own, ..)| *own == name) else {
-                return Err(format!("head `{}`: missing tensor `{name}`", self.name));
-            };
-            head.set_parameter(&name, values).map_err(wrong)?;
+            let set = head.set_parameter(&name, self.tensor(&name)?);
+            set.map_err(|e| self.wrong(&e))?;
         }
-        head.restore_optimizer(self.optimizer_step, &self.tensors).map_err(wrong)?;
+        let restored = head.restore_optimizer(self.optimizer_step, &self.tensors);
+        restored.map_err(|e| self.wrong(&e))?;
         Ok(head)
+    }
+
+    /// The frozen head on states of `inputs` numbers.
+    pub(crate) fn restored_frozen(&self, inputs: usize) -> Result<FrozenHead, String> {
+        let mut head = FrozenHead::new(self.shape(inputs));
+        for (name, _, _) in head.parameters() {
+            let set = head.set_parameter(&name, self.tensor(&name)?);
+            set.map_err(|e| self.wrong(&e))?;
+        }
+        Ok(head)
+    }
+
+    fn shape(&self, inputs: usize) -> HeadShape {
+        HeadShape { inputs, hidden: self.hidden, outputs: self.outputs }
+    }
+
+    fn tensor(&self, name: &str) -> Result<&[f32], String> {
+        let found = self.tensors.iter().find(|(own, ..)| own == name);
+        let missing = || format!("head `{}`: missing tensor `{name}`", self.name);
+        found.map(|(_, _, values)| &values[..]).ok_or_else(missing)
+    }
+
+    fn wrong(&self, error: &stepwell_model::ModelError) -> String {
+        format!("head `{}`: {error}", self.name)
     }
 }
 
@@ -91,11 +121,12 @@ impl Learner {
     /// Takes all heads away.
     pub fn detach_heads(&mut self) {
         self.heads.clear();
+        self.frozen.clear();
     }
 
-    /// True where the trunk has a head of that name.
+    /// True where the trunk has a head of that name, frozen ones included.
     pub fn has_head(&self, name: &str) -> bool {
-        self.heads.contains_key(name)
+        self.heads.contains_key(name) || self.frozen.contains_key(name)
     }
 
     /// What the head called [`SCORE`] says at the end of every step: per tree `[N]`, 0 where a

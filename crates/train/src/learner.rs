@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stepwell_methods::objective::adaptive_clip::ENTROPY;
-use stepwell_model::{Adapter, Head, Model, Packed, Scored, TokenScores};
+use stepwell_model::{Adapter, FrozenHead, Guide, Head, Model, Packed, Scored, TokenScores};
 use stepwell_tree::{Origin, PolicyVersion, StepTree};
 
 use crate::batch::REFERENCE;
@@ -16,6 +16,8 @@ pub struct Learner {
     pub(crate) machine: Box<dyn Machine>,
     /// Heads on the trunk, by name.
     pub(crate) heads: BTreeMap<String, Head>,
+    /// Heads that follow others and learn nothing of their own.
+    pub(crate) frozen: BTreeMap<String, FrozenHead>,
     codec: Arc<Codec>,
     device: Device,
     threads: usize,
@@ -71,8 +73,17 @@ impl Learner {
     }
 
     fn of(machine: Box<dyn Machine>, codec: Arc<Codec>, device: Device, threads: usize) -> Self {
-        let (version, heads) = (PolicyVersion(0), BTreeMap::new());
-        Learner { machine, heads, codec, device, threads, budget: None, version, seal: None }
+        Learner {
+            machine,
+            heads: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            codec,
+            device,
+            threads,
+            budget: None,
+            version: PolicyVersion(0),
+            seal: None,
+        }
     }
 
     /// Where the model is computed.
@@ -124,7 +135,19 @@ impl Learner {
     /// Lends the weights to a policy that samples.
     pub fn policy(&self) -> LocalPolicy<'_> {
         let context = self.machine.config().context;
-        LocalPolicy::new(self.machine.sampler(), context, &self.codec, self.version)
+        LocalPolicy::new(self.machine.sampler(None), context, &self.codec, self.version)
+    }
+
+    /// Lends the weights to a policy whose tokens are drawn by log π + β·min Q of the frozen heads
+    /// that an offline stage left; with `beta` 0, or where there are none, to [`Learner::policy`].
+    /// The log-probabilities that it tells are the policy's own.
+    pub fn led(&self, beta: f64) -> LocalPolicy<'_> {
+        if beta == 0.0 || self.frozen.is_empty() {
+            return self.policy();
+        }
+        let guide = Guide::new(self.frozen.values().collect(), beta as f32);
+        let context = self.machine.config().context;
+        LocalPolicy::new(self.machine.sampler(Some(guide)), context, &self.codec, self.version)
     }
 
     /// Fills the column of entropies under the weights as they are for all sampled tokens: those
@@ -188,7 +211,9 @@ impl Learner {
     /// What a checkpoint holds beside the weights.
     pub fn state(&self) -> LearnerState {
         let (optimizer_step, optimizer) = self.machine.optimizer();
-        let heads = self.heads.iter().map(|(name, head)| HeadState::of(name, head)).collect();
+        let own = self.heads.iter().map(|(name, head)| HeadState::of(name, head));
+        let frozen = self.frozen.iter().map(|(name, head)| HeadState::of_frozen(name, head));
+        let heads = own.chain(frozen).collect();
         LearnerState { optimizer, optimizer_step, version: self.version, heads }
     }
 
@@ -238,11 +263,17 @@ impl Learner {
 
     fn restore_weights(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
         let inputs = self.machine.config().hidden;
-        let heads = state.heads.iter().map(|own| Ok((own.name.clone(), own.restored(inputs)?)));
-        let heads = heads.collect::<Result<_, String>>()?;
+        let (mut heads, mut frozen) = (BTreeMap::new(), BTreeMap::new());
+        for own in &state.heads {
+            if own.frozen {
+                frozen.insert(own.name.clone(), own.restored_frozen(inputs)?);
+            } else {
+                heads.insert(own.name.clone(), own.restored(inputs)?);
+            }
+        }
         self.machine.restore(weights, state)?;
         self.seal = None;
-        self.heads = heads;
+        (self.heads, self.frozen) = (heads, frozen);
         self.version = state.version;
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
 //! transactional optimizer step: whatever is not finite is named, and nothing moves.
 //! [`Learner::update_beside`] adds a second loss to every step; [`Learner::prefer`] trains on pairs
-//! of answers.
+//! of answers, [`Learner::learn_offline`] heads and policy on a log. [`Learner::led`] lends the weights
+//! to a policy that such heads lead.
 
 mod batch;
 mod codec;
@@ -17,6 +18,9 @@ mod heads;
 mod learner;
 mod machine;
 mod mix;
+mod offline;
+#[cfg(test)]
+mod offline_tests;
 mod policy;
 mod prefer;
 mod reference;
@@ -32,6 +36,7 @@ pub use heads::{HeadReport, HeadSettings, HeadState, SCORE, VALUE};
 pub use learner::{Learner, LearnerState};
 pub use machine::{Device, DeviceError};
 pub use mix::{Beside, Measured};
+pub use offline::{OfflineReport, OfflineSettings};
 pub use policy::LocalPolicy;
 pub use prefer::{PreferenceReport, PreferenceSettings, StepPair};
 pub use reference::Reference;

@@ -1,7 +1,7 @@
 //! The processor.
 
 use stepwell_model::{
-    AdamW, AdamWSettings, Config, Decoder, Finished, Gradients, Model, Packed, Prefix,
+    AdamW, AdamWSettings, Config, Decoder, Finished, Gradients, Guide, Model, Packed, Prefix,
     SampleRequest, Scored, TokenScores, Workspace,
 };
 
@@ -161,15 +161,16 @@ impl Machine for Cpu {
         restored.map_err(|e| e.to_string())
     }
 
-    fn sampler(&self) -> Box<dyn Sampler + '_> {
+    fn sampler<'m>(&'m self, guide: Option<Guide<'m>>) -> Box<dyn Sampler + 'm> {
         let decoder = Decoder::new(self.threads);
-        Box::new(Numbered::new(OnCpu { model: &self.model, decoder }))
+        Box::new(Numbered::new(OnCpu { model: &self.model, guide, decoder }))
     }
 }
 
 /// A decoder and the weights it reads.
 struct OnCpu<'m> {
     model: &'m Model,
+    guide: Option<Guide<'m>>,
     decoder: Decoder,
 }
 
@@ -189,7 +190,7 @@ impl Decodes for OnCpu<'_> {
     }
 
     fn advance(&mut self, draw: Draw<'_>, decide: Decide<'_>) -> Vec<Finished> {
-        self.decoder.advance(self.model, draw, decide)
+        self.decoder.advance_led(self.model, self.guide.as_ref(), draw, decide)
     }
 }
 

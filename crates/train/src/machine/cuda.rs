@@ -3,7 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use stepwell_model::{
-    AdamWSettings, Config, Finished, Model, Packed, Precision, SampleRequest, Scored, TokenScores,
+    AdamWSettings, Config, Finished, Guide, Model, Packed, Precision, SampleRequest, Scored, TokenScores,
     cuda::{CudaError, Decoder, Device, Prefix, Trainer},
 };
 
@@ -196,7 +196,8 @@ impl Machine for Cuda {
         restored.map_err(|e| e.to_string())
     }
 
-    fn sampler(&self) -> Box<dyn Sampler + '_> {
+    fn sampler<'m>(&'m self, guide: Option<Guide<'m>>) -> Box<dyn Sampler + 'm> {
+        assert!(guide.is_none(), "a guide on a GPU is refused when the recipe is read");
         Box::new(Numbered::new(self.trainer.decoder()))
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use stepwell_model::{
-    AdamWSettings, Adapter, Config, Model, Packed, Scored, StateSeeds, TokenScores,
+    AdamWSettings, Adapter, Config, Guide, Model, Packed, Scored, StateSeeds, TokenScores,
 };
 
 use crate::{LearnerState, Reference};
@@ -205,8 +205,9 @@ pub(crate) trait Machine {
     /// Puts weights of the same shape and an optimizer's state in place of its own.
     fn restore(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String>;
 
-    /// Lends the weights to a sampler.
-    fn sampler(&self) -> Box<dyn Sampler + '_>;
+    /// Lends the weights to a sampler, led by heads where a guide is given. A recipe that needs one
+    /// on a GPU is refused when it is read.
+    fn sampler<'m>(&'m self, guide: Option<Guide<'m>>) -> Box<dyn Sampler + 'm>;
 }
 
 /// Weights of a checkpoint.
