@@ -36,7 +36,8 @@ Made by `cargo xtask docs` from the heads of `crates/methods/src/*/*.rs`; change
 
 A recipe names a method by its kind and `type`, with its keys beside it:
 `credit = { type = \"backup\", value = \"max\" }`; a preference as `loss`, `siblings` as `pairs`,
-a schedule as `plan`, filters in a list; a stage `[stage.rejection]` has the keys of its selection.
+a schedule as `plan`, filters in a list; a stage `[stage.rejection]` has the keys of its selection,
+and `[stage.offline]` names an offline method as `method`.
 Every key has a default. A method says what it reads, where it differs from its paper and why,
 what it does in degenerate cases, and which comparison shows whether its clever part does the work.
 DECISIONS are the project's design notes.

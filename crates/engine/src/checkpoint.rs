@@ -334,16 +334,22 @@ pub fn learners(recipe: &Recipe) -> u64 {
     1 + estimators.count() as u64 + u64::from(recipe.stage.iter().any(own_critic))
 }
 
+/// Bytes that the heads of an offline stage add to a checkpoint at most: weights and two moments of
+/// those that learn, weights of their frozen copies.
+pub fn head_bytes(recipe: &Recipe, model: &Model) -> f64 {
+    let of = |stage: &Stage| match stage {
+        Stage::Offline(own) => {
+            let (learn, frozen) = own.head_numbers(model.config());
+            12.0 * learn as f64 + 4.0 * frozen as f64
+        }
+        _ => 0.0,
+    };
+    recipe.stage.iter().map(of).fold(0.0, f64::max)
+}
+
 /// Steps of the whole recipe before a place. The end of a stage and the last step before it are
 /// two places with two numbers.
 pub(crate) fn number(recipe: &Recipe, place: Place) -> u64 {
-    let before = recipe.stage[..place.stage].iter().map(|stage| match stage {
-        Stage::Sft(sft) => sft.steps + 1,
-        Stage::Rl(rl) => rl.steps + 1,
-        Stage::Preference(preference) => preference.steps + 1,
-        Stage::Rejection(rejection) => rejection.rounds * rejection.steps + 1,
-        Stage::Estimator(estimator) => estimator.steps + 1,
-        Stage::Evaluate(_) => 2,
-    });
+    let before = recipe.stage[..place.stage].iter().map(|stage| stage.updates() + 1);
     (before.sum::<usize>() + place.done) as u64
 }

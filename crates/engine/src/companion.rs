@@ -28,6 +28,9 @@ pub(crate) struct HeadNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hidden: Option<usize>,
     outputs: usize,
+    /// True where it follows another head and has no moments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    frozen: bool,
     optimizer_step: u64,
 }
 
@@ -70,6 +73,7 @@ pub(crate) fn heads(heads: &[HeadState]) -> Result<(Vec<HeadNote>, Option<Vec<u8
         name: head.name.clone(),
         hidden: head.hidden,
         outputs: head.outputs,
+        frozen: head.frozen,
         optimizer_step: head.optimizer_step,
     };
     let of = |head: &HeadState| -> Tensors {
@@ -99,6 +103,7 @@ pub(crate) fn read_heads(
             name: note.name.clone(),
             hidden: note.hidden,
             outputs: note.outputs,
+            frozen: note.frozen,
             optimizer_step: note.optimizer_step,
             tensors: own.collect(),
         }

@@ -62,7 +62,7 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
     let prompt = prompt_tokens(problem, learner);
     let mut micro_batch = 0usize;
     let (mut trained, mut sampled, mut recorded, mut cached) = (0.0, 0.0, 0.0, 0.0_f64);
-    let mut reference = 0.0;
+    let (mut reference, mut heads) = (0.0, 0.0_f64);
     for stage in &recipe.stage {
         micro_batch = micro_batch.max(stage.microbatch_tokens(config).unwrap_or(0));
         let work = match stage {
@@ -104,6 +104,24 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                     cached: at_once * (prompt + leaves * attempt),
                 }
             }
+            Stage::Offline(o) => {
+                let room = o.path_tokens.unwrap_or(config.context);
+                let attempt = attempt(o.max_tokens, room, recipe, prompt);
+                let tasks = match o.log {
+                    None => o.tasks.unwrap_or(problem.train.len()).min(problem.train.len()),
+                    Some(_) => 0,
+                };
+                let leaves = f64::from(o.grow.leaves_max());
+                let (sampled, tree) = (tasks as f64 * leaves * attempt, prompt + leaves * attempt);
+                let (learn, frozen) = o.head_numbers(config);
+                heads = heads.max(16.0 * learn as f64 + 4.0 * frozen as f64);
+                Work {
+                    trained: (o.steps * o.batch) as f64 * tree,
+                    sampled,
+                    recorded: sampled,
+                    cached: o.tasks_at_once.min(tasks) as f64 * tree,
+                }
+            }
             Stage::Preference(p) => {
                 let pair = (3.0 * prompt).min(2.0 * config.context as f64);
                 let trained = (p.steps * p.batch * p.epochs) as f64 * pair;
@@ -132,10 +150,12 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
         state_bytes: 4.0 * parameters as f64
             + 12.0 * trained_parameters as f64
             + reference
+            + heads
             + 16.0 * trained_parameters as f64 * (learners - 1.0),
         activations,
         cache_bytes: 4.0 * kv as f64 * cached,
-        checkpoint_bytes: checkpoints * checkpoint::bytes(model) as f64 * learners,
+        checkpoint_bytes: checkpoints
+            * (checkpoint::bytes(model) as f64 * learners + checkpoint::head_bytes(recipe, model)),
         record_bytes: recorded * RECORD_BYTES_PER_TOKEN,
         seconds: (TRAINING_COST * trained + SAMPLING_COST * sampled) / speed,
     }

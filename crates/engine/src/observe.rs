@@ -15,7 +15,7 @@ pub enum Event<'a> {
     StageStarted {
         /// Index in the recipe, from 0.
         stage: usize,
-        /// `sft`, `rl`, `preference`, `rejection`, `estimator` or `evaluate`.
+        /// `sft`, `rl`, `preference`, `rejection`, `estimator`, `offline` or `evaluate`.
         kind: &'static str,
         /// Steps finished before.
         done: usize,

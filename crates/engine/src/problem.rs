@@ -291,6 +291,8 @@ impl Problem {
             }
             let (key, split, most, step) = match stage {
                 Stage::Sft(_) => continue,
+                Stage::Offline(o) if o.log.is_some() => continue,
+                Stage::Offline(o) => ("offline", Split::Train, limit(o.path_tokens), o.max_tokens),
                 other if other.pair_file().is_some() => {
                     let file = other.pair_file().expect("it was just asked");
                     self.require_pairs_fit((index, other.name()), &file, learner)?;
@@ -340,6 +342,7 @@ fn require_small(index: usize, stage: &Stage, path: usize) -> Result<(), EngineE
         Stage::Preference(preference) => preference.grow.leaves_max(),
         Stage::Estimator(estimator) => estimator.grow.leaves_max(),
         Stage::Evaluate(evaluate) => evaluate.leaves as u32,
+        Stage::Offline(offline) => offline.grow.leaves_max(),
         Stage::Sft(_) => return Ok(()),
     };
     let tokens = u64::from(leaves) * path as u64;

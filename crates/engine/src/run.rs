@@ -49,7 +49,8 @@ pub fn start(
     }
     let weak = problem.environment.weakness();
     let folder = RunFolder::create_marked(path, &recipe.to_toml(), weak.as_deref())?;
-    let bytes = checkpoint::bytes(learner.model()) * checkpoint::learners(recipe);
+    let bytes = checkpoint::bytes(learner.model()) * checkpoint::learners(recipe)
+        + checkpoint::head_bytes(recipe, learner.model()) as u64;
     folder.require_space(bytes, "one checkpoint")?;
     let mut record = folder.record()?;
     commit_data(&mut record, recipe, &problem, &taught)?;
@@ -157,6 +158,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             Stage::Preference(config) => stage::preference(&mut session, config)?,
             Stage::Rejection(config) => stage::rejection(&mut session, config)?,
             Stage::Estimator(config) => stage::estimator(&mut session, config)?,
+            Stage::Offline(config) => stage::offline(&mut session, config)?,
             Stage::Evaluate(config) => stage::evaluate(&mut session, config)?,
         };
         if flow == Flow::Stopped {
@@ -167,7 +169,10 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
             session.reference = None;
             session.teacher = None;
             session.companions.remove(CRITIC);
-            session.learner.detach_heads();
+            // What an offline stage taught leads evaluations, until the policy moves on.
+            if stage.moves_policy() && !matches!(stage, Stage::Offline(_)) {
+                session.learner.detach_heads();
+            }
             session.memory = Memory::default();
             session.learner.reset_optimizer()?;
             session.checkpoint(Occasion::Planned)?;
@@ -179,14 +184,9 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
 
 /// Announces a stage and, at its very start, freezes the reference that it needs.
 fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
-    let (kind, steps) = match stage {
-        Stage::Sft(config) => ("sft", config.steps),
-        Stage::Rl(config) => ("rl", config.steps),
-        Stage::Preference(config) => ("preference", config.steps),
-        Stage::Rejection(config) => ("rejection", config.rounds * config.steps),
-        Stage::Estimator(config) => ("estimator", config.steps),
-        Stage::Evaluate(_) => ("evaluate", 1),
-    };
+    if stage.moves_policy() && session.place.done == 0 {
+        session.learner.detach_heads();
+    }
     if stage.reads_reference() && session.reference.is_none() {
         session.reference = Some(Reference::of(session.learner.model()));
     }
@@ -205,6 +205,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
             if plan.bytes > budget { ", more than the budget: it needs that much" } else { "" };
         session.observer.event(Event::Note(format!("{plan}{over}")));
     }
+    let (kind, steps) = (stage.name(), stage.updates());
     let (stage, done) = (session.place.stage, session.place.done);
     session.observer.event(Event::StageStarted { stage, kind, done, steps });
     Ok(())

@@ -149,7 +149,16 @@ impl Session<'_> {
 
     /// The trees that an update of this stage committed; `None` where it grew none, or has not yet.
     pub(crate) fn recorded(&self, update: usize) -> Result<Option<Vec<Grown>>, EngineError> {
-        let (stage, update) = (self.place.stage as u32, update as u64);
+        self.recorded_of(self.place.stage, update)
+    }
+
+    /// The trees that an update of a stage committed; `None` where it grew none.
+    pub(crate) fn recorded_of(
+        &self,
+        stage: usize,
+        update: usize,
+    ) -> Result<Option<Vec<Grown>>, EngineError> {
+        let (stage, update) = (stage as u32, update as u64);
         let Some(stored) = self.record.read().grown(stage, update)? else { return Ok(None) };
         let grown = stored.into_iter().map(|stored| Grown {
             tree: stored.tree,

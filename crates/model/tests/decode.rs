@@ -3,8 +3,8 @@
 mod support;
 
 use stepwell_model::{
-    Config, Decoder, Family, Finished, Halt, Model, Precision, Prefix, SampleRequest, Sampling,
-    Scored, StopCause, Target, Workspace,
+    Config, Decoder, Family, Finished, FrozenHead, Guide, Halt, HeadShape, Model, Precision,
+    Prefix, SampleRequest, Sampling, Scored, StopCause, Target, Workspace,
 };
 use support::{Forest, adapted, config, model, unit};
 
@@ -221,6 +221,86 @@ fn prefill_in_one_step_or_many_gives_the_same_continuation() {
             let whole = continued(49);
             for run in [1, 13] {
                 assert_eq!(whole, continued(run), "{name}: {threads} threads, runs of {run}");
+            }
+        }
+    }
+}
+
+/// A head as wide as the vocabulary, of draws.
+fn q_head(model: &Model, stream: u64) -> FrozenHead {
+    let Config { hidden, vocabulary, .. } = *model.config();
+    let shape = HeadShape { inputs: hidden, hidden: Some(5), outputs: vocabulary };
+    let mut head = FrozenHead::new(shape);
+    for (index, (name, _, values)) in head.parameters().into_iter().enumerate() {
+        let draw = |i| unit(stream + index as u64, i as u64) as f32 - 0.5;
+        let values: Vec<f32> = (0..values.len()).map(draw).collect();
+        head.set_parameter(&name, &values).unwrap();
+    }
+    head
+}
+
+/// Steps of 6 tokens behind one prompt under a guide: tokens, and bits of log-probabilities.
+fn led(
+    model: &Model,
+    guide: Option<&Guide<'_>>,
+    sampling: Sampling,
+    threads: usize,
+) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let mut decoder = Decoder::new(threads);
+    let root = decoder.extend(model, None, &[7, 8, 9]);
+    for id in 0..70 {
+        decoder.begin(id, &root, SampleRequest { sampling, max_tokens: 6, end_tokens: vec![] });
+    }
+    let mut finished = Vec::new();
+    while decoder.live() > 0 {
+        finished.extend(decoder.advance_led(model, guide, &uniform, &|_, _| Halt::Continue));
+    }
+    finished.sort_by_key(|step| step.id);
+    let bits = |step: &Finished| step.logprobs.iter().map(|p| p.to_bits()).collect();
+    finished.iter().map(|step| (step.tokens.clone(), bits(step))).collect()
+}
+
+/// Heads lead the choice of tokens; what is told of them is the policy's own log-probability, with
+/// the bits of the trainer, whatever is truncated.
+#[test]
+fn a_guide_chooses_tokens_and_the_policys_logprobs_are_told() {
+    for (name, model) in models() {
+        let heads = [q_head(&model, 40), q_head(&model, 50)];
+        let vocabulary = model.config().vocabulary as u32;
+        let guide = |beta| Guide::new(heads.iter().collect(), beta);
+        for (temperature, top_k) in [(0.0, 0), (1.0, 0), (0.7, 4)] {
+            let sampling = Sampling { temperature, top_k, top_p: 1.0 };
+            let own = led(&model, Some(&guide(3.0)), sampling, 1);
+            assert_eq!(own, led(&model, Some(&guide(3.0)), sampling, 7), "{name}: threads");
+            let plain = led(&model, None, sampling, 2);
+            assert!(own.iter().zip(&plain).any(|(a, b)| a.0 != b.0), "{name}: nobody was led");
+            let unmoved = led(&model, Some(&guide(0.0)), sampling, 2);
+            assert!(unmoved.iter().zip(&plain).all(|(a, b)| a.0 == b.0), "{name}: beta 0");
+            for (tokens, logprobs) in own.iter().step_by(23) {
+                let path: Vec<u32> = [&[7, 8, 9], &tokens[..5]].concat();
+                let forest = Forest::new(&[(None, path)]);
+                let mut workspace = Workspace::new(1);
+                let row: Vec<u32> = (2..8).collect();
+                let scored = Scored { row: &row, target: tokens, temperature };
+                let scores = workspace.forward(&model, &forest.packed(), &scored);
+                let bits: Vec<u32> = scores.logprob.iter().map(|p| p.to_bits()).collect();
+                assert_eq!(*logprobs, bits, "{name}, temperature {temperature}");
+                if temperature > 0.0 {
+                    continue;
+                }
+                // The likeliest by log pi + 3 min Q, at every position.
+                for (at, token) in tokens.iter().enumerate() {
+                    let all: Vec<u32> = (0..vocabulary).collect();
+                    let rows = vec![2 + at as u32; all.len()];
+                    let scored = Scored { row: &rows, target: &all, temperature: 1.0 };
+                    let logprob = workspace.forward(&model, &forest.packed(), &scored).logprob;
+                    let state = workspace.states(&model, &rows[..1]);
+                    let [a, b] = [0, 1].map(|k: usize| heads[k].forward(&state));
+                    let worth = |k: usize| logprob[k] + 3.0 * a[k].min(b[k]);
+                    let best = (0..all.len()).max_by(|i, j| worth(*i).total_cmp(&worth(*j)));
+                    let (best, got) = (worth(best.unwrap()), worth(*token as usize));
+                    assert!(got > best - 1e-4, "{name}: {got}, expected {best}");
+                }
             }
         }
     }

@@ -5,8 +5,8 @@
 //! weights that made them (INV-8). [`Learner::update`] turns a forest with credit into one
 //! transactional optimizer step: whatever is not finite is named, and nothing moves.
 //! [`Learner::update_beside`] adds a second loss to every step; [`Learner::prefer`] trains on pairs
-//! of answers, [`Learner::learn_offline`] heads and policy on a log. [`Learner::led`] lends the weights
-//! to a policy that such heads lead.
+//! of answers, [`Learner::learn_offline`] heads and policy on a log. [`Learner::led`] lends the
+//! weights to a policy that such heads lead.
 
 mod batch;
 mod codec;

@@ -92,6 +92,7 @@ pub(super) fn room(recipe: &Recipe) -> (usize, Option<usize>) {
         Stage::Preference(p) => stage.samples().then_some((p.max_tokens, p.path_tokens)),
         Stage::Estimator(own) => stage.samples().then_some((own.max_tokens, own.path_tokens)),
         Stage::Rejection(rejection) => Some((rejection.max_tokens, rejection.path_tokens)),
+        Stage::Offline(own) => Some((own.max_tokens, own.path_tokens)),
         Stage::Sft(sft) => Some((sft.evaluate_max_tokens, None)),
     };
     let default = Evaluate::default();

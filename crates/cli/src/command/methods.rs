@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::value::{Error, MapDeserializer};
 use serde_json::Value;
 use stepwell_methods::{
-    CreditConfig, Curriculum, Filter, Grow, Objective, PreferenceLoss, RewardConfig, Schedule,
+    CreditConfig, Curriculum, Filter, Grow, Objective, OfflineValue, PreferenceLoss, RewardConfig,
+    Schedule,
 };
 
 use crate::arguments::Methods;
@@ -62,6 +63,7 @@ fn text(method: &Method, width: usize) -> String {
             "preference" => format!("loss = {table}"),
             "schedule" => format!("plan = {table}"),
             "filter" => format!("filter = [{table}]"),
+            "offline" => format!("method = {table}"),
             kind => format!("{kind} = {table}"),
         };
         let _ = write!(out, "\nIn a recipe, with every default:\n  {line}\n");
@@ -112,6 +114,7 @@ fn defaults(kind: &str, name: &str) -> Option<Value> {
         "filter" => value(Filter::from_type(name, empty())),
         "schedule" => value(Schedule::from_type(name, empty())),
         "curriculum" => value(Curriculum::from_type(name, empty())),
+        "offline" => value(OfflineValue::from_type(name, empty())),
         _ => None,
     }
 }

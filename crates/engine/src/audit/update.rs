@@ -26,6 +26,7 @@ fn grew(stage: &Stage) -> Option<Grew> {
         Stage::Preference(s) => own(s.max_tokens, s.temperature, false),
         Stage::Estimator(s) => own(s.max_tokens, s.temperature, false),
         Stage::Rejection(s) => own(s.max_tokens, s.temperature, s.hints),
+        Stage::Offline(s) => own(s.max_tokens, s.temperature, false),
         Stage::Sft(_) | Stage::Evaluate(_) => None,
     }
 }

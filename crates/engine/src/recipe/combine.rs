@@ -13,7 +13,7 @@ use super::scorer::ScorerConfig;
 use super::section::Notes;
 use super::stage::Stage;
 use super::{
-    Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator,
+    Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator, offline,
     trust_region,
 };
 
@@ -52,7 +52,9 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
                 trust_region::check(rl, &draft.compute, &place);
             }
             Stage::Estimator(own) => estimator::check(own, device, &place),
+            Stage::Offline(own) => offline::check(own, device, before, (&place, world)),
             Stage::Evaluate(own) => {
+                offline::check_led(own, before, &place);
                 if let ScorerConfig::Estimator(scorer) = own.picker() {
                     // A beam with progress reads chances; picking and a plain beam any score.
                     let progress = matches!(own.search(), Grow::Beam(beam) if beam.alpha > 0.0);

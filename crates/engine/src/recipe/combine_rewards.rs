@@ -31,7 +31,8 @@ pub(super) fn compared(reward: &RewardConfig, place: &Place<'_, '_>) {
     }
 }
 
-fn columns(reward: &RewardConfig, place: &Place<'_, '_>) {
+/// Of a stage that fills no column before its rewards.
+pub(super) fn columns(reward: &RewardConfig, place: &Place<'_, '_>) {
     let needs = reward.needs();
     for column in needs.step_columns.iter().chain(needs.token_columns) {
         let message = format!(

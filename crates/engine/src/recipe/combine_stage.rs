@@ -10,6 +10,7 @@ use super::combine_world::lacks;
 use super::environment::Environment;
 use super::evaluate::{Decoding, Evaluate, Split};
 use super::nearest::{list, nearest};
+use super::offline::Offline;
 use super::optimizer::Optimizer;
 use super::preference::{Pairs, Preference};
 use super::rejection::Rejection;
@@ -83,6 +84,14 @@ pub(super) fn check(
                     place.error("", &why);
                 }
             }
+        }
+        Stage::Offline(offline) => {
+            optimizer(&offline.optimizer, offline.steps, place);
+            let Offline { max_tokens, path_tokens, .. } = *offline;
+            if stage.samples() || offline.evaluate_every > 0 {
+                tokens("max_tokens", max_tokens, path_tokens, context, place);
+            }
+            evaluations(offline.evaluate_every, place, world);
         }
         Stage::Evaluate(evaluate) => {
             check_evaluate(evaluate, place, world);

@@ -60,6 +60,10 @@ settings! {
         max_tokens: usize = 48, Limit::Whole(1, 1_048_576);
         /// Most tokens on a path, prompt and observations included. Default: the model's context.
         path_tokens: Option<usize> = None, Limit::Whole(2, 1_048_576);
+        /// Adds this much of Q, in log-probability per unit of reward, to what each token's choice
+        /// reads: tokens by log pi + q_beta * min Q, as the `[stage.offline]` before taught them. 0
+        /// is the policy alone.
+        q_beta: f64 = 0.0, Limit::Real(0.0, 1000.0);
         /// Answer each action with the result of another task's; what is still right was guessed.
         shuffled_results: bool = false, Limit::Any;
         /// Resamples of the bootstrap interval of the accuracy, over questions; 0 is none.

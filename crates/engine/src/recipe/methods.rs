@@ -1,8 +1,8 @@
 //! The registry's enums as parts of a recipe, and which method a stage has when it names none.
 
 use stepwell_methods::{
-    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Objective, PreferenceLoss,
-    RewardConfig, Schedule,
+    CreditConfig, Curriculum, EstimatorConfig, Filter, Grow, Objective, OfflineValue,
+    PreferenceLoss, RewardConfig, Schedule,
 };
 use stepwell_methods::{credit, curriculum, grow, objective, schedule};
 use toml::de::ValueDeserializer;
@@ -64,6 +64,7 @@ part!(CreditConfig, "credit");
 part!(Objective, "objective");
 part!(PreferenceLoss, "loss");
 part!(EstimatorConfig, "estimator");
+part!(OfflineValue, "method");
 part_of_the_registry!(Filter, "filter");
 part!(Schedule, "plan");
 part!(Curriculum, "curriculum");

@@ -9,6 +9,7 @@ use super::estimator::Estimator;
 use super::evaluate::Evaluate;
 use super::macros::{Entry, Settings};
 use super::nearest::{list, nearest};
+use super::offline::Offline;
 use super::preference::{PairFile, Pairs, Preference};
 use super::rejection::Rejection;
 use super::repeat::repeat_of;
@@ -36,13 +37,16 @@ pub enum Stage {
     Rejection(Rejection),
     /// A learner beside the policy learns what steps are worth.
     Estimator(Estimator),
+    /// What each token is worth is learned from a log.
+    Offline(Offline),
     /// A frozen policy is judged.
     Evaluate(Evaluate),
 }
 
 /// Most stages of a recipe.
 pub(crate) const STAGES_MAX: usize = 256;
-const KNOWN: [&str; 6] = ["sft", "rl", "preference", "rejection", "estimator", "evaluate"];
+const KNOWN: [&str; 7] =
+    ["sft", "rl", "preference", "rejection", "estimator", "offline", "evaluate"];
 
 impl Stage {
     /// The word a recipe uses.
@@ -53,7 +57,21 @@ impl Stage {
             Stage::Preference(_) => "preference",
             Stage::Rejection(_) => "rejection",
             Stage::Estimator(_) => "estimator",
+            Stage::Offline(_) => "offline",
             Stage::Evaluate(_) => "evaluate",
+        }
+    }
+
+    /// Updates that it commits; of an evaluation the one that it is.
+    pub(crate) fn updates(&self) -> usize {
+        match self {
+            Stage::Sft(sft) => sft.steps,
+            Stage::Rl(rl) => rl.steps,
+            Stage::Preference(preference) => preference.steps,
+            Stage::Rejection(rejection) => rejection.rounds * rejection.steps,
+            Stage::Estimator(estimator) => estimator.steps,
+            Stage::Offline(offline) => offline.steps,
+            Stage::Evaluate(_) => 1,
         }
     }
 
@@ -66,6 +84,7 @@ impl Stage {
             Stage::Preference(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Rejection(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Estimator(own) => Some(microbatch(own.microbatch_tokens, model)),
+            Stage::Offline(own) => Some(microbatch(own.microbatch_tokens, model)),
             Stage::Evaluate(_) => None,
         }
     }
@@ -79,14 +98,20 @@ impl Stage {
         }
     }
 
-    /// True where it trains on what the policy itself writes.
+    /// True where it trains on what the policy itself writes, in this stage.
     pub fn samples(&self) -> bool {
         match self {
             Stage::Rl(_) | Stage::Rejection(_) => true,
             Stage::Estimator(own) => own.pairs.is_none(),
+            Stage::Offline(own) => own.log.is_none(),
             Stage::Preference(preference) => matches!(preference.pairs, Pairs::Siblings(_)),
             Stage::Sft(_) | Stage::Evaluate(_) => false,
         }
+    }
+
+    /// True where the policy is another one after it, or at least its heads are.
+    pub(crate) fn moves_policy(&self) -> bool {
+        !matches!(self, Stage::Estimator(_) | Stage::Evaluate(_))
     }
 
     /// True where it compares with the weights as it found them, or returns to them.
@@ -97,7 +122,7 @@ impl Stage {
                 .any(|needs| needs.token_columns.contains(&"reference_logprob")),
             Stage::Preference(preference) => preference.loss.reads_reference(),
             Stage::Rejection(rejection) => rejection.restart,
-            Stage::Sft(_) | Stage::Estimator(_) | Stage::Evaluate(_) => false,
+            Stage::Sft(_) | Stage::Estimator(_) | Stage::Offline(_) | Stage::Evaluate(_) => false,
         }
     }
 
@@ -110,6 +135,7 @@ impl Stage {
             Stage::Rejection(own) => {
                 (own.rounds * own.steps, own.evaluate_every, own.checkpoint_every)
             }
+            Stage::Offline(own) => (own.steps, own.evaluate_every, own.checkpoint_every),
             Stage::Estimator(_) | Stage::Evaluate(_) => return None,
         };
         Some(Rhythm { steps, evaluate_every, checkpoint_every })
@@ -123,6 +149,7 @@ impl Stage {
             Stage::Preference(preference) => preference.write(&section, out),
             Stage::Rejection(rejection) => rejection.write(&section, out),
             Stage::Estimator(estimator) => estimator.write(&section, out),
+            Stage::Offline(offline) => offline.write(&section, out),
             Stage::Evaluate(evaluate) => evaluate.write(&section, out),
         }
     }
@@ -153,6 +180,7 @@ impl Stage {
             "preference" => Stage::Preference(Preference::read(&table, Preference::default())),
             "rejection" => Stage::Rejection(Rejection::read(&table, Rejection::default())),
             "estimator" => Stage::Estimator(Estimator::read(&table, Estimator::default())),
+            "offline" => Stage::Offline(Offline::read(&table, Offline::default())),
             _ => Stage::Evaluate(Evaluate::read(&table, Evaluate::default())),
         };
         table.finish();
@@ -169,7 +197,7 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Option<Stage>> {
             "stage",
             "the recipe has no stages; write `[[stage]]` and below it \
             one of `[stage.sft]`, `[stage.rl]`, `[stage.preference]`, `[stage.rejection]`, \
-            `[stage.estimator]`, `[stage.evaluate]`",
+            `[stage.estimator]`, `[stage.offline]`, `[stage.evaluate]`",
         );
         return Vec::new();
     };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use stepwell_methods::Grow;
 use stepwell_methods::grow::{branch, independent};
 use stepwell_train::Learner;
-use stepwell_tree::{Environment, Key, Purpose, Sampling};
+use stepwell_tree::{Environment, Key, Policy, Purpose, Sampling};
 
 use crate::companion::{self, Companions};
 use crate::error::EngineError;
@@ -69,7 +69,8 @@ pub(crate) fn answers(
     let mut verifier = verifier;
     let mut own = match (choice, config.picker()) {
         (Choice::Best, ScorerConfig::Continuations(own)) => {
-            Some(continuations(own, learner, environment, &question))
+            let policy = Box::new(learner.led(config.q_beta));
+            Some(continuations(own, policy, environment, &question))
         }
         _ => None,
     };
@@ -78,7 +79,7 @@ pub(crate) fn answers(
         (Choice::Best, None, Some(verifier)) => Some(verifier as &mut dyn Scorer),
         _ => None,
     };
-    ask(&mut learner.policy(), environment, tasks, &question, scorer, |live| {
+    ask(&mut learner.led(config.q_beta), environment, tasks, &question, scorer, |live| {
         observer.event(Event::Sampling { live });
     })
 }
@@ -102,12 +103,12 @@ pub(crate) fn verifier<'a>(
 
 fn continuations<'a>(
     own: recipe::Continuations,
-    learner: &'a Learner,
+    policy: Box<dyn Policy + 'a>,
     environment: &'a dyn Environment,
     question: &Question<'_>,
 ) -> Continuations<'a> {
     Continuations {
-        policy: Box::new(learner.policy()),
+        policy,
         environment,
         rollouts: own.rollouts,
         best_of: own.best_of,

@@ -10,6 +10,7 @@ pub(crate) const WORDS: &[&str] = &[
     "[stage.evaluate]",
     "[stage.preference]",
     "[stage.estimator]",
+    "[stage.offline]",
     "[model.scratch]",
     "[environment]",
     "[environment.world]",

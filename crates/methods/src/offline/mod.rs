@@ -1,5 +1,6 @@
 //! Values learned from what was logged: heads that say what a token is worth, trained on samples of
-//! any policy.
+//! any policy. A stage `[stage.offline]` runs [`double_q`] or [`ilql`], its `method`; [`bellman`]
+//! makes their targets, with its `gamma`.
 //!
 //! Targets are numbers: [`bellman`] makes them from the column `value`, which holds what a frozen
 //! head says a state is worth. They arrive as [`Batch::credit`](crate::Batch), heads as streams,
