@@ -45,6 +45,10 @@ fn cases() -> Vec<Case> {
     let reader = "credit = { type = \"effective_reward\" }\nestimator = 1\n\
                   objective = { type = \"policy_gradient\" }\n";
     let reader = stage("rl", 1, &[FORKS, reader].concat());
+    let offline = "target_rate = 0.5\ntarget_every = 1\nhidden = 3\n\
+                   reward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n\
+                   grow = { type = \"independent\", attempts = 2 }\n\
+                   method = { type = \"ilql\", beta = 0.5 }";
     let overlong = "reward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n";
     let own = "credit = { type = \"gae\", kl = 0.01 }\n\
                critic = { trunk = \"own\", learning_rate = 5e-3 }\n";
@@ -66,6 +70,7 @@ fn cases() -> Vec<Case> {
     };
     vec![
         case("estimator", format!("{plain}{}{reader}", stage("estimator", 4, estimator)), 4),
+        case("offline", format!("{plain}{}", stage("offline", 4, offline)), 4),
         case("own critic", rl(&[overlong, own]), 4),
         case("shared critic", rl(&[overlong, shared]), 4),
         case("adapter", rl(&[REINFORCE, KL]).replace("[environment]\n", &adapted(lora)), 4),

@@ -64,6 +64,13 @@ fn cases() -> Vec<(&'static str, String)> {
     let rejection = "[[stage]]\n[stage.rejection]\nrounds = 2\nsteps = 2\nbatch = 2\ntasks = 3\n\
                      max_tokens = 8\nthreshold = 0.0\nlearning_rate = 1e-2\nwarmup_steps = 1\n\
                      grow = { type = \"independent\", attempts = 3 }\n";
+    let offline = stage(
+        "offline",
+        2,
+        &[FORKS, "hidden = 4\nreward = { type = \"overlong\", tokens_max = 4, tokens_soft = 2 }\n"]
+            .concat(),
+    ) + "[[stage]]\n[stage.evaluate]\nquestions = 3\nmax_tokens = 8\nq_beta = 4.0\n\
+         decoding = \"sample\"\nleaves = 2\n";
     vec![
         ("branch", branch + &vote),
         ("critic", critic),
@@ -74,6 +81,7 @@ fn cases() -> Vec<(&'static str, String)> {
         ("preference", preference),
         ("estimator", estimator),
         ("rejection", rejection.to_owned()),
+        ("offline", offline),
     ]
 }
 

@@ -63,6 +63,10 @@ impl HeadState {
 
     /// The frozen head on states of `inputs` numbers.
     pub(crate) fn restored_frozen(&self, inputs: usize) -> Result<FrozenHead, String> {
+        if self.optimizer_step > 0 {
+            let (name, steps) = (&self.name, self.optimizer_step);
+            return Err(format!("head `{name}`: is frozen and has taken {steps} optimizer steps"));
+        }
         let mut head = FrozenHead::new(self.shape(inputs));
         for (name, _, _) in head.parameters() {
             let set = head.set_parameter(&name, self.tensor(&name)?);

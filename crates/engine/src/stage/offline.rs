@@ -23,6 +23,9 @@ struct Log {
     rewards: Rewards,
 }
 
+/// What is told of a log that the stage wrote itself, and what the policy wrote in a second.
+type Told = Option<(Metrics, f64)>;
+
 /// Runs the stage from where the session stands.
 pub(crate) fn offline(session: &mut Session<'_>, config: &Offline) -> Result<Flow, EngineError> {
     attach(session, config)?;
@@ -83,7 +86,7 @@ fn begin(
     session: &mut Session<'_>,
     config: &Offline,
     watch: &mut Stopwatch,
-) -> Result<(Vec<Grown>, Option<(Metrics, f64)>), EngineError> {
+) -> Result<(Vec<Grown>, Told), EngineError> {
     if let Some(stage) = config.log {
         return Ok((recorded(session, config, stage)?, None));
     }
