@@ -10,7 +10,7 @@ use stepwell_store::{
     Checkpoint, Content, Digest, Lineage, Record, RunFolder, newest_valid, tensors_from_bytes,
     tensors_to_bytes,
 };
-use stepwell_train::{Codec, Learner, LearnerState, Reference};
+use stepwell_train::{Codec, HeadState, Learner, LearnerState, Reference};
 use stepwell_tree::PolicyVersion;
 
 use crate::companion::{self, CompanionNote, Companions, HeadNote, POLICY_HEADS};
@@ -155,13 +155,10 @@ pub(crate) fn restore(
 /// Loads weights, optimizer and version.
 fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineError> {
     let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
-    let state: State =
-        serde_json::from_value(checkpoint.state()?).map_err(|e| wrong(e.to_string()))?;
+    let state = state_of(checkpoint)?;
     let optimizer = tensors_from_bytes(&checkpoint.read(OPTIMIZER)?)?;
     let (optimizer_step, version) = (state.optimizer_step, PolicyVersion(state.version));
-    let heads = checkpoint.file_names().any(|name| name == POLICY_HEADS);
-    let heads = heads.then(|| checkpoint.read(POLICY_HEADS)).transpose()?;
-    let heads = companion::read_heads(&state.heads, heads)?;
+    let heads = heads_of(checkpoint, &state)?;
     let held = LearnerState { optimizer, optimizer_step, version, heads };
     match &state.base {
         None => learner.restore(loaded(checkpoint)?.model, held),
@@ -176,6 +173,18 @@ fn load(checkpoint: &Checkpoint, learner: &mut Learner) -> Result<State, EngineE
         return Err(wrong(format!("weights have checksum {checksum}, expected: {expected}")));
     }
     Ok(state)
+}
+
+fn state_of(checkpoint: &Checkpoint) -> Result<State, EngineError> {
+    serde_json::from_value(checkpoint.state()?)
+        .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))
+}
+
+/// The heads on the policy's trunk.
+fn heads_of(checkpoint: &Checkpoint, state: &State) -> Result<Vec<HeadState>, EngineError> {
+    let held = checkpoint.file_names().any(|name| name == POLICY_HEADS);
+    let bytes = held.then(|| checkpoint.read(POLICY_HEADS)).transpose()?;
+    companion::read_heads(&state.heads, bytes)
 }
 
 /// What is said of the bytes of a `state.json`: for tests that invent them.
@@ -197,8 +206,7 @@ pub(crate) fn companion(
     policy: &Learner,
 ) -> Result<Learner, EngineError> {
     let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
-    let state: State =
-        serde_json::from_value(checkpoint.state()?).map_err(|e| wrong(e.to_string()))?;
+    let state = state_of(checkpoint)?;
     let absent = || {
         let known: Vec<&str> = state.companions.iter().map(CompanionNote::name).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -243,7 +251,7 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
     Ok(reference)
 }
 
-/// The policy of a checkpoint: weights, tokenizer, template, in the recipe's precision and on its
+/// The policy of a checkpoint: weights, heads, tokenizer, template, in the recipe's precision and on its
 /// device. `base` gives the recipe's model with a fresh adapter; it is asked only where the
 /// checkpoint holds an adapter.
 ///
@@ -265,7 +273,11 @@ pub fn policy(
         .map_err(|e| EngineError::Input(format!("{}: {e}", checkpoint.name())))?;
     let mut model = loaded.model;
     model.set_precision(recipe.compute.precision.of_model());
-    Ok(Learner::on(recipe.compute.device.of_train(), model, codec, threads)?)
+    let mut learner = Learner::on(recipe.compute.device.of_train(), model, codec, threads)?;
+    let heads = heads_of(checkpoint, &state_of(checkpoint)?)?;
+    let wrong = |what: String| EngineError::Input(format!("{}: {what}", checkpoint.name()));
+    learner.put_heads(&heads).map_err(wrong)?;
+    Ok(learner)
 }
 
 fn loaded(checkpoint: &Checkpoint) -> Result<io::Loaded, EngineError> {

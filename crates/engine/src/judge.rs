@@ -55,6 +55,14 @@ pub fn judge(
             let own = checkpoint::companion(&newest, &name, &learner)?;
             companions.insert(name, own);
         }
+        if config.q_beta > 0.0 && !learner.has_guide() {
+            let name = newest.name();
+            let message = format!(
+                "{name} holds no heads that lead (`q_beta`); take one behind the `offline` stage \
+                 and before the policy moves on"
+            );
+            return Err(EngineError::Input(message));
+        }
         let verifier = verifier(&config, &whole_recipe, &mut companions);
         let evaluation = answers(&problem, (&learner, verifier), &config, keys, observer);
         results.push((config, evaluation));

@@ -11,6 +11,9 @@ use crate::batch::REFERENCE;
 use crate::machine::{self, Cpu, Machine, Restored};
 use crate::{Codec, Device, DeviceError, HeadState, LocalPolicy, Reference, micro_batches};
 
+/// Heads that learn, and heads that are frozen.
+type HeadsByName = (BTreeMap<String, Head>, BTreeMap<String, FrozenHead>);
+
 /// The local model as something that can be trained.
 pub struct Learner {
     pub(crate) machine: Box<dyn Machine>,
@@ -138,6 +141,11 @@ impl Learner {
         LocalPolicy::new(self.machine.sampler(None), context, &self.codec, self.version)
     }
 
+    /// True where an offline stage has left heads that can lead.
+    pub fn has_guide(&self) -> bool {
+        !self.frozen.is_empty()
+    }
+
     /// Lends the weights to a policy whose tokens are drawn by log π + β·min Q of the frozen heads
     /// that an offline stage left; with `beta` 0, or where there are none, to [`Learner::policy`].
     /// The log-probabilities that it tells are the policy's own.
@@ -262,20 +270,34 @@ impl Learner {
     }
 
     fn restore_weights(&mut self, weights: Restored, state: &LearnerState) -> Result<(), String> {
+        let heads = self.heads_of(&state.heads)?;
+        self.machine.restore(weights, state)?;
+        self.seal = None;
+        (self.heads, self.frozen) = heads;
+        self.version = state.version;
+        Ok(())
+    }
+
+    /// Puts the heads of a checkpoint in place of the learner's own.
+    ///
+    /// # Errors
+    /// A message where a tensor is missing or has another shape.
+    pub fn put_heads(&mut self, held: &[HeadState]) -> Result<(), String> {
+        (self.heads, self.frozen) = self.heads_of(held)?;
+        Ok(())
+    }
+
+    fn heads_of(&self, held: &[HeadState]) -> Result<HeadsByName, String> {
         let inputs = self.machine.config().hidden;
         let (mut heads, mut frozen) = (BTreeMap::new(), BTreeMap::new());
-        for own in &state.heads {
+        for own in held {
             if own.frozen {
                 frozen.insert(own.name.clone(), own.restored_frozen(inputs)?);
             } else {
                 heads.insert(own.name.clone(), own.restored(inputs)?);
             }
         }
-        self.machine.restore(weights, state)?;
-        self.seal = None;
-        (self.heads, self.frozen) = (heads, frozen);
-        self.version = state.version;
-        Ok(())
+        Ok((heads, frozen))
     }
 }
 

@@ -11,10 +11,10 @@ use stepwell_methods::{
 use stepwell_model::{Head, HeadShape, StateSeeds, TokenScores};
 use stepwell_tree::{Credit, StepTree};
 
+use crate::error::{finite, finite_sum};
 use crate::guard::trained_once;
 use crate::heads::{NOTHING, finite_at};
 use crate::machine::Seeds;
-use crate::update::{finite, finite_sum};
 use crate::{HeadSettings, Learner, MicroBatch, TrainError, VALUE, micro_batches};
 
 /// How heads and policy learn from a log.
