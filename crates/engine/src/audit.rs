@@ -3,7 +3,8 @@
 //! The chain of digests shows that nobody changed a row since it was written. Here the rows are
 //! compared with what they follow from: tokens with texts, observations and verdicts with the
 //! environment, log-probabilities with the weights of kept checkpoints, credit and metrics with the
-//! trees, versions with the updates before, checkpoints with their lineage. Nothing is written.
+//! trees, versions with the updates before, checkpoints with their lineage. Nothing is
+//! written and no lock is taken: of a run that goes on, what it holds now is computed again.
 
 mod tree;
 mod update;
@@ -11,7 +12,7 @@ mod update;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use stepwell_store::{Checkpoint, CommitInfo, Digest, Kind, LineageRow, RunFolder, RunReader};
+use stepwell_store::{Checkpoint, CommitInfo, Digest, Kind, LineageRow, RunFiles, RunReader};
 use stepwell_train::{Learner, Reference};
 use stepwell_tree::{PolicyVersion, Task, TaskHash};
 
@@ -46,19 +47,22 @@ pub struct Audit {
 ///
 /// # Errors
 /// [`EngineError::Audit`] names the first thing that is not what it follows from; others where the
-/// folder is no run, is in use, or its files cannot be read.
+/// folder is no run, or its files cannot be read.
 pub fn audit(path: &Path, threads: usize) -> Result<Audit, EngineError> {
-    let folder = RunFolder::open_for_writing(path)?;
+    let run = RunFiles::open(path)?;
     let reader = RunReader::open(path)?;
     let verified = reader.verify()?;
-    let mut recipe = own_recipe(&folder)?;
+    let mut recipe = own_recipe(&run)?;
     let device = recipe.compute.device;
     recipe.compute.device = recipe::Device::Cpu;
     let problem = Problem::build(&recipe)?;
     let learner = problem.learner(&recipe, threads)?;
+    // A run that goes on adds commits: those that were verified, and of these all that is told.
+    let commits: Vec<CommitInfo> =
+        reader.commits()?.into_iter().take(verified.commits as usize).collect();
     let told = reader.lineage()?.into_iter().map(|row| (row.commit, row)).collect();
     let mut own = Auditor {
-        folder: &folder,
+        run: &run,
         reader: &reader,
         recipe: &recipe,
         tasks: tasks(&problem),
@@ -76,7 +80,6 @@ pub fn audit(path: &Path, threads: usize) -> Result<Audit, EngineError> {
             ..Audit::default()
         },
     };
-    let commits = reader.commits()?;
     own.same_tasks(&commits)?;
     for commit in &commits {
         own.commit(commit)?;
@@ -91,7 +94,7 @@ fn tasks(problem: &Problem) -> BTreeMap<TaskHash, Task> {
 }
 
 struct Auditor<'a> {
-    folder: &'a RunFolder,
+    run: &'a RunFiles,
     reader: &'a RunReader,
     recipe: &'a Recipe,
     problem: &'a Problem,
@@ -193,13 +196,12 @@ impl Auditor<'_> {
                 self.leave_out("answers and figures of evaluations".to_owned());
                 Ok(())
             }
-            Kind::Lineage => self.checkpoint(number),
+            Kind::Lineage => self.saved(number),
             _ => Ok(()),
         }
     }
 
-    /// A checkpoint that is kept is what the record says, file by file and weight by weight.
-    fn checkpoint(&mut self, commit: u64) -> Result<(), EngineError> {
+    fn saved(&mut self, commit: u64) -> Result<(), EngineError> {
         let row = self.told.get(&commit).copied();
         let row = row.filter(|row| row.checkpoint.is_some());
         let row = row.ok_or_else(|| wrong(format!("commit {commit}"), "names no checkpoint"))?;
@@ -208,10 +210,25 @@ impl Auditor<'_> {
         if row.version != self.version {
             return Err(wrong(place, differs("version", row.version.0, self.version.0)));
         }
-        if !self.folder.path().join("checkpoints").join(format!("{number:06}")).is_dir() {
+        let folder = self.run.checkpoints().join(format!("{number:06}"));
+        if !folder.is_dir() {
             return Ok(());
         }
-        let held = Checkpoint::of(self.folder, number)?;
+        match self.checkpoint(&row, number, &place) {
+            // The run goes on and has removed it meanwhile.
+            Err(_) if !folder.is_dir() => Ok(()),
+            found => found,
+        }
+    }
+
+    /// A checkpoint that is kept is what the record says, file by file and weight by weight.
+    fn checkpoint(
+        &mut self,
+        row: &LineageRow,
+        number: u64,
+        place: &str,
+    ) -> Result<(), EngineError> {
+        let held = Checkpoint::of(self.run, number)?;
         self.reader.require(&held.name(), held.last_commit())?;
         let file = held.file_names().find(|name| checkpoint::holds_weights(name));
         let bytes = file.map(|name| held.read(name)).transpose()?.unwrap_or_default();
@@ -222,7 +239,7 @@ impl Auditor<'_> {
         }
         let base = || self.problem.learner(self.recipe, self.threads);
         let mut learner = checkpoint::policy(&held, self.recipe, base, self.threads)?;
-        learner.seal().map_err(|error| wrong(&place, error.to_string()))?;
+        learner.seal().map_err(|error| wrong(place, error.to_string()))?;
         let sum = learner.fingerprint().map(|sum| Digest::of(&sum.to_le_bytes()));
         if let (Some(recorded), Some(again)) = (self.sums.get(&row.version.0), sum)
             && *recorded != again

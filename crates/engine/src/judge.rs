@@ -1,8 +1,9 @@
-//! Judges a finished run's policy again, outside its record: `stepwell eval`.
+//! Judges a run's policy again, outside its record: `stepwell eval`. Nothing here takes the run's
+//! lock or writes into its folder, so a run can be judged while it goes on.
 
 use std::path::Path;
 
-use stepwell_store::{Checkpoint, RunFolder, newest_valid};
+use stepwell_store::{Checkpoint, RunFiles, newest_number, newest_valid};
 use stepwell_train::Learner;
 use stepwell_tree::{Key, Purpose};
 
@@ -20,8 +21,8 @@ use crate::stage::{Keys, answers, verifier};
 /// of each. What the evaluations came to stands beside each answer. Nothing is written.
 ///
 /// # Errors
-/// Where a setting does not go with the run's recipe, the folder is no run, is in use, has no whole
-/// checkpoint, or has none yet of the estimator that is asked for.
+/// Where a setting does not go with the run's recipe, the folder is no run, has no whole checkpoint,
+/// or has none yet of the estimator or the heads that are asked for.
 pub fn judge(
     path: &Path,
     number: Option<u64>,
@@ -30,8 +31,8 @@ pub fn judge(
     threads: usize,
     observer: &mut dyn Observer,
 ) -> Result<Vec<(Evaluate, Evaluation)>, EngineError> {
-    let folder = RunFolder::open_for_writing(path)?;
-    let whole_recipe = with_evaluations(own_recipe(&folder)?, settings, set)?;
+    let run = RunFiles::open(path)?;
+    let whole_recipe = with_evaluations(own_recipe(&run)?, settings, set)?;
     let of = |stage: &Stage| match stage {
         Stage::Evaluate(config) => Some(config.clone()),
         _ => None,
@@ -42,32 +43,47 @@ pub fn judge(
     let stage = asked.iter().cloned().map(Stage::Evaluate).collect();
     let recipe = Recipe { stage, ..whole_recipe.clone() };
     let problem = Problem::build(&recipe)?;
-    let newest = whole(&folder, number)?;
     let base = || problem.learner(&recipe, threads);
-    let learner = checkpoint::policy(&newest, &recipe, base, threads)?;
+    let read = |saved: &Checkpoint| {
+        let learner = checkpoint::policy(saved, &recipe, base, threads)?;
+        let companions = helpers(saved, &learner, &asked)?;
+        Ok((learner, companions))
+    };
+    let (learner, mut companions) = at(&run, number, read)?;
     problem.require_fit(&recipe, &learner)?;
     let key = |purpose| Key::new(seed.unwrap_or(recipe.seed), purpose).with(u64::MAX);
     let keys = Keys { sample: key(Purpose::Sample), bootstrap: key(Purpose::Bootstrap) };
-    let mut companions = Companions::new();
     let mut results = Vec::new();
     for config in asked {
-        if let Some(name) = estimator_of(&config).filter(|name| !companions.contains_key(name)) {
-            let own = checkpoint::companion(&newest, &name, &learner)?;
-            companions.insert(name, own);
-        }
-        if config.q_beta > 0.0 && !learner.has_guide() {
-            let name = newest.name();
-            let message = format!(
-                "{name} holds no heads that lead (`q_beta`); take one behind the `offline` stage \
-                 and before the policy moves on"
-            );
-            return Err(EngineError::Input(message));
-        }
         let verifier = verifier(&config, &whole_recipe, &mut companions);
         let evaluation = answers(&problem, (&learner, verifier), &config, keys, observer);
         results.push((config, evaluation));
     }
     Ok(results)
+}
+
+/// What evaluations read beside the policy, of its checkpoint.
+fn helpers(
+    saved: &Checkpoint,
+    learner: &Learner,
+    asked: &[Evaluate],
+) -> Result<Companions, EngineError> {
+    if asked.iter().any(|config| config.q_beta > 0.0) && !learner.has_guide() {
+        let name = saved.name();
+        let message = format!(
+            "{name} holds no heads that lead (`q_beta`); take one behind the `offline` stage and \
+             before the policy moves on"
+        );
+        return Err(EngineError::Input(message));
+    }
+    let mut companions = Companions::new();
+    for name in asked.iter().filter_map(estimator_of) {
+        if !companions.contains_key(&name) {
+            let own = checkpoint::companion(saved, &name, learner)?;
+            companions.insert(name, own);
+        }
+    }
+    Ok(companions)
 }
 
 /// A recipe with further evaluations behind its stages, which passed every check that stages of a
@@ -158,35 +174,105 @@ fn saved_learner(
     path: &Path,
     number: Option<u64>,
 ) -> Result<(String, Learner, Recipe), EngineError> {
-    let folder = RunFolder::open_for_writing(path)?;
-    let mut recipe = own_recipe(&folder)?;
+    let run = RunFiles::open(path)?;
+    let mut recipe = own_recipe(&run)?;
     // Files are written on the host: a machine without the run's device can export, too.
     recipe.compute.device = recipe::Device::Cpu;
     let recipe = recipe;
-    let saved = whole(&folder, number)?;
     let base = || Problem::build(&recipe)?.learner(&recipe, 1);
-    let learner = checkpoint::policy(&saved, &recipe, base, 1)?;
-    Ok((saved.name(), learner, recipe))
+    let (name, learner) = policy(&run, number, &recipe, base, 1)?;
+    Ok((name, learner, recipe))
 }
 
-pub(crate) fn own_recipe(folder: &RunFolder) -> Result<Recipe, EngineError> {
-    let name = folder.path().join("recipe.toml").display().to_string();
-    Ok(Recipe::parse(folder.recipe(), &name).map_err(EngineError::Recipe)?.recipe)
+pub(crate) fn own_recipe(run: &RunFiles) -> Result<Recipe, EngineError> {
+    let name = run.path().join("recipe.toml").display().to_string();
+    Ok(Recipe::parse(run.recipe(), &name).map_err(EngineError::Recipe)?.recipe)
 }
 
-/// The checkpoint of this number, or the newest that verifies.
-pub(crate) fn whole(folder: &RunFolder, number: Option<u64>) -> Result<Checkpoint, EngineError> {
-    if let Some(number) = number {
-        return Ok(Checkpoint::of(folder, number)?);
+/// The policy of the checkpoint of this number, or of the newest that verifies, and the
+/// checkpoint's name. `base` is as for [`checkpoint::policy`].
+pub(crate) fn policy(
+    run: &RunFiles,
+    number: Option<u64>,
+    recipe: &Recipe,
+    base: impl Fn() -> Result<Learner, EngineError>,
+    threads: usize,
+) -> Result<(String, Learner), EngineError> {
+    at(run, number, |saved| Ok((saved.name(), checkpoint::policy(saved, recipe, &base, threads)?)))
+}
+
+/// Reads the checkpoint of this number, or the newest that verifies.
+fn at<T>(
+    run: &RunFiles,
+    number: Option<u64>,
+    mut read: impl FnMut(&Checkpoint) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    match number {
+        Some(number) => read(&Checkpoint::of(run, number)?),
+        None => of_newest(run, read),
     }
-    let (newest, skipped) = newest_valid(folder)?;
+}
+
+/// Reads the newest checkpoint that verifies. Where the run goes on meanwhile, it may be removed
+/// before it is read; then a newer one is there, and is read in its place.
+fn of_newest<T>(
+    run: &RunFiles,
+    mut read: impl FnMut(&Checkpoint) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    loop {
+        let before = newest_number(run)?;
+        let found = newest(run).and_then(|saved| read(&saved));
+        if found.is_ok() || newest_number(run)? <= before {
+            return found;
+        }
+    }
+}
+
+/// The newest checkpoint that verifies.
+fn newest(run: &RunFiles) -> Result<Checkpoint, EngineError> {
+    let (newest, skipped) = newest_valid(run)?;
     newest.ok_or_else(|| {
         let why: Vec<String> =
             skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect();
         EngineError::Input(format!(
             "{} has no whole checkpoint ({}); train it to the end of its first stage",
-            folder.path().display(),
+            run.path().display(),
             if why.is_empty() { "none was written".to_owned() } else { why.join("; ") }
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_store::{Content, RunFolder, keep_last};
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_a_run_removes_while_it_is_read_gives_way_to_the_newer_one() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&place.path().join("run"), "seed = 1\n").unwrap();
+        let head = folder.record().unwrap().head();
+        let write = |number: u64| {
+            let mut files = [("w", Content::Bytes(b"weights"))];
+            Checkpoint::write(&folder, number, &mut files, &serde_json::json!({}), head).unwrap();
+        };
+        let run = RunFiles::open(folder.path()).unwrap();
+        let none = of_newest(&run, |_| Ok(())).unwrap_err().to_string();
+        assert!(none.contains("has no whole checkpoint (none was written)"), "{none}");
+        write(1);
+        let mut tried = Vec::new();
+        let read = of_newest(&run, |saved| {
+            tried.push(saved.number());
+            if saved.number() < 3 {
+                write(saved.number() + 1);
+                keep_last(&folder, 1).unwrap();
+            }
+            Ok(saved.read("w")?)
+        });
+        assert_eq!((read.unwrap(), &tried[..]), (b"weights".to_vec(), &[1, 2, 3][..]));
+        // Where no newer one is there, what is wrong is said.
+        let broken = of_newest(&run, |saved| Ok(saved.read("none")?)).unwrap_err();
+        assert!(broken.to_string().contains("holds no `none`"), "{broken}");
+    }
 }

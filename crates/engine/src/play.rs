@@ -3,16 +3,15 @@
 
 use std::path::Path;
 
-use stepwell_store::RunFolder;
+use stepwell_store::RunFiles;
 use stepwell_train::{Learner, LocalPolicy};
 use stepwell_tree::{
     Environment, Episode, Key, Policy, PrefixId, Purpose, SampleRequest, Sampling, Stop, Task,
     Turn, UnscoredReason, Verdict,
 };
 
-use crate::checkpoint;
 use crate::error::EngineError;
-use crate::judge::{own_recipe, whole};
+use crate::judge::{own_recipe, policy};
 use crate::problem::Problem;
 use crate::recipe::Recipe;
 use crate::rollout::{cut_short, judgement};
@@ -79,15 +78,14 @@ impl Player {
     /// Opens a checkpoint of a run, the newest whole one where no number is given.
     ///
     /// # Errors
-    /// Where the folder is no run, is in use, or has no such checkpoint.
+    /// Where the folder is no run, or has no such checkpoint.
     pub fn open(path: &Path, number: Option<u64>, threads: usize) -> Result<Player, EngineError> {
-        let folder = RunFolder::open_for_writing(path)?;
-        let recipe = own_recipe(&folder)?;
+        let run = RunFiles::open(path)?;
+        let recipe = own_recipe(&run)?;
         let problem = Problem::build(&recipe)?;
-        let saved = whole(&folder, number)?;
         let base = || problem.learner(&recipe, threads);
-        let learner = checkpoint::policy(&saved, &recipe, base, threads)?;
-        Ok(Player { checkpoint: saved.name(), recipe, problem, learner })
+        let (checkpoint, learner) = policy(&run, number, &recipe, base, threads)?;
+        Ok(Player { checkpoint, recipe, problem, learner })
     }
 
     /// The run's recipe.

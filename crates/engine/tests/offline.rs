@@ -7,6 +7,8 @@ use std::path::Path;
 
 use common::runs::{End, Watch, end, finish, recipe, start, warm_up};
 use common::told::told;
+use stepwell_engine::judge::judge;
+use stepwell_engine::recipe::{Decoding, Evaluate};
 use stepwell_engine::run::{self, Outcome};
 use stepwell_store::{Checkpoint, Content, RunFolder, newest_valid};
 
@@ -185,4 +187,30 @@ fn a_frozen_policy_stands_still_and_a_shared_one_learns() {
     assert!(last["offline/q"] != 0.0 && last["offline/value"] != 0.0, "{last:?}");
     assert!(!last.contains_key("leaves"), "a log is written once");
     assert_ne!(weights(&stage(""), "shared").0, before, "a shared policy");
+}
+
+#[test]
+fn a_finished_run_is_asked_again_led_by_its_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    run::start(&recipe(&text()), &whole, 2, &mut Watch::default()).unwrap();
+    let (decoding, leaves, max_tokens) = (Decoding::Sample, 2, 40);
+    let base = Evaluate { questions: 4, decoding, leaves, max_tokens, ..Evaluate::default() };
+    let ask = |path: &Path, beta: f64| {
+        let set = [format!("q_beta={beta}")];
+        judge(path, None, (std::slice::from_ref(&base), &set), Some(5), 2, &mut Watch::default())
+    };
+    let answers = |beta: f64| -> Vec<String> {
+        let results = ask(&whole, beta).unwrap();
+        results[0].1.samples.iter().map(|sample| sample.answer.clone()).collect()
+    };
+    assert_eq!(answers(40.0), answers(40.0));
+    assert_ne!(answers(40.0), answers(0.0), "the heads were not read");
+    // A checkpoint before there were heads.
+    let early = folder.path().join("early");
+    let mut stop = Watch { stop_after: Some(10), ..Watch::default() };
+    run::start(&recipe(&text()), &early, 1, &mut stop).unwrap();
+    let said = ask(&early, 40.0).unwrap_err().to_string();
+    assert!(said.contains("holds no heads that lead (`q_beta`)"), "{said}");
+    ask(&early, 0.0).unwrap();
 }

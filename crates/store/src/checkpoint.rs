@@ -8,6 +8,7 @@ use crate::atomic::{self, TEMPORARY};
 use crate::commit::Head;
 use crate::digest::Digest;
 use crate::error::{Result, StoreError};
+use crate::files::RunFiles;
 use crate::folder::RunFolder;
 use crate::manifest::{FileEntry, MANIFEST, Manifest};
 
@@ -76,7 +77,7 @@ impl Checkpoint {
     }
 
     /// The checkpoint of a number, its files compared with its manifest.
-    pub fn of(run: &RunFolder, number: u64) -> Result<Checkpoint> {
+    pub fn of(run: &RunFiles, number: u64) -> Result<Checkpoint> {
         let folder = run.checkpoints().join(folder_name(number));
         Checkpoint::open(&folder, number, recipe_digest(run)).map_err(|what| {
             let next = "name another: `ls RUN/checkpoints` lists them";
@@ -150,7 +151,7 @@ impl Checkpoint {
 }
 
 /// The newest checkpoint that verifies, and the newer ones that do not, newest first.
-pub fn newest_valid(run: &RunFolder) -> Result<(Option<Checkpoint>, Vec<Skipped>)> {
+pub fn newest_valid(run: &RunFiles) -> Result<(Option<Checkpoint>, Vec<Skipped>)> {
     let mut skipped = Vec::new();
     for number in numbers(run)? {
         let name = folder_name(number);
@@ -160,6 +161,11 @@ pub fn newest_valid(run: &RunFolder) -> Result<(Option<Checkpoint>, Vec<Skipped>
         }
     }
     Ok((None, skipped))
+}
+
+/// The newest number among checkpoints, whole or not; `None` where there are none.
+pub fn newest_number(run: &RunFiles) -> Result<Option<u64>> {
+    Ok(numbers(run)?.first().copied())
 }
 
 /// Removes all checkpoints older than the `keep` newest valid ones, and returns their numbers.
@@ -194,16 +200,20 @@ fn folder_name(number: u64) -> String {
     format!("{number:06}")
 }
 
-fn recipe_digest(run: &RunFolder) -> Digest {
+fn recipe_digest(run: &RunFiles) -> Digest {
     Digest::of(run.recipe().as_bytes())
 }
 
 /// Numbers of everything under `checkpoints/` that is named like one, newest first.
-fn numbers(run: &RunFolder) -> Result<Vec<u64>> {
+fn numbers(run: &RunFiles) -> Result<Vec<u64>> {
     let folder = run.checkpoints();
     let failed = |e| StoreError::io("list", &folder, e);
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(failed)? {
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let number = name.parse().ok().filter(|number| folder_name(*number) == name);
         numbers.extend(number);

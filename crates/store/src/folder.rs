@@ -1,6 +1,7 @@
 //! The run folder: everything a run leaves behind, in one place with one writer.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::digest::Digest;
 use crate::disk;
 use crate::encode::integer;
 use crate::error::{Result, StoreError};
+use crate::files::{self, RunFiles};
 use crate::lock::{self, RunLock};
 use crate::reader::RunReader;
 use crate::record::Record;
@@ -19,19 +21,26 @@ use crate::schema;
 use crate::table::{RUN, Row, insert};
 
 const RECORD: &str = "run.sqlite";
-const RECIPE: &str = "recipe.toml";
+pub(crate) const RECIPE: &str = "recipe.toml";
 const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const EXPORT: &str = "export";
 
-/// A run folder that this process may write. The lock is held until it, its records and their
-/// clones are dropped.
+/// A run folder that this process may write, and read as any [`RunFiles`]. The lock is held until
+/// it, its records and their clones are dropped.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    path: PathBuf,
-    recipe: String,
+    files: RunFiles,
     lock: Arc<RunLock>,
+}
+
+impl Deref for RunFolder {
+    type Target = RunFiles;
+
+    fn deref(&self) -> &RunFiles {
+        &self.files
+    }
 }
 
 impl RunFolder {
@@ -55,7 +64,8 @@ impl RunFolder {
         atomic::remove_temporaries(path)?;
         create_record(path, recipe, weak)?;
         atomic::write_file(&path.join(RECIPE), recipe.as_bytes())?;
-        Ok(RunFolder { path: path.to_owned(), recipe: recipe.to_owned(), lock: Arc::new(lock) })
+        let files = RunFiles::of(path, recipe.to_owned());
+        Ok(RunFolder { files, lock: Arc::new(lock) })
     }
 
     /// Opens a run to go on with it.
@@ -68,40 +78,27 @@ impl RunFolder {
         fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
         atomic::remove_temporaries(&folder)?;
         let recipe = RunReader::open(path)?.recipe()?;
-        same_recipe(&path.join(RECIPE), &recipe)?;
-        Ok(RunFolder { path: path.to_owned(), recipe, lock: Arc::new(lock) })
+        if !files::has_recipe(path, &recipe)? {
+            atomic::write_file(&path.join(RECIPE), recipe.as_bytes())?;
+        }
+        Ok(RunFolder { files: RunFiles::of(path, recipe), lock: Arc::new(lock) })
     }
 
     /// Opens the record for writing. One at a time: a second one would lose its place in the chain.
     pub fn record(&self) -> Result<Record> {
-        let path = record_path(&self.path)?;
-        Record::open(path, self.path.join(METRICS), Arc::clone(&self.lock))
-    }
-
-    /// Where the run is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The resolved recipe.
-    pub fn recipe(&self) -> &str {
-        &self.recipe
-    }
-
-    /// Where checkpoints are.
-    pub fn checkpoints(&self) -> PathBuf {
-        checkpoints_path(&self.path)
+        let path = record_path(self.path())?;
+        Record::open(path, self.path().join(METRICS), Arc::clone(&self.lock))
     }
 
     /// Where exports go.
     pub fn export(&self) -> PathBuf {
-        self.path.join(EXPORT)
+        self.path().join(EXPORT)
     }
 
     /// Refuses to begin what cannot end: `bytes` must be free on the disk. `what` names them:
     /// `one checkpoint`.
     pub fn require_space(&self, bytes: u64, what: &str) -> Result<()> {
-        disk::require_space(&self.path, bytes, what)
+        disk::require_space(self.path(), bytes, what)
     }
 }
 
@@ -172,25 +169,4 @@ fn create_record(folder: &Path, recipe: &str, weak: Option<&str>) -> Result<()> 
         chain::append(connection, &info, Digest::ZERO)
     })?;
     atomic::rename(&temporary, &folder.join(RECORD))
-}
-
-/// `recipe.toml` is a copy for people. Where it is missing it is written again; where it was
-/// edited, the run must not go on as if it had followed it.
-fn same_recipe(path: &Path, expected: &str) -> Result<()> {
-    // Opening a pipe would wait for whoever writes into it.
-    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-        let error = std::io::Error::other("it is not a regular file");
-        return Err(StoreError::io("read", path, error));
-    }
-    match fs::read(path) {
-        Ok(got) if got == expected.as_bytes() => Ok(()),
-        Ok(got) => Err(StoreError::RecipeChanged {
-            got: Digest::of(&got).to_string(),
-            expected: Digest::of(expected.as_bytes()).to_string(),
-        }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            atomic::write_file(path, expected.as_bytes())
-        }
-        Err(e) => Err(StoreError::io("read", path, e)),
-    }
 }

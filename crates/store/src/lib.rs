@@ -1,6 +1,6 @@
 //! The run folder: record, checkpoints, exports. The only crate that writes under it (INV-14).
 //!
-//! [`RunFolder`] is the right to write a run; [`Record`] takes its commits, each one transaction of
+//! [`RunFolder`] is the right to write a run, [`RunFiles`] what anybody may read of one; [`Record`] takes its commits, each one transaction of
 //! SQLite and one link of a chain of digests; [`RunReader`] reads them back bit for bit, while the
 //! run goes on or years later. [`Checkpoint`]s are folders that are whole or absent. The format is
 //! described in docs/FORMAT.md; formats of others are used where good ones exist.
@@ -16,6 +16,7 @@ mod disk;
 mod encode;
 mod error;
 mod export;
+mod files;
 mod folder;
 mod lock;
 mod manifest;
@@ -32,7 +33,9 @@ mod tensors;
 mod verify;
 
 pub use checkpoint::STATE_BYTES_MAX;
-pub use checkpoint::{Checkpoint, Content, Skipped, keep_last, newest_valid, retain};
+pub use checkpoint::{
+    Checkpoint, Content, Skipped, keep_last, newest_number, newest_valid, retain,
+};
 pub use commit::{
     CommitInfo, CommitKey, Evaluation, Grown, Head, Kind, Lineage, Metrics, Novelty, Receipt,
     Sample, Updated,
@@ -43,6 +46,7 @@ pub use error::{Result, StoreError};
 pub use export::{
     EventFile, Lines, MetricCursor, MetricRow, Shape, export_csv, export_jsonl, export_parquet,
 };
+pub use files::RunFiles;
 pub use folder::RunFolder;
 pub use manifest::BYTES_MAX as MANIFEST_BYTES_MAX;
 pub use reader::{LineageRow, MetricPoint, RunReader};
