@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use support::refused::refused;
-use support::{TINY, run, workplace};
+use support::{TINY, contents, reading, run, workplace};
 
 /// The tiny recipe with one text replaced.
 #[track_caller]
@@ -115,5 +115,10 @@ fn a_run_in_use_is_left_alone() {
     let held = fs::OpenOptions::new().read(true).write(true).open(here.join("r/lock")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     refused(here, &["resume", "r"], 3, "run is in use by pid "); // row 17
-    refused(here, &["eval", "r"], 3, "run is in use by pid ");
+    // Whoever only reads is told nothing of it, and changes nothing.
+    let before = contents(here);
+    reading(here, "r", here, |words| run(here, words));
+    let kept: Vec<_> =
+        contents(here).into_iter().filter(|(name, _)| !name.starts_with("out")).collect();
+    assert!(kept == before, "reading changed a file");
 }

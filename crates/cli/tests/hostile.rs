@@ -112,13 +112,8 @@ fn kept(folder: &Path, secret: &str, but: &[&str]) {
 }
 
 fn with_secret(folder: &Path, words: &[&str], secret: &str) -> Said {
-    let output = stepwell(folder, words)
-        .env("API_TOKEN", secret)
-        .env("OTHER_TOKEN", secret)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    let mut command = stepwell(folder, words);
+    command.env("API_TOKEN", secret).env("OTHER_TOKEN", secret).output().unwrap().into()
 }
 
 #[test]

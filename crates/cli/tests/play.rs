@@ -16,12 +16,7 @@ fn told(folder: &Path, words: &[&str], lines: &str) -> Said {
     let mut child = command.spawn().unwrap();
     // A command that ends before it has read everything closes the pipe.
     let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]

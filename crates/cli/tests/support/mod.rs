@@ -6,7 +6,7 @@ pub(crate) mod refused;
 pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// What a command said.
 #[derive(Debug)]
@@ -25,6 +25,18 @@ impl Said {
     }
 }
 
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let code = output.status.code();
+        let text = |bytes: Vec<u8>| match code {
+            Some(_) => String::from_utf8(bytes).unwrap(),
+            // Who was killed may have been in the middle of a letter.
+            None => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        Said { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
 /// The binary, in a folder of its own and without words of this machine.
 pub(crate) fn stepwell(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
@@ -34,12 +46,7 @@ pub(crate) fn stepwell(folder: &Path, words: &[&str]) -> Command {
 
 /// Runs a command to its end.
 pub(crate) fn run(folder: &Path, words: &[&str]) -> Said {
-    let output = stepwell(folder, words).output().unwrap();
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    stepwell(folder, words).output().unwrap().into()
 }
 
 /// Starts a command whose output can be read while it runs.
@@ -80,6 +87,39 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     for (name, bytes) in contents(from) {
         std::fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
         std::fs::write(to.join(name), bytes).unwrap();
+    }
+}
+
+/// Every command that reads a run, each of which must be fine. What they write goes into a folder
+/// `out`, made in `place`.
+#[track_caller]
+pub(crate) fn reading(here: &Path, name: &str, place: &Path, ask: impl Fn(&[&str]) -> Said) {
+    let out = place.join("out");
+    std::fs::create_dir(&out).unwrap();
+    // Whoever asks may be another user.
+    let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&out, anybody).unwrap();
+    let at = |file: &str| out.join(file).display().to_string();
+    assert!(ask(&["inspect", name]).fine().out.contains("question: "));
+    ask(&["inspect", name, "--checkpoint"]).fine();
+    ask(&["runs", "."]).fine();
+    ask(&["compare", name, name]).fine();
+    ask(&["recipe", "show", &format!("{name}/recipe.toml")]).fine();
+    assert!(ask(&["eval", name, "--questions", "1"]).fine().out.contains("greedy"));
+    let played = ask(&["play", name, "--task", "0", "--attempts", "1"]).fine();
+    assert!(played.out.contains("attempt 1 of 1"), "{}", played.out);
+    let checked = ask(&["check", name]).fine();
+    assert!(checked.out.contains("commits in an unbroken chain"), "{}", checked.out);
+    for (option, format) in [
+        ("--format", "jsonl"),
+        ("--format", "parquet"),
+        ("--format", "huggingface"),
+        ("--metrics", "csv"),
+        ("--metrics", "tensorboard"),
+    ] {
+        let file = at(format);
+        ask(&["export", name, option, format, &file]).fine();
+        assert!(Path::new(&file).exists(), "{}: {format}", here.display());
     }
 }
 

@@ -39,12 +39,7 @@ pub(crate) fn bounded(folder: &Path, words: &[&str]) -> Said {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    let output = child.wait_with_output().unwrap();
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 /// Fails on any byte that a terminal would act upon.
