@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,22 +32,34 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Weights, optimizer, place and record are those of a run without a stop.
-#[track_caller]
-fn same_run(folder: &Path, stopped: &str, whole: &str) {
-    let head = |run: &str| RunReader::open(&folder.join(run)).unwrap().head().unwrap();
-    assert_eq!(head(stopped), head(whole), "the records differ");
-    let last = |run: &str| contents(&newest(&folder.join(run)));
-    let (stopped, whole) = (last(stopped), last(whole));
-    for ((name, one), (_, other)) in stopped.iter().zip(&whole) {
-        assert!(one == other, "`{}` differs", name.display());
+/// Weights, optimizer, place and record are those of a run without a stop; says where they differ.
+fn same_run(stopped: &Path, whole: &Path) -> Result<(), String> {
+    let head = |run: &Path| {
+        let head = RunReader::open(run).and_then(|reader| reader.head());
+        head.map_err(|error| format!("{}: {error}", run.display()))
+    };
+    let (own, expected) = (head(stopped)?, head(whole)?);
+    if own != expected {
+        return Err(format!("the record ends with {own:?}, expected {expected:?}"));
     }
-    assert_eq!(stopped.len(), whole.len());
+    let (own, expected) = (contents(&newest(stopped)?), contents(&newest(whole)?));
+    let names = |files: &[(PathBuf, Vec<u8>)]| -> Vec<PathBuf> {
+        files.iter().map(|(name, _)| name.clone()).collect()
+    };
+    if names(&own) != names(&expected) {
+        return Err(format!("files {:?}, expected {:?}", names(&own), names(&expected)));
+    }
+    match own.iter().zip(&expected).find(|(one, other)| one != other) {
+        Some(((name, _), _)) => Err(format!("`{}` differs", name.display())),
+        None => Ok(()),
+    }
 }
 
-fn newest(run: &Path) -> std::path::PathBuf {
-    let folders = std::fs::read_dir(run.join("checkpoints")).unwrap();
-    folders.map(|folder| folder.unwrap().path()).max().unwrap()
+fn newest(run: &Path) -> Result<PathBuf, String> {
+    let folder = run.join("checkpoints");
+    let found = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let newest = found.map(|folder| folder.unwrap().path()).max();
+    newest.ok_or_else(|| format!("{} is empty", folder.display()))
 }
 
 #[test]
@@ -72,7 +84,7 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
         assert!(listed.contains(&format!("{name} ")) && listed.contains("stopped"), "{listed}");
         let said = run(here, &["resume", name, "--recipe", "long.toml", "--threads", "1"]).fine();
         assert!(said.out.contains(", going on at step "), "{name}: {}", said.out);
-        same_run(here, name, "whole");
+        same_run(&here.join(name), &here.join("whole")).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
@@ -88,7 +100,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().code(), None, "{name}: was done before it was killed");
         run(here, &["resume", name]).fine();
-        same_run(here, name, "whole");
+        same_run(&here.join(name), &here.join("whole")).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
@@ -105,7 +117,7 @@ fn the_second_signal_stops_at_once() {
     RunReader::open(&here.join("r")).unwrap().verify().unwrap();
     run(here, &["resume", "r"]).fine();
     run(here, &["train", "long.toml", "--run", "whole"]).fine();
-    same_run(here, "r", "whole");
+    same_run(&here.join("r"), &here.join("whole")).unwrap();
 }
 
 /// One signal at a write or a sync, or one at every call from there on: the first stops after the
@@ -146,9 +158,8 @@ fn a_signal_at_any_effect_stops_and_costs_nothing() {
         if said.code != Some(0) {
             return Err(format!("{fault}: going on: {:?}: {}", said.code, said.err));
         }
-        std::os::unix::fs::symlink(place.path().join("whole"), here.path().join("whole")).unwrap();
-        same_run(here.path(), "r", "whole");
-        Ok(())
+        same_run(&here.path().join("r"), &place.path().join("whole"))
+            .map_err(|why| format!("{fault}: {why}"))
     });
     let (now, later) = (now.into_inner(), later.into_inner());
     assert!(now >= 5 && later >= 5, "{now} stopped at once, {later} after their step");
@@ -164,7 +175,7 @@ fn a_reader_who_goes_away_stops_nothing() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    same_run(here, "r", "whole");
+    same_run(&here.join("r"), &here.join("whole")).unwrap();
     // Neither is there an error for whoever reads the beginning of a long answer.
     for words in [&["inspect", "r", "--update", "0"][..], &["runs", "."], &["methods"]] {
         let mut child = start(here, words);

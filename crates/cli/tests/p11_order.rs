@@ -1,5 +1,6 @@
-//! P10, P11: by the trace of a real process, what is acknowledged has been synced, a checkpoint has
-//! its name when all of it has been, and none is removed before a newer one is there for good.
+//! P10, P11: by the trace of a real process, what is acknowledged has been synced, and so has every
+//! name on the way to it, a checkpoint has its name when all of it has been, and none is removed
+//! before a newer one is there for good.
 
 mod support;
 
@@ -13,15 +14,23 @@ use support::whole::crash_place;
 struct Disk {
     /// Files with bytes that no sync followed.
     dirty: BTreeSet<String>,
-    /// Folders in which a name was made, changed or removed since their last sync.
+    /// Folders in which a name was made, changed or removed since their last sync: below the run
+    /// folder, [`RUN`] itself, and the folder that it is [`AROUND`].
     unsettled: BTreeSet<String>,
     /// Checkpoints that have their names, and those that have them for good.
     named: BTreeSet<String>,
     settled: BTreeSet<String>,
+    /// True once the log of the record has bytes.
+    logged: bool,
     renamed: usize,
     acknowledged: usize,
     wrong: Vec<String>,
 }
+
+/// The run folder among folders.
+const RUN: &str = "";
+/// The folder that the run folder is in.
+const AROUND: &str = "..";
 
 /// The part of a path below the run folder, where it is there.
 fn below(text: &str) -> Option<String> {
@@ -41,13 +50,14 @@ impl Disk {
         match (call.name.as_str(), below(first)) {
             ("write" | "pwrite64" | "ftruncate", Some(path)) => self.written(path),
             ("fsync" | "fdatasync", Some(path)) => self.synced(&path),
-            // The run folder itself.
-            ("fsync", None) => self.synced(""),
+            ("fsync", None) if first.ends_with("/whole>") => self.synced(RUN),
+            ("fsync", None) => self.synced(AROUND),
             ("rename", Some(from)) => {
                 let to = text.split_once(", ").and_then(|(_, to)| below(to));
                 self.moved(&from, &to.expect("both names are in the run folder"));
             }
             ("mkdir", Some(path)) => drop(self.unsettled.insert(parent(&path))),
+            ("mkdir", None) if first == "\"whole\"" => drop(self.unsettled.insert(AROUND.into())),
             _ => {}
         }
     }
@@ -58,14 +68,22 @@ impl Disk {
             if self.dirty.contains("run.sqlite-wal") {
                 self.wrong.push(format!("acknowledgement {} before its sync", self.acknowledged));
             }
+            for (folder, what) in [(RUN, "the run folder"), (AROUND, "the folder around it")] {
+                if self.unsettled.contains(folder) {
+                    let n = self.acknowledged;
+                    self.wrong.push(format!("acknowledgement {n} before a sync of {what}"));
+                }
+            }
         }
         if path == "run.sqlite-wal" && self.unsettled.contains("checkpoints") {
             self.wrong.push("a commit before the folder of checkpoints was synced".to_owned());
         }
         // The first bytes of a file come with its name.
-        if path.contains("tmp-") && !self.dirty.contains(&path) {
+        let is_log = path == "run.sqlite-wal";
+        if path.contains("tmp-") && !self.dirty.contains(&path) || is_log && !self.logged {
             self.unsettled.insert(parent(&path));
         }
+        self.logged |= is_log;
         self.dirty.insert(path);
     }
 
