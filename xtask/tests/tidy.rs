@@ -53,7 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["mutant", "tree"]),
     ("engine", &["mutant", "tree", "methods", "model", "train", "env", "store"]),
     ("cli", &["tree", "methods", "model", "train", "sandbox", "env", "store", "engine"]),
-    ("fuzz", &["model", "env", "store", "engine"]),
+    ("fuzz", &["tree", "model", "env", "store", "engine"]),
 ];
 
 /// Crates that may use nothing of the registry but these.

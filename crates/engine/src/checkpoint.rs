@@ -216,6 +216,24 @@ pub(crate) fn companion(
     companion::restored(checkpoint, note, policy)
 }
 
+/// What is said of heads on a trunk of so many numbers: their notes, a line of JSON, and after it
+/// the bytes of their tensors. For tests that invent them.
+#[doc(hidden)]
+pub fn told_of_heads(bytes: &[u8], inputs: usize) -> String {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let notes: Vec<HeadNote> = match serde_json::from_slice(&bytes[..end]) {
+        Ok(notes) => notes,
+        Err(error) => return error.to_string(),
+    };
+    match companion::read_heads(&notes, bytes.get(end + 1..).map(<[u8]>::to_vec)) {
+        Err(error) => error.to_string(),
+        Ok(heads) => {
+            let wrong = heads.iter().find_map(|head| head.check(inputs).err());
+            wrong.unwrap_or_else(|| format!("{} heads", heads.len()))
+        }
+    }
+}
+
 /// An adapter means nothing on other weights than its own.
 fn require_base(base: &Base, model: &Model) -> Result<(), String> {
     let (got, expected) = (shown(model.base_checksum()), &base.checksum);

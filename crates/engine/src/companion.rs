@@ -1,7 +1,7 @@
 //! Learners beside the policy: a critic on a trunk of its own, and what `estimator` stages made.
 //! They travel in every checkpoint, so that a run goes on from one folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stepwell_store::{Checkpoint, tensors_from_bytes, tensors_to_bytes};
@@ -93,6 +93,11 @@ pub(crate) fn read_heads(
     notes: &[HeadNote],
     bytes: Option<Vec<u8>>,
 ) -> Result<Vec<HeadState>, EngineError> {
+    let names: BTreeSet<&str> = notes.iter().map(|note| note.name.as_str()).collect();
+    if names.len() < notes.len() {
+        let message = format!("{} heads have {} names", notes.len(), names.len());
+        return Err(EngineError::Input(message));
+    }
     let tensors = bytes.map(|bytes| tensors_from_bytes(&bytes)).transpose()?.unwrap_or_default();
     let of = |note: &HeadNote| {
         let prefix = format!("{}/", note.name);

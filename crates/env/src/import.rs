@@ -4,6 +4,7 @@
 //! and gives lines that [`crate::tasks`] or [`crate::demonstrations`] reads. Nothing is guessed: a
 //! record that cannot be converted is listed with its place and left out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -68,6 +69,7 @@ pub fn load(format: Format, path: &Path) -> Result<Imported, EnvError> {
 /// Errors: text that is no JSON, and a file in which no record can be converted.
 pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, EnvError> {
     let mut imported = Imported::default();
+    let mut places = BTreeMap::new();
     for (place, record) in records(name, bytes)? {
         let converted = match format {
             Format::Gsm8k => gsm8k(place, &record),
@@ -76,7 +78,8 @@ pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, Env
             Format::Chat => chat(&record),
         };
         let mut odd = Vec::new();
-        match converted.and_then(|value| sound(format, value, &mut odd)) {
+        let sound = converted.and_then(|value| sound(format, value, &mut odd));
+        match sound.and_then(|value| unique(&mut places, value, place)) {
             Ok(value) => {
                 imported.notes.extend(odd.iter().map(|what| format!("{name}:{place}: {what}")));
                 imported.text += &value.to_string();
@@ -93,6 +96,21 @@ pub fn convert(format: Format, name: &str, bytes: &[u8]) -> Result<Imported, Env
         (0, None) => fault(format!("{name}: holds no records; expected an array or lines of JSON")),
         _ => Ok(imported),
     }
+}
+
+/// Refuses an `id` that an earlier record has: no task file may hold it twice.
+fn unique(
+    places: &mut BTreeMap<String, usize>,
+    value: Value,
+    place: usize,
+) -> Result<Value, String> {
+    let Some(id) = value.get("id").and_then(Value::as_str) else { return Ok(value) };
+    if let Some(first) = places.get(id) {
+        let id = line::shown_id(id);
+        return Err(format!("`id` must be unique, got: `{id}` as in record {first}"));
+    }
+    places.insert(id.to_owned(), place);
+    Ok(value)
 }
 
 /// Re-evaluates the steps of a calculator task: refuses it where it could not be judged, and adds

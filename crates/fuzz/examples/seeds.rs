@@ -5,11 +5,10 @@
 #[allow(dead_code, clippy::allow_attributes, reason = "the writer of the model's own tests")]
 mod gguf;
 
-use std::path::Path;
-
 use gguf::Item;
 use serde_json::{Value, json};
-use stepwell_model::io;
+use stepwell_fuzz::corpus;
+use stepwell_model::{Head, HeadShape, io};
 use stepwell_store::{strangers, tensors_to_bytes};
 
 /// Inputs by name.
@@ -81,6 +80,36 @@ fn ggufs() -> Seeds {
     ]
 }
 
+/// Heads of a checkpoint: what is said of them, a line, and their tensors.
+fn heads() -> Seeds {
+    let of = |hidden: Option<usize>| {
+        let head = Head::new(HeadShape { inputs: 2, hidden, outputs: 1 }, 1);
+        let (step, moments) = head.optimizer();
+        let named = |(name, shape, numbers)| (format!("value/{name}"), shape, numbers);
+        let tensors: Vec<_> = head.parameters().into_iter().chain(moments).map(named).collect();
+        let note = json!({"name": "value", "outputs": 1, "optimizer_step": step});
+        (note, hidden, tensors_to_bytes(&tensors).unwrap())
+    };
+    let with = |(note, hidden, tensors): (Value, Option<usize>, Vec<u8>),
+                more: &[(&str, Value)]| {
+        let mut note = note;
+        if let Some(hidden) = hidden {
+            note["hidden"] = json!(hidden);
+        }
+        more.iter().for_each(|(name, value)| note[*name] = value.clone());
+        [json!([note]).to_string().as_bytes(), b"\n", &tensors[..]].concat()
+    };
+    let huge = [("hidden", json!(1_u64 << 60))];
+    vec![
+        ("good", with(of(None), &[])),
+        ("inner", with(of(Some(2)), &[])),
+        ("none", with(of(None), &[("outputs", json!(0))])),
+        ("huge", with(of(Some(2)), &huge)),
+        ("wide", with(of(None), &[("outputs", json!(1_u64 << 40))])),
+        ("other", with(of(Some(2)), &[("name", json!("score"))])),
+    ]
+}
+
 fn main() {
     let files = stepwell_fuzz::small_files();
     let of = |name: &str| &files.iter().find(|(other, _)| other == name).unwrap().1;
@@ -108,13 +137,13 @@ fn main() {
     let half = rows[..rows.len() / 2].to_vec();
     let twice = rows.repeat(2);
     all.push(("record_trees", vec![("good", rows), ("half", half), ("twice", twice)]));
+    all.push(("checkpoint_heads", heads()));
+    let replies = stepwell_env::sql::sample_replies().into_iter().enumerate();
+    let names = ["0", "1", "2", "3", "4", "5", "6", "7"];
+    all.push(("sql_reply", replies.map(|(at, bytes)| (names[at], bytes)).collect()));
     for (target, inputs) in all {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
         for (name, bytes) in inputs {
-            let line = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect::<String>();
-            let text = bytes.chunks(48).map(line).collect::<Vec<_>>().join("\n") + "\n";
-            std::fs::write(folder.join(format!("{name}.hex.txt")), text).unwrap();
+            corpus::write(target, name, &bytes);
         }
     }
     // What is text is written by hand; these two follow from the code.
@@ -123,11 +152,7 @@ fn main() {
         ("tokenizer_config", "tokenizer_config.json", "good.json"),
         ("tokenizer", "tokenizer.json", "good.json"),
     ] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), of(file)).unwrap();
+        corpus::write(target, name, of(file));
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/adapter_config");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("good.json"), &adapter[0].1).unwrap();
+    corpus::write("adapter_config", "good.json", &adapter[0].1);
 }

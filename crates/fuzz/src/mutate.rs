@@ -1,22 +1,24 @@
 //! Other bytes of known ones: bits, bytes, numbers, words, and parts moved, doubled or taken out.
 
-/// A stream of numbers that follows from its seed (splitmix64).
+use stepwell_tree::{Key, Purpose};
+
+/// A stream of numbers that follows from its seed: those of a key, one after the other.
 #[derive(Clone, Debug)]
-pub struct Draws(u64);
+pub struct Draws {
+    key: Key,
+    taken: u64,
+}
 
 impl Draws {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Draws {
-        Draws(seed)
+        Draws { key: Key::new(seed, Purpose::Sample), taken: 0 }
     }
 
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.taken += 1;
+        self.key.with(self.taken).bits()
     }
 
     /// A number below `end`; 0 where `end` is.

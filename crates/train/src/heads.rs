@@ -49,9 +49,38 @@ impl HeadState {
         HeadState { name, hidden, outputs, frozen, optimizer_step: 0, tensors }
     }
 
+    /// Its shape, where its tensors hold as many numbers: nothing is made of widths that a file
+    /// only claims.
+    fn proven(&self, inputs: usize) -> Result<HeadShape, String> {
+        let (hidden, outputs) = (self.hidden, self.outputs);
+        let held: usize = self.tensors.iter().map(|(_, _, numbers)| numbers.len()).sum();
+        let last = hidden.unwrap_or(inputs).checked_mul(outputs);
+        let needed = hidden.unwrap_or(0).checked_mul(inputs).zip(last);
+        let needed = needed.and_then(|(inner, last)| inner.checked_add(last));
+        match needed.is_some_and(|needed| needed <= held) && outputs > 0 && hidden != Some(0) {
+            true => Ok(HeadShape { inputs, hidden, outputs }),
+            false => Err(format!(
+                "head `{}`: got {outputs} outputs and {hidden:?} inner numbers, expected what its \
+                 {held} stored numbers can be",
+                self.name
+            )),
+        }
+    }
+
+    /// Reads the head as a restored run does, and says what is wrong with it.
+    ///
+    /// # Errors
+    /// A shape that the tensors do not have, a tensor that is missing or of another size.
+    pub fn check(&self, inputs: usize) -> Result<(), String> {
+        match self.frozen {
+            true => self.restored_frozen(inputs).map(drop),
+            false => self.restored(inputs).map(drop),
+        }
+    }
+
     /// The head on states of `inputs` numbers.
     pub(crate) fn restored(&self, inputs: usize) -> Result<Head, String> {
-        let mut head = Head::new(self.shape(inputs), 0);
+        let mut head = Head::new(self.proven(inputs)?, 0);
         for (name, _, _) in head.parameters() {
             let set = head.set_parameter(&name, self.tensor(&name)?);
             set.map_err(|e| self.wrong(&e))?;
@@ -67,16 +96,12 @@ impl HeadState {
             let (name, steps) = (&self.name, self.optimizer_step);
             return Err(format!("head `{name}`: is frozen and has taken {steps} optimizer steps"));
         }
-        let mut head = FrozenHead::new(self.shape(inputs));
+        let mut head = FrozenHead::new(self.proven(inputs)?);
         for (name, _, _) in head.parameters() {
             let set = head.set_parameter(&name, self.tensor(&name)?);
             set.map_err(|e| self.wrong(&e))?;
         }
         Ok(head)
-    }
-
-    fn shape(&self, inputs: usize) -> HeadShape {
-        HeadShape { inputs, hidden: self.hidden, outputs: self.outputs }
     }
 
     fn tensor(&self, name: &str) -> Result<&[f32], String> {

@@ -118,13 +118,8 @@ impl ExternalEnvironment {
             let params = json!({ "split": split.word(), "from": from, "count": some });
             let asked = self.shared.door.connect().and_then(|mut door| door.ask("tasks", params));
             let reply = asked.map_err(|why| EnvError::Data(fault(config, &why.text())))?;
-            let found = reply.get("tasks").and_then(Value::as_array);
-            let found = found.filter(|tasks| tasks.len() == some).ok_or_else(|| {
-                let got = door::value(reply.get("tasks"));
-                let why = format!("`tasks` must be a list of {some} tasks from {from}, got: {got}");
-                EnvError::Data(fault(config, &why))
-            })?;
-            found.iter().for_each(|task| lines += &(task.to_string() + "\n"));
+            lines += &protocol::tasks(&reply, from, some)
+                .map_err(|why| EnvError::Data(fault(config, &why)))?;
         }
         if count == 0 {
             return Ok(Loaded::default());

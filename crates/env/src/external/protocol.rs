@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use stepwell_tree::{Stop, Task, Verdict};
 
 use super::door::{Reply, value};
+use crate::tasks::{Options, Schema, parse};
 
 /// The version this program speaks.
 pub(super) const PROTOCOL: u64 = 1;
@@ -166,6 +167,16 @@ pub(super) fn verdict(
     Ok(Ok(Verdict::Scored { reward: number, parts }))
 }
 
+/// The reply to `tasks` as lines of a task file.
+pub(super) fn tasks(reply: &Reply, from: usize, count: usize) -> Result<String, String> {
+    let found = reply.get("tasks").and_then(Value::as_array);
+    let found = found.filter(|tasks| tasks.len() == count).ok_or_else(|| {
+        let got = value(reply.get("tasks"));
+        format!("`tasks` must be a list of {count} tasks from {from}, got: {got}")
+    })?;
+    Ok(found.iter().map(|task| task.to_string() + "\n").collect())
+}
+
 /// A task as the program reads it: one flat object of texts.
 pub(super) fn task(task: &Task) -> Value {
     let mut object: Map<String, Value> =
@@ -198,5 +209,9 @@ pub fn meanings(line: &str) -> String {
         Err(why) => why,
     };
     let graded = reply.get("verdict").map(|found| verdict(found, (-1.0, 2.0), &[]));
-    format!("{hello}; {said}; {graded:?}")
+    let tasks = tasks(&reply, 0, 1).and_then(|lines| {
+        let read = parse("t", lines.as_bytes(), &Schema::open(), &Options::default());
+        read.map(|loaded| loaded.tasks.len()).map_err(|error| error.to_string())
+    });
+    format!("{hello}; {said}; {graded:?}; {tasks:?}")
 }

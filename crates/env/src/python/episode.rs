@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stepwell_sandbox::ArtifactError;
-use stepwell_sandbox::python::{Outcome, Session, Step, grade};
+use stepwell_sandbox::python::{self, Outcome, Session, Step, grade};
 use stepwell_tree::{Episode, ForkError, STRICT, Stop, Task, Turn, UnscoredReason, Verdict};
 
 use super::config::{Config, Reward};
 use super::equality;
 use super::tasks::{Case, cases};
-use crate::calls::{Action, PYTHON};
+use crate::calls::{Action, Malformed, PYTHON};
 use crate::exact::Exact;
 
 /// Names of the parts, in the order reports show them.
@@ -202,6 +202,43 @@ impl Episode for Attempt {
             ended: self.ended,
         }))
     }
+}
+
+/// What is said of a step's text: its markup and the program in it. For tests that invent steps.
+pub fn told_of_step(text: &str) -> String {
+    match PYTHON.parse(text) {
+        Err(fault) => format!("{fault:?}"),
+        Ok(Action::Call(program)) => format!("call {}", code(&program).is_empty()),
+        Ok(Action::Answer(program)) => format!("answer {}", code(&program).is_empty()),
+    }
+}
+
+/// What is said of bytes as an interpreter's reply to a step, and to a case. For tests that invent
+/// replies.
+///
+/// # Panics
+/// Where the observation is longer than it may be, could be taken for markup, or a value equals
+/// what it is not.
+pub fn told_of_reply(reply: &[u8]) -> String {
+    const BYTES_MAX: usize = 100;
+    let shown = observation(python::step_of(reply), BYTES_MAX);
+    let inner = shown.strip_prefix(" <result>").and_then(|own| own.strip_suffix("</result>\n"));
+    let inner = inner.expect("an observation stands between its tags");
+    assert!(inner.len() <= BYTES_MAX, "{} bytes of an observation", inner.len());
+    assert_eq!(PYTHON.parse(inner), Err(Malformed::NoAction), "an observation became markup");
+    let value = match python::outcome(reply) {
+        None => return format!("no outcome, {:?}", inner.len().checked_ilog2()),
+        Some(Err(error)) => return format!("error {}", error.is_empty()),
+        Some(Ok(value)) => value,
+    };
+    let known = ["null", "true", "5", "1.5", "\"a\"", "[]", "[5]", "{}", "{\"a\": 5}"];
+    let equal = known.iter().filter(|known| {
+        let known: Exact = serde_json::from_str(known).expect("a value");
+        equality::equal(&known, &value)
+    });
+    let equal: Vec<&&str> = equal.collect();
+    assert!(equal.len() <= 1, "{value:?} equals {equal:?}");
+    format!("value {equal:?}")
 }
 
 /// A program without the fence that chat models put around it.

@@ -50,6 +50,8 @@ use episode::Attempt;
 
 pub use config::{Config, Reward};
 pub use episode::{PARTS, PROGRAM_BYTES_MAX};
+#[doc(hidden)]
+pub use episode::{told_of_reply, told_of_step};
 pub use tasks::{CASES_MAX, Case, load, schema};
 
 /// The environment. Every attempt that runs code holds a jail of its own.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_tree::UnscoredReason;
 use thiserror::Error;
 
-use super::value::Table;
+use super::value::{Table, Value};
 
 /// Why a query gave no rows. The policy reads the message; the attempt goes on.
 #[derive(Debug, Error, PartialEq, Eq, Clone, Serialize, Deserialize)]
@@ -73,12 +73,13 @@ impl Answer {
         Answer { outcome: Err(error), reads: None }
     }
 
-    /// True where it could have come of a query: every row has a cell per column.
+    /// True where it could have come of a query: there are columns, every row has a cell for each,
+    /// and no number is NaN.
     pub(super) fn is_whole(&self) -> bool {
-        self.outcome
-            .as_ref()
-            .is_ok_and(|table| table.rows.iter().all(|row| row.len() == table.columns.len()))
-            || self.outcome.is_err()
+        let Ok(Table { columns, rows }) = &self.outcome else { return true };
+        let number = |value: &Value| !matches!(value, Value::Real(real) if real.is_nan());
+        let whole = |row: &Vec<Value>| row.len() == columns.len() && row.iter().all(number);
+        !columns.is_empty() && rows.iter().all(whole)
     }
 }
 

@@ -288,3 +288,15 @@ pub fn told_of(sql: &str) -> String {
     let literals = entities::literals(sql).len();
     format!("{fault}; {same}; {literals}; {}", equality::is_ordered(sql))
 }
+
+/// What bytes would mean as messages of the process that runs queries.
+#[doc(hidden)]
+pub fn told_of_reply(bytes: &[u8]) -> String {
+    child::message::meanings(bytes)
+}
+
+/// Messages of that process, one of each kind.
+#[doc(hidden)]
+pub fn sample_replies() -> Vec<Vec<u8>> {
+    child::message::samples()
+}

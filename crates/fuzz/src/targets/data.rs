@@ -104,15 +104,24 @@ pub(crate) const IMPORT_WORDS: &[&str] = &[
 /// What is converted is a file that reads.
 pub(crate) fn import(bytes: &[u8]) -> String {
     let mut said = String::new();
+    let odd = Options::default();
     for format in Format::ALL {
         match convert(format, "f", bytes) {
             Err(error) => said += &error.to_string(),
             Ok(imported) => {
                 let text = imported.text.as_bytes();
-                match format {
-                    Format::Chat => drop(demonstrations::parse("c", text).expect("it reads")),
-                    _ => drop(parse("t", text, &Schema::open(), &Options::default())),
-                }
+                let of_tasks = |schema: Schema| match parse("t", text, &schema, &odd) {
+                    Ok(loaded) => loaded.tasks.len(),
+                    Err(error) => panic!("{}: {error}", format.name()),
+                };
+                let read = match format {
+                    Format::Chat => {
+                        demonstrations::parse("c", text).expect("it reads").conversations.len()
+                    }
+                    Format::Spider => of_tasks(sql::schema()),
+                    Format::Gsm8k | Format::Svamp => of_tasks(calculator::schema()),
+                };
+                assert_eq!(read, imported.count, "{}: lines are lost", format.name());
                 said += imported.skipped.first().map_or("", String::as_str);
                 said += imported.notes.first().map_or("", String::as_str);
             }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use stepwell_env::calculator::{self, answer, expression};
 use stepwell_env::math_answer::{Form, read};
-use stepwell_env::sql;
+use stepwell_env::{python, sql};
 use stepwell_model::template::{ChatTemplate, Message};
 use stepwell_model::tokenizer::Tokenizer;
 
@@ -149,6 +149,55 @@ pub(crate) const REPLY_WORDS: &[&str] = &[
 
 pub(crate) fn external_reply(bytes: &[u8]) -> String {
     stepwell_env::external::meanings(&String::from_utf8_lossy(bytes))
+}
+
+pub(crate) const PYTHON_WORDS: &[&str] = &[
+    "<python>",
+    "</python>",
+    "<answer>",
+    "</answer>",
+    "<result>",
+    "</result>",
+    "```python\n",
+    "```",
+    "print(1)",
+    "\r\n",
+];
+
+pub(crate) fn python_step(bytes: &[u8]) -> String {
+    python::told_of_step(&String::from_utf8_lossy(bytes))
+}
+
+pub(crate) const INTERPRETER_WORDS: &[&str] = &[
+    "{\"text\":\"x\",\"cut\":false,\"error\":null}",
+    "\"text\":\"",
+    "\"cut\":true",
+    "\"error\":\"no\"",
+    "{\"value\":",
+    "[\"none\"]",
+    "[\"bool\",true]",
+    "[\"int\",\"5\"]",
+    "[\"float\",\"nan\"]",
+    "[\"str\",\"a\"]",
+    "[\"list\",[",
+    "[\"tuple\",[",
+    "[\"dict\",[[\"a\",",
+    "<result>",
+    "</result>",
+    "<python>",
+    "</answer>",
+];
+
+/// What a program may write in its interpreter's name.
+pub(crate) fn python_reply(bytes: &[u8]) -> String {
+    python::told_of_reply(bytes)
+}
+
+pub(crate) const SQL_REPLY_WORDS: &[&str] = &["a", "t.a", "landlock", "no such column: c"];
+
+/// What the process that runs queries could say once a query has taken it over.
+pub(crate) fn sql_reply(bytes: &[u8]) -> String {
+    sql::told_of_reply(bytes)
 }
 
 pub(crate) const CONTENT_WORDS: &[&str] = &[

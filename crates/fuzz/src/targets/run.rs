@@ -51,6 +51,23 @@ pub(crate) fn state(bytes: &[u8]) -> String {
     stepwell_engine::checkpoint::told_of_state(bytes)
 }
 
+pub(crate) const HEAD_WORDS: &[&str] = &[
+    "[{\"name\":\"value\",\"outputs\":1,\"optimizer_step\":0}]\n",
+    "\"hidden\":",
+    "\"outputs\":",
+    "\"optimizer_step\":",
+    "value/out.weight",
+    "value/out.bias",
+    "value/inner.weight",
+    "\"shape\":[",
+    "\"data_offsets\":[",
+];
+
+/// Weights of heads, on a trunk of two numbers.
+pub(crate) fn heads(bytes: &[u8]) -> String {
+    stepwell_engine::checkpoint::told_of_heads(bytes, 2)
+}
+
 pub(crate) fn tensors(bytes: &[u8]) -> String {
     match tensors_from_bytes(bytes) {
         Ok(tensors) => format!("{} tensors", tensors.len().min(3)),

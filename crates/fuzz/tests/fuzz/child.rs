@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use stepwell_fuzz::mutate::{Draws, mutate};
-use stepwell_fuzz::{TARGETS, Target};
+use stepwell_fuzz::{TARGETS, Target, corpus};
 
-use crate::{bounds, corpus, plants};
+use crate::{bounds, plants};
 
 /// The stack of every thread that Rust starts and nothing else is said of.
 const STACK: usize = 2 << 20;
@@ -27,7 +27,8 @@ static BEGAN: AtomicU64 = AtomicU64::new(0);
 
 /// In the child: tries inputs until the time is up. Exit code 1 where one failed.
 pub(crate) fn run(name: &str, place: &Path, seconds: f64, seed: u64) -> ExitCode {
-    let target = TARGETS.iter().chain(plants::TARGETS).find(|target| target.name == name);
+    let planted = plants::PLANTS.iter().map(|plant| &plant.target);
+    let target = TARGETS.iter().chain(planted).find(|target| target.name == name);
     let target = *target.unwrap_or_else(|| panic!("no target `{name}`"));
     let corpus = plants::corpus(name).unwrap_or_else(|| corpus::read(name));
     let patience = plants::patience(name).unwrap_or(bounds::PATIENCE);
@@ -147,9 +148,7 @@ fn kind_of(said: &str) -> u64 {
     let mut outside = said[..end].split(['`', '"']).step_by(2);
     let parts = [outside.next(), outside.next()].into_iter().flatten();
     let letters = parts.flat_map(|part| part.chars().take(80)).filter(|c| !c.is_ascii_digit());
-    letters.fold(0xcbf2_9ce4_8422_2325_u64, |hash, letter| {
-        (hash ^ u64::from(letter)).wrapping_mul(0x0100_0000_01b3)
-    })
+    corpus::mark(letters.map(u64::from))
 }
 
 /// In the parent: every target, as many at once as there are cores; `Err` says what failed and

@@ -5,7 +5,6 @@
 
 mod bounds;
 mod child;
-mod corpus;
 mod plants;
 
 use std::process::ExitCode;
@@ -30,6 +29,24 @@ fn seed() -> u64 {
     std::env::var("STEPWELL_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
+/// Options of the usual harness whose value is the word after them.
+const WITH_VALUE: [&str; 6] =
+    ["--test-threads", "--skip", "--format", "--color", "--logfile", "--shuffle-seed"];
+
+/// As `cargo test` hands words on: one that is no option keeps what its name holds.
+fn filters(words: &[String]) -> Vec<&str> {
+    let mut words = words.iter().map(String::as_str);
+    let mut filters = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            option if WITH_VALUE.contains(&option) => drop(words.next()),
+            option if option.starts_with('-') => {}
+            filter => filters.push(filter),
+        }
+    }
+    filters
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, name, place] = &words[..]
@@ -37,8 +54,7 @@ fn main() -> ExitCode {
     {
         return child::run(name, place.as_ref(), seconds(), seed());
     }
-    // As `cargo test` hands words on: one that is no option keeps what its name holds.
-    let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let filters = filters(&words);
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|part| name.contains(*part));
     let targets: Vec<&Target> = TARGETS.iter().filter(|target| wanted(target.name)).collect();
     let each = Duration::from_secs_f64(seconds());

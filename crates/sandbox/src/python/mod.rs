@@ -22,6 +22,8 @@ use crate::pipe::Stuck;
 
 pub use grade::{Untested, grade};
 pub use value::Value;
+#[doc(hidden)]
+pub use value::outcome;
 
 /// What runs inside the interpreter.
 const DRIVER: &str = include_str!("driver.py");
@@ -95,6 +97,19 @@ pub struct Session {
     output_bytes: usize,
 }
 
+/// A reply that the driver never gives.
+const BROKEN: &str = "the interpreter was broken by the program";
+
+/// What the bytes of a reply to a step mean, whoever wrote them: program and driver share a
+/// process.
+#[doc(hidden)]
+pub fn step_of(reply: &[u8]) -> Step {
+    match serde_json::from_slice(reply) {
+        Ok(Cell { text, cut, error }) => Step::Ran { text, cut, error },
+        Err(_) => Step::Gone(BROKEN.to_owned()),
+    }
+}
+
 #[derive(Deserialize)]
 struct Cell {
     text: String,
@@ -142,9 +157,9 @@ impl Session {
             self.receive(deadline)
         });
         let gone = |why: &str| Step::Gone(why.to_owned());
-        match reply.map(|bytes| serde_json::from_slice::<Cell>(&bytes)) {
-            Ok(Ok(Cell { text, cut, error })) => Step::Ran { text, cut, error },
-            Ok(Err(_)) | Err(Stuck::Long(_)) => gone("the interpreter was broken by the program"),
+        match reply {
+            Ok(bytes) => step_of(&bytes),
+            Err(Stuck::Long(_)) => gone(BROKEN),
             Err(Stuck::Late) => gone("the program took too long"),
             Err(Stuck::Closed) => gone("the interpreter ended"),
         }

@@ -27,7 +27,7 @@ pub enum Value {
 }
 
 /// One reply of the driver to a case: a value, or the program's error. `None` where it is neither.
-pub(super) fn outcome(bytes: &[u8]) -> Option<Result<Value, String>> {
+pub fn outcome(bytes: &[u8]) -> Option<Result<Value, String>> {
     let reply: Json = serde_json::from_slice(bytes).ok()?;
     match (reply.get("value"), reply.get("error").and_then(Json::as_str)) {
         (Some(found), None) => decode(found).map(Ok),

@@ -11,7 +11,7 @@
 //! closed, so also when the parent is killed. Beside pipes and database files it holds one
 //! descriptor, its own `statm`, from which it reads how much memory is in use.
 
-mod message;
+pub(super) mod message;
 mod process;
 mod serve;
 #[cfg(test)]
