@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+#[expect(dead_code, reason = "other tests look at more of a process")]
 mod processes;
 mod support;
 
