@@ -41,9 +41,11 @@ pub(crate) fn usage(text: impl Display) {
     let _ = std::io::stderr().lock().write_all(visible_lines(&text.to_string()).as_bytes());
 }
 
-/// True where a person watches: both streams are terminals.
+/// True where a person watches who can be drawn for: both streams are terminals, and not one that
+/// only prints.
 pub(crate) fn watched() -> bool {
-    std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+    let draws = std::env::var_os("TERM").is_none_or(|name| name != "dumb");
+    std::io::stdout().is_terminal() && std::io::stderr().is_terminal() && draws
 }
 
 /// Columns that a line may take.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use support::refused::{bounded, harmless, refused};
+use support::terminal::{on_terminal, stretches};
 use support::{Said, contents, run, stepwell};
 
 /// Answers every step but the last with an observation, and the last with a verdict. It keeps what
@@ -99,6 +100,21 @@ fn observations_of_a_program_forge_nothing_and_move_no_cursor() {
         .filter_map(|t| t.as_u64())
         .collect();
     assert!(tokens.len() >= text.len() && tokens.iter().all(|token| *token < 256), "{tokens:?}");
+}
+
+#[test]
+fn on_a_terminal_it_moves_no_cursor_either() {
+    let folder = workplace();
+    let here = folder.path();
+    let train = ["train", "recipe.toml", "--run", "r"];
+    let mut hostile = 0;
+    for words in [&[&train[..]], SHOWN].concat() {
+        let shown = on_terminal(here, words, 80, &[], &[]);
+        let all = stretches(&shown.bytes).join("\n");
+        assert_eq!(shown.code, Some(0), "{words:?}: {all}");
+        hostile += usize::from(all.contains("␛"));
+    }
+    assert!(hostile >= 3, "the text is shown by {hostile} commands only");
 }
 
 /// The secret is in no file below a folder but in those that are named.

@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod audit;
+mod bounded;
 pub mod checkpoint;
 mod companion;
 pub mod conversation;

@@ -121,7 +121,7 @@ pub fn all() -> Vec<Limit> {
             unit: "instructions of SQLite's machine in a query",
             past: "the query fails, and the policy is told",
             raise: "`environment.limits.steps_max`, up to 1,000,000,000",
-            test: "env/tests/limits.rs: refusals_have_exact_messages_and_leave_no_file",
+            test: "env/tests/maxima.rs: steps_and_values_of_a_query",
         },
         Limit {
             name: "sql_rows",
@@ -145,7 +145,7 @@ pub fn all() -> Vec<Limit> {
             unit: "bytes of one value or row",
             past: "the query fails, and the policy is told",
             raise: "`environment.limits.value_bytes_max`, up to 10,000,000",
-            test: "env/tests/limits.rs: refusals_have_exact_messages_and_leave_no_file",
+            test: "env/tests/maxima.rs: steps_and_values_of_a_query",
         },
         Limit {
             name: "sql_seconds",

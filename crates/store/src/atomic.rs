@@ -9,9 +9,12 @@ use crate::error::{Result, StoreError};
 /// What unfinished work is called; removed when a run is opened for writing.
 pub(crate) const TEMPORARY: &str = "tmp-";
 
-/// Writes a file whole.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().expect("the path names a file").to_string_lossy();
+/// Writes a file whole, to last: in a run folder, or wherever the user wants one.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else {
+        let error = io::Error::other("the path names no file");
+        return Err(StoreError::io("write", path, error));
+    };
     let temporary = path.with_file_name(format!("{TEMPORARY}{name}"));
     let failed = |e| StoreError::io("write", &temporary, e);
     let mut file = File::create(&temporary).map_err(failed)?;

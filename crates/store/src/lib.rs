@@ -32,6 +32,7 @@ mod table;
 mod tensors;
 mod verify;
 
+pub use atomic::write_file;
 pub use checkpoint::STATE_BYTES_MAX;
 pub use checkpoint::{
     Checkpoint, Content, Skipped, keep_last, newest_number, newest_valid, retain,

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use stepwell_env::import::{Format, load};
+use stepwell_store::write_file;
 
-use super::train::write_whole;
 use crate::arguments::{DataSet, Import};
 use crate::failure::input;
 use crate::say::{complain, say};
@@ -33,7 +33,7 @@ pub(crate) fn import(words: &Import) -> anyhow::Result<ExitCode> {
             complain(what, format!("and {} more", records.len() - NAMED));
         }
     }
-    write_whole(to, imported.text.as_bytes())?;
+    write_file(to, imported.text.as_bytes())?;
     let next = match words.data_set {
         DataSet::Spider => {
             format!("next: stepwell tasks check {} --databases FOLDER", to.display())

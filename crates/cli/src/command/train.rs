@@ -1,12 +1,11 @@
 //! `train` and `resume`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use stepwell_engine::recipe::{Recipe, diff};
 use stepwell_engine::run::{self, Outcome};
+use stepwell_store::write_file;
 
 use super::{load_recipe, recorded_recipe, require_conversations};
 use crate::arguments::{Resume, Train};
@@ -88,7 +87,7 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
     if !curves.is_empty() {
         say(curves.draw(width().min(100), 9));
         let picture = run.join("curve.svg");
-        write_whole(&picture, curves.svg(&run.display().to_string()).as_bytes())?;
+        write_file(&picture, curves.svg(&run.display().to_string()).as_bytes())?;
         say(format!("curve: {}", picture.display()));
     }
     let run = run.display();
@@ -99,17 +98,4 @@ fn ended(run: &Path, recipe: &Recipe, outcome: Outcome) -> anyhow::Result<ExitCo
          export {run} --format huggingface MODEL"
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-/// A file that is whole or absent.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = path.file_name().context("the path names no file")?.to_string_lossy();
-    let temporary = path.with_file_name(format!("tmp-{name}"));
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("cannot write `{}`", path.display()))
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod refused;
+pub(crate) mod terminal;
 pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};

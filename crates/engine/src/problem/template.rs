@@ -1,12 +1,11 @@
 //! A chat template of the user's own, in place of the model's.
 
-use std::io::Read as _;
-
 use stepwell_model::template::{ChatTemplate, Controls, SOURCE_BYTES_MAX};
 use stepwell_model::tokenizer::Tokenizer;
 use stepwell_tree::Task;
 
 use super::input;
+use crate::bounded;
 use crate::error::EngineError;
 use crate::recipe::Recipe;
 
@@ -18,19 +17,7 @@ fn source(path: &str) -> Result<String, EngineError> {
     let cannot = |why: String| {
         input(format!("`model.chat_template`: {path}: cannot be read: {why}; check the path"))
     };
-    let system = |error: std::io::Error| cannot(error.to_string());
-    let about = std::fs::metadata(path).map_err(system)?;
-    // A pipe or a device could block forever or never end.
-    if !about.is_file() {
-        return Err(cannot("it is not a regular file".to_owned()));
-    }
-    let file = std::fs::File::open(path).map_err(system)?;
-    let mut bytes = Vec::new();
-    file.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(system)?;
-    if bytes.len() > SOURCE_BYTES_MAX {
-        let got = about.len().max(bytes.len() as u64);
-        return Err(cannot(format!("{got} bytes, expected at most {SOURCE_BYTES_MAX}")));
-    }
+    let bytes = bounded::read(path.as_ref(), SOURCE_BYTES_MAX as u64).map_err(cannot)?;
     String::from_utf8(bytes)
         .map_err(|error| cannot(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
 }

@@ -1,10 +1,10 @@
 //! The recipe's bytes: what is refused before anything is parsed (rows 9 and 10).
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
 use toml_parser::lexer::TokenKind;
+
+use crate::bounded;
 
 /// Largest recipe. The longest anyone wrote by hand is a thousandth of it.
 pub(crate) const BYTES_MAX: u64 = 1 << 20;
@@ -17,30 +17,7 @@ pub(crate) const DEPTH_MAX: usize = 64;
 /// A sentence for whatever is not a UTF-8 file of bearable size.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     let cannot = |why: String| format!("cannot read recipe: {why}");
-    let about = fs::metadata(path).map_err(|e| cannot(cause(&e)))?;
-    if about.is_dir() {
-        return Err(cannot("it is a folder; name a file in it".to_owned()));
-    }
-    // A pipe or a device could block forever or never end.
-    if !about.is_file() {
-        return Err(cannot("it is not a regular file".to_owned()));
-    }
-    if about.len() > BYTES_MAX {
-        return Err(cannot(format!("{} bytes, expected at most {BYTES_MAX}", about.len())));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| cannot(cause(&e)))?;
-    // The file may grow between the question and the read.
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| cannot(cause(&e)))?;
-    decode(bytes).map_err(cannot)
-}
-
-fn cause(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string().to_lowercase(),
-    }
+    bounded::read(path, BYTES_MAX).and_then(decode).map_err(cannot)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, String> {

@@ -1,5 +1,7 @@
 //! Settings of the `sql` environment.
 
+use stepwell_env::sql::config::Limits;
+
 use super::environment::Source;
 use super::macros::{choices, settings};
 use super::prompt::PromptText;
@@ -100,19 +102,19 @@ settings! {
     /// is refused always.
     pub struct QueryLimits {
         /// Instructions of SQLite's virtual machine; one second is about 5e7.
-        steps_max: u64 = 10_000_000, Limit::Whole(1_000, 1_000_000_000);
+        steps_max: u64 = Limits::DEFAULT.steps_max, Limit::Whole(1_000, 1_000_000_000);
         /// Rows of a result.
-        rows_max: usize = 10_000, Limit::Whole(1, 1_000_000);
+        rows_max: usize = Limits::DEFAULT.rows_max, Limit::Whole(1, 1_000_000);
         /// Bytes of a result.
-        result_bytes_max: usize = 1_000_000, Limit::Whole(1_000, 100_000_000);
+        result_bytes_max: usize = Limits::DEFAULT.result_bytes_max, Limit::Whole(1_000, 100_000_000);
         /// Bytes of one value or row.
-        value_bytes_max: usize = 100_000, Limit::Whole(1_000, 10_000_000);
+        value_bytes_max: usize = Limits::DEFAULT.value_bytes_max, Limit::Whole(1_000, 10_000_000);
         /// Bytes of a query.
-        query_bytes_max: usize = 10_000, Limit::Whole(100, 1_000_000);
+        query_bytes_max: usize = Limits::DEFAULT.query_bytes_max, Limit::Whole(100, 1_000_000);
         /// Seconds of the processor's time; the kernel counts whole ones, so up to one more passes.
-        seconds_max: u64 = 2, Limit::Whole(1, 3600);
+        seconds_max: u64 = Limits::DEFAULT.seconds_max, Limit::Whole(1, 3600);
         /// MiB of memory beside what is open.
-        memory_mib_max: u64 = 1024, Limit::Whole(64, 1_000_000);
+        memory_mib_max: u64 = Limits::DEFAULT.memory_mib_max, Limit::Whole(64, 1_000_000);
     }
 }
 

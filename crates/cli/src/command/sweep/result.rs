@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use stepwell_engine::recipe::{Recipe, Stage};
+use stepwell_store::write_file;
 
 use super::plan::Member;
 use crate::arguments::Sweep;
-use crate::command::train::write_whole;
 use crate::failure::input;
 use crate::history::History;
 use crate::paired::mean_and_error;
@@ -97,7 +97,7 @@ pub(super) fn tell(words: &Sweep, members: &[Member]) -> anyhow::Result<String> 
     } else if !earlier.rows.is_empty() {
         complain("warning", format!("{TABLE} held `{}`, and is written anew", earlier.metric));
     }
-    write_whole(&words.out.join(TABLE), lines.as_bytes())?;
+    write_file(&words.out.join(TABLE), lines.as_bytes())?;
     let head = format!("{} {source}, mean and standard error over seeds\n", words.metric);
     Ok(head + &rows(&arms) + &format!("table: {}\n", words.out.join(TABLE).display()))
 }
