@@ -7,6 +7,7 @@ mod shell;
 mod world;
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use shell::{Shell, reply_of};
 use stepwell_env::calculator::{answer, expression};
@@ -87,6 +88,59 @@ fn queries_and_their_results() {
     assert_eq!(message(store, &bytes(110)), "110 rows");
     let expected = format!("result over {} bytes", most.result_bytes_max);
     assert_eq!(message(store, &bytes(112)), expected);
+}
+
+/// Instructions of SQLite's machine that a query takes, counted one by one.
+fn steps(sql: &str) -> u64 {
+    let counted = std::sync::Arc::new(AtomicU64::new(0));
+    let own = std::sync::Arc::clone(&counted);
+    let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+    let one_more = move || {
+        own.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    connection.progress_handler(1, Some(one_more)).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    // Compiling does not count.
+    counted.store(0, Ordering::Relaxed);
+    statement.query_row([], |_| Ok(())).unwrap();
+    counted.load(Ordering::Relaxed)
+}
+
+#[test]
+fn steps_and_values_of_a_query() {
+    /// Steps are looked at once in so many.
+    const LOOK: u64 = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&world::write(folder.path())).unwrap();
+    let store = database.original();
+    let most = sql::config::Limits::DEFAULT;
+    let count = |n: u64| {
+        format!(
+            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {n}) SELECT \
+             count(*) FROM c"
+        )
+    };
+    // Each turn takes as many steps as any other.
+    let each = (steps(&count(2000)) - steps(&count(1000))) / 1000;
+    let turns = |steps_max: u64| (steps_max - (steps(&count(1000)) - 1000 * each)) / each;
+    let (at, past) = (turns(most.steps_max), turns(most.steps_max + LOOK) + 1);
+    assert!(each > 0 && steps(&count(at)) <= most.steps_max);
+    assert!(steps(&count(at + 1)) > most.steps_max, "{each} steps a turn");
+    assert_eq!(message(store, &count(at)), "1 rows");
+    let expected = format!("query exceeded {} steps", most.steps_max);
+    assert_eq!(message(store, &count(past)), expected);
+    // A hundred times a thousand bytes.
+    let long = format!(
+        "replace(replace('{0}', 'a', '{1}'), 'b', '{2}')",
+        "a".repeat(10),
+        "b".repeat(10),
+        "c".repeat(1000)
+    );
+    let value = |more: &str| format!("SELECT {long} || '{more}'");
+    assert_eq!(message(store, &value("")), "1 rows");
+    let expected = format!("result over {} bytes", most.value_bytes_max);
+    assert_eq!(message(store, &value("d")), expected);
 }
 
 #[test]

@@ -134,17 +134,22 @@ pub struct Limits {
     pub memory_mib_max: u64,
 }
 
+impl Limits {
+    /// What holds where nothing else is said, in a recipe and beside one.
+    pub const DEFAULT: Limits = Limits {
+        steps_max: 10_000_000,
+        rows_max: 10_000,
+        result_bytes_max: 1_000_000,
+        value_bytes_max: 100_000,
+        query_bytes_max: 10_000,
+        seconds_max: 2,
+        memory_mib_max: 1024,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            steps_max: 5_000_000,
-            rows_max: 10_000,
-            result_bytes_max: 1_000_000,
-            value_bytes_max: 10_000,
-            query_bytes_max: 10_000,
-            seconds_max: 2,
-            memory_mib_max: 1024,
-        }
+        Limits::DEFAULT
     }
 }
 

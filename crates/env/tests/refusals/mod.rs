@@ -7,7 +7,7 @@ pub(crate) fn cases(evil: &str) -> Vec<(String, String)> {
     let only = "only SELECT is allowed";
     let one = "expected one statement";
     let complex = "query too complex";
-    let steps = "query exceeded 5000000 steps";
+    let steps = "query exceeded 10000000 steps";
     let tables = |n| {
         vec!["customer"; n].iter().enumerate().map(|(i, t)| format!("{t} t{i}")).collect::<Vec<_>>()
     };
@@ -65,7 +65,7 @@ pub(crate) fn cases(evil: &str) -> Vec<(String, String)> {
         (
             "SELECT replace(replace(replace(replace(replace('aaaaaaaaaa', 'a', 'aaaaaaaaaa'), 'a', \
              'aaaaaaaaaa'), 'a', 'aaaaaaaaaa'), 'a', 'aaaaaaaaaa'), 'a', 'aaaaaaaaaa')".to_owned(),
-            "result over 10000 bytes",
+            "result over 100000 bytes",
         ),
         // 72
         ("SELECT 1; SELECT 2".to_owned(), one),
