@@ -16,9 +16,10 @@ from collections import defaultdict
 from unittest import mock
 
 import torch
-from compare_peers import batch, rows, with_gradient, write
+from compare_peers import batch, rows, single, with_gradient, write
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer
 from trl.experimental.cpo import CPOTrainer
+from trl.experimental.gkd import GKDTrainer
 from trl.experimental.gmpo import GMPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
@@ -202,6 +203,27 @@ def policy(b, objective, loss_type, aggregation, kind=GRPOTrainer, beta=0.0, lev
     return {**what, "value": value, "gradient": rows(gradient)}
 
 
+def distillations(seed=11):
+    """Whole distributions at six positions of nine tokens; the fifth is masked."""
+    draw = torch.Generator().manual_seed(seed)
+    student, teacher = (single(3 * torch.randn(6, 9, generator=draw)) for _ in range(2))
+    labels = torch.tensor([[0, 0, 0, 0, -100, 0]])
+    found = []
+    for beta, temperature in ((0.0, 1.0), (0.1, 1.0), (0.5, 2.0), (0.9, 0.5), (1.0, 1.0)):
+
+        def call(logits, beta=beta, temperature=temperature):
+            return GKDTrainer.generalized_jsd_loss(
+                logits[None], teacher[None], labels, beta=beta, temperature=temperature
+            )
+
+        value, (gradient,) = with_gradient(call, student)
+        kind = {"beta": beta, "temperature": temperature}
+        found.append({**kind, "value": value, "gradient": gradient.tolist()})
+    masked = (labels[0] == -100).tolist()
+    given = {"student": student.tolist(), "teacher": teacher.tolist(), "masked": masked}
+    return {**given, "losses": found}
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -229,7 +251,8 @@ def main():
     ]
     versions = {"trl": importlib.metadata.version("trl")}
     versions["transformers"] = importlib.metadata.version("transformers")
-    write(sys.argv[1], versions, b, {"preferences": preferences, "losses": losses})
+    expected = {"preferences": preferences, "losses": losses, "distillations": distillations()}
+    write(sys.argv[1], versions, b, expected)
 
 
 if __name__ == "__main__":

@@ -241,8 +241,8 @@ fn every_method_has_its_header_its_tree_and_its_laws() {
         "row",
         "selection",
     ];
-    // No stage runs `distill`; the others are parts of what a stage runs, and no `type` of it.
-    let without_name = [("row", "distill"), ("row", "cql"), ("offline", "bellman")];
+    // They are parts of what a stage runs, and no `type` or key of it.
+    let without_name = [("row", "cql"), ("offline", "bellman")];
     let sections = ["Paper:", "Idea:", "Formula:", "Reads:", "Differs:", "Degenerate:", "Control:"];
     let recipes: String = files()
         .iter()
@@ -265,10 +265,12 @@ fn every_method_has_its_header_its_tree_and_its_laws() {
         if ["reward", "credit"].contains(&kind) && !text.contains("laws::check") {
             broken.push(format!("{file}: no law line"));
         }
-        // A selection is a stage of its name, and the loss of values is that of every critic.
+        // A selection is a stage of its name, the loss of values that of every critic, a loss of
+        // rows a table of a stage.
         let used = match (kind, name) {
             ("selection", _) => format!("\n[stage.{name}]\n"),
             ("objective", "value_loss") => "\ncritic = {".to_owned(),
+            ("row", _) => format!("\n{name} = {{"),
             _ => format!("\"{name}\""),
         };
         if !without_name.contains(&(kind, name)) && !recipes.contains(&used) {

@@ -100,6 +100,7 @@ fn settings(objective: &Objective, learning_rate: f64, on_policy: bool) -> Setti
     Settings {
         objective: objective.clone(),
         value: None,
+        distillation: None,
         max_tokens: MAX_TOKENS,
         temperature: 1.0,
         adamw: AdamWSettings {

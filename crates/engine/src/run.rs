@@ -1,6 +1,7 @@
 //! The loop: a recipe's stages in order, from the start or from a checkpoint.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use stepwell_model::{ActivationPlan, io};
 use stepwell_store::{Closing, Record, RunFolder};
@@ -14,7 +15,7 @@ use crate::error::EngineError;
 use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::problem::{Problem, template_task};
-use crate::recipe::{Recipe, Rl, Stage};
+use crate::recipe::{Recipe, Stage};
 use crate::retention;
 use crate::session::{Flow, Place, Session};
 use crate::stage;
@@ -192,9 +193,9 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     }
     if let Stage::Rl(config) = stage {
         stage::prepare_critic(session, config)?;
-        session.teacher =
-            config.teacher.as_deref().map(|path| teacher(&session.learner, path)).transpose()?;
     }
+    let taught = stage.teacher().map(|path| teacher(&session.learner, path)).transpose()?;
+    session.teacher = taught.map(Arc::new);
     session.seal(session.place.done)?;
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =
@@ -215,10 +216,10 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
 fn teachers(recipe: &Recipe, learner: &Learner) -> Result<Vec<(u32, Task)>, EngineError> {
     let mut known = Vec::new();
     for (index, stage) in recipe.stage.iter().enumerate() {
-        let Stage::Rl(Rl { teacher: Some(path), .. }) = stage else { continue };
+        let Some(path) = stage.teacher() else { continue };
         let Reference::Weights(model) = teacher(learner, path)? else { continue };
         let task = Task {
-            id: path.clone(),
+            id: path.to_owned(),
             question: format!("{:016x}", model.checksum()),
             fields: Default::default(),
         };

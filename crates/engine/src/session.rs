@@ -1,6 +1,7 @@
 //! A run that is going on: what stages share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use stepwell_store::{Digest, Evaluation as StoredEvaluation, Record, RunFolder};
@@ -49,7 +50,7 @@ pub(crate) struct Session<'a> {
     /// The weights as the stage found them, where its objective compares with them.
     pub(crate) reference: Option<Reference>,
     /// The model that a stage learns from, while it runs.
-    pub(crate) teacher: Option<Reference>,
+    pub(crate) teacher: Option<Arc<Reference>>,
     /// Learners beside the policy.
     pub(crate) companions: Companions,
     pub(crate) place: Place,

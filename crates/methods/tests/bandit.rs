@@ -238,8 +238,8 @@ fn a_student_that_answers_for_itself_reaches_its_teacher() {
     assert!(kl(&p, &teacher) < 1e-6, "{p:?} {teacher:?}");
     // Whole rows reach it by any divergence.
     let logit: Vec<f32> = teacher.iter().map(|q| q.ln() as f32).collect();
-    for mix in [0.0, 0.1, 0.5, 0.9, 1.0] {
-        let objective = RowObjective::Distill(distill::Config { mix, temperature: 1.0 });
+    for beta in [0.0, 0.1, 0.5, 0.9, 1.0] {
+        let objective = RowObjective::Distill(distill::Config { beta, temperature: 1.0 });
         let mut theta = at_reference();
         for _ in 0..6000 {
             let own: Vec<f32> = theta.iter().map(|t| *t as f32).collect();
@@ -248,7 +248,7 @@ fn a_student_that_answers_for_itself_reaches_its_teacher() {
             theta.iter_mut().zip(&d_logit).for_each(|(t, d)| *t -= f64::from(*d));
         }
         let p = softmax(&theta);
-        assert!(kl(&p, &teacher) < 1e-6, "{mix}: {p:?} {teacher:?}");
+        assert!(kl(&p, &teacher) < 1e-6, "{beta}: {p:?} {teacher:?}");
     }
 }
 

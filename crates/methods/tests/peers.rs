@@ -16,7 +16,10 @@ use stepwell_methods::objective::{
 use stepwell_methods::preference::{
     Answer, Pair, Term, cdpo, dpo, ipo, kto, nca, orpo, robust_dpo, simpo,
 };
-use stepwell_methods::{Aggregation, Batch, CreditConfig, Objective, RewardConfig, token_weights};
+use stepwell_methods::row::distill;
+use stepwell_methods::{
+    Aggregation, Batch, CreditConfig, Objective, RewardConfig, Row, RowObjective, token_weights,
+};
 use stepwell_tree::{
     Credit, NewStep, Origin, PolicyVersion, StepId, StepTree, Stop, TaskHash, Verdict,
 };
@@ -98,6 +101,23 @@ struct Estimates {
     masked_whiten: Rows,
 }
 
+/// Whole distributions, and what a divergence of every position's two is on average.
+#[derive(Deserialize)]
+struct Distilled {
+    student: Rows,
+    teacher: Rows,
+    masked: Vec<bool>,
+    losses: Vec<Divergence>,
+}
+
+#[derive(Deserialize)]
+struct Divergence {
+    beta: f64,
+    temperature: f64,
+    value: f64,
+    gradient: Rows,
+}
+
 #[derive(Deserialize)]
 struct Fixture {
     batch: Inputs,
@@ -109,6 +129,7 @@ struct Fixture {
     #[serde(default)]
     divergences: BTreeMap<String, Rows>,
     values: Option<Estimates>,
+    distillations: Option<Distilled>,
 }
 
 fn trl() -> Fixture {
@@ -516,5 +537,28 @@ fn losses_of_preferences_agree_with_trl() {
                 same(slope / 6.0, expected.gradient[row], tolerance, &format!("{name}, row {row}"));
             }
         }
+    }
+}
+
+#[test]
+fn distillation_agrees_with_trl() {
+    let Distilled { student, teacher, masked, losses } = trl().distillations.unwrap();
+    assert_eq!(losses.len(), 5);
+    let narrow = |row: &Vec<f64>| row.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    let counted = masked.iter().filter(|masked| !**masked).count() as f64;
+    for Divergence { beta, temperature, value, gradient } in losses {
+        let objective = RowObjective::Distill(distill::Config { beta, temperature });
+        let what = format!("\u{3b2} {beta}, temperature {temperature}");
+        let mut sum = 0.0;
+        for (at, (own, other)) in student.iter().zip(&teacher).enumerate() {
+            let (logit, target) = (narrow(own), narrow(other));
+            let weight = if masked[at] { 0.0 } else { 1.0 / counted };
+            let loss = objective.row(&Row { logit: &logit, target: &target, token: 0, weight });
+            sum += loss.value;
+            for (got, expected) in loss.d_logit.iter().zip(&gradient[at]) {
+                same(f64::from(*got), *expected, GRADIENT, &format!("{what}, position {at}"));
+            }
+        }
+        same(sum, value, CLOSE, &what);
     }
 }

@@ -43,7 +43,9 @@ pub use error::ModelError;
 pub use gradients::Gradients;
 pub use head::{FrozenHead, Head, HeadShape, NamedTensors};
 pub use model::{Model, ParameterView};
-pub use train::{ActivationPlan, Packed, Scored, StateSeeds, TokenScores, Workspace};
+pub use train::{
+    ActivationPlan, OfRow, OtherModel, Packed, RowSeeds, Scored, StateSeeds, TokenScores, Workspace,
+};
 pub use weights::Precision;
 
 /// The vector unit that the kernels use on this machine; it changes speed and no bit.

@@ -10,6 +10,7 @@
 
 mod batch;
 mod codec;
+mod distill;
 mod error;
 mod fed;
 mod gap;
@@ -31,6 +32,7 @@ mod values;
 
 pub use batch::{MicroBatch, REFERENCE, micro_batches};
 pub use codec::Codec;
+pub use distill::Distillation;
 pub use error::TrainError;
 pub use heads::{HeadReport, HeadSettings, HeadState, SCORE, VALUE};
 pub use learner::{Learner, LearnerState};

@@ -28,6 +28,8 @@ pub struct Beside<'a> {
 pub struct Measured {
     /// The aggregated loss.
     pub loss: f64,
+    /// Of it the divergence from a teacher, before its share, where there is one.
+    pub distillation: f64,
     /// Norm of its gradient alone, before any weight or clip.
     pub gradient_norm: f64,
     /// Tokens that carried it, each counted once.
@@ -37,8 +39,16 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Of an update on nothing else.
+    pub fn of(report: &UpdateReport) -> Measured {
+        let UpdateReport { loss, distillation, gradient_norm, .. } = *report;
+        let UpdateReport { trained_tokens, computed_tokens, .. } = *report;
+        Measured { loss, distillation, gradient_norm, trained_tokens, computed_tokens }
+    }
+
     pub(crate) fn add(&mut self, other: &Measured) {
         self.loss += other.loss;
+        self.distillation += other.distillation;
         self.gradient_norm += other.gradient_norm;
         self.trained_tokens += other.trained_tokens;
         self.computed_tokens += other.computed_tokens;
@@ -47,6 +57,7 @@ impl Measured {
     /// Makes means of sums over optimizer steps; tokens stay sums.
     pub(crate) fn over(&mut self, steps: f64) {
         self.loss /= steps;
+        self.distillation /= steps;
         self.gradient_norm /= steps;
     }
 }
@@ -91,6 +102,7 @@ impl Learner {
         self.accumulate(&batches, settings, false, &mut report)?;
         Ok(Measured {
             loss: report.loss,
+            distillation: report.distillation,
             gradient_norm: self.machine.gradient_norm()?,
             trained_tokens: report.trained_tokens,
             computed_tokens: report.computed_tokens,

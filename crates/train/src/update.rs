@@ -10,7 +10,7 @@ use crate::fed::{Fed, batches};
 use crate::gap::Gap;
 use crate::guard::trained_once;
 use crate::machine::Seeds;
-use crate::{Beside, Learner, Measured, TrainError};
+use crate::{Beside, Distillation, Learner, Measured, TrainError};
 
 /// What one update needs beside the forest.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Settings {
     /// The loss of the head [`VALUE`](crate::VALUE) on the policy's own trunk, where there is one;
     /// the columns [`VALUE`](crate::VALUE) and [`VALUE_TARGET`](crate::VALUE_TARGET) are filled.
     pub value: Option<value_loss::Config>,
+    /// A teacher's distributions beside the loss.
+    pub distillation: Option<Distillation>,
     /// The recipe's token budget per step, the default constant of Dr. GRPO's divisor.
     pub max_tokens: usize,
     /// The temperature that tokens were sampled at; log-probs are of that distribution.
@@ -39,6 +41,13 @@ pub struct Settings {
     pub on_policy: bool,
 }
 
+impl Settings {
+    /// The factor of its own objective beside distillation.
+    fn share(&self) -> f64 {
+        self.distillation.as_ref().map_or(1.0, |own| 1.0 - own.share)
+    }
+}
+
 /// A gradient this long is an overflow on its way: its square leaves f32 inside the optimizer.
 const GRADIENT_NORM_MAX: f64 = 1e18;
 
@@ -49,6 +58,8 @@ pub struct UpdateReport {
     pub loss: f64,
     /// The loss of values on the same trunk, mean over optimizer steps.
     pub value_loss: f64,
+    /// The divergence from the teacher before its share, mean over optimizer steps.
+    pub distillation: f64,
     /// Norm of the gradient before clipping, mean over optimizer steps.
     pub gradient_norm: f64,
     /// Of values on the same trunk, over all tokens of all passes.
@@ -109,6 +120,7 @@ impl Learner {
         let steps = report.optimizer_steps.max(1) as f64;
         report.loss /= steps;
         report.value_loss /= steps;
+        report.distillation /= steps;
         report.gradient_norm /= steps;
         if let Some(beside) = &mut report.beside {
             beside.over(steps);
@@ -158,6 +170,7 @@ impl Learner {
             finite("credit", &batch.credit, batch)?;
             finite("reference log-prob", batch.reference.as_deref().unwrap_or_default(), batch)?;
             let (packed, scored) = (batch.packed(), batch.scored(settings.temperature));
+            let teacher = self.teacher_states(batch, settings.distillation.as_ref())?;
             let scores = self.machine.forward(&packed, &scored)?;
             finite("log-prob", &scores.logprob, batch)?;
             finite("entropy", &scores.entropy, batch)?;
@@ -169,13 +182,19 @@ impl Learner {
             finite("loss gradient", &loss.d_logprob, batch)?;
             finite("loss gradient", &loss.d_entropy, batch)?;
             finite_sum("loss", loss.value, batch)?;
-            report.loss += loss.value;
+            report.loss += settings.share() * loss.value;
             seen.merge(&loss.diagnostics);
             let (d_logprob, d_entropy) = (&loss.d_logprob[..], &loss.d_entropy[..]);
             let row = if d_state.is_empty() { &[] } else { &batch.row[..] };
             let states = StateSeeds { row, d_state: &d_state };
             let seeds = Seeds { d_logprob, d_entropy, states };
-            self.machine.backward(&packed, &scored, seeds)?;
+            let Some(own) = &settings.distillation else {
+                self.machine.backward(&packed, &scored, seeds)?;
+                continue;
+            };
+            let apart = self.distil(batch, &scored, seeds, (own, &teacher))?;
+            report.loss += apart;
+            report.distillation += apart / own.share;
         }
         report.trained_tokens += batches.iter().map(|fed| fed.batch.trained()).sum::<usize>();
         report.computed_tokens += batches.iter().map(|fed| fed.batch.layout.len()).sum::<usize>();

@@ -89,6 +89,7 @@ pub(crate) fn settings(objective: Objective, learning_rate: f64, on_policy: bool
     Settings {
         objective,
         value: None,
+        distillation: None,
         max_tokens: 64,
         temperature: 1.0,
         adamw,

@@ -13,8 +13,8 @@ use super::scorer::ScorerConfig;
 use super::section::Notes;
 use super::stage::Stage;
 use super::{
-    Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, estimator, offline,
-    trust_region,
+    Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, distill, estimator,
+    offline, trust_region,
 };
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
@@ -50,7 +50,9 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
                 critic::check(rl, device, &place);
                 combine_columns::check(rl, device, before, &place);
                 trust_region::check(rl, &draft.compute, &place);
+                distill::check_rl(rl, &place);
             }
+            Stage::Sft(sft) => distill::check_sft(sft, device, &place),
             Stage::Estimator(own) => estimator::check(own, device, &place),
             Stage::Offline(own) => offline::check(own, device, before, (&place, world)),
             Stage::Evaluate(own) => {

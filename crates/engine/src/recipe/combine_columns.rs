@@ -6,6 +6,7 @@ use stepwell_methods::reward::attribution::GROUNDED;
 
 use super::combine::Place;
 use super::compute::Device;
+use super::distill;
 use super::estimator::check_use;
 use super::rl::Rl;
 use super::stage::Stage;
@@ -51,9 +52,10 @@ pub(super) fn check(rl: &Rl, device: Device, before: &[Option<Stage>], place: &P
             }
         }
     }
-    let taught = credit.token_columns.contains(&TEACHER);
+    let read = credit.token_columns.contains(&TEACHER);
+    let taught = read || rl.distill.share.is_some();
     match &rl.teacher {
-        None if taught => {
+        None if read => {
             let message = format!(
                 "`{}` reads the log-probabilities of a teacher; name its model, `teacher = \
                  \"folder\"`",
@@ -62,14 +64,11 @@ pub(super) fn check(rl: &Rl, device: Device, before: &[Option<Stage>], place: &P
             place.say("credit", message);
         }
         Some(_) if !taught => {
-            let message = "is named, and `credit` does not read it; take it out, or set `credit = \
-                           { type = \"reverse_kl\" }`";
+            let message = "is named, and neither `credit` nor `distill` reads it; take it out, or \
+                           set `distill = { share = 1.0 }` or `credit = { type = \"reverse_kl\" }`";
             place.error("teacher", message);
         }
-        Some(_) if device == Device::Cuda => {
-            let message = "is scored on the processor only; set `model.compute.device = \"cpu\"`";
-            place.error("teacher", message);
-        }
+        Some(_) if device == Device::Cuda => distill::on_processor(place),
         _ => {}
     }
 }

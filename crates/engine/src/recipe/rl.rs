@@ -3,6 +3,7 @@
 use stepwell_methods::{CreditConfig, Curriculum, Filter, Grow, Objective, RewardConfig, Schedule};
 
 use super::critic::Critic;
+use super::distill::Distill;
 use super::macros::settings;
 use super::methods::{
     default_credit, default_curriculum, default_grow, default_objective, default_plan,
@@ -44,7 +45,7 @@ settings! {
         /// `credit` or `reward` reads. Default: none.
         estimator: Option<usize> = None, Limit::Whole(0, 255);
         /// The model, a folder or a GGUF file with the policy's tokenizer, that fills the column
-        /// `teacher_logprob`. Default: none.
+        /// `teacher_logprob` and whose distributions `distill` reads. Default: none.
         teacher: Option<String> = None, Limit::Any;
         /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
         /// as keep 1 GiB of activations, from 1,024 to 32,768.
@@ -80,6 +81,9 @@ settings! {
             critic: Critic = Critic::default();
             /// A step of a trust region in place of the optimizer's.
             trust_region: TrustRegion = TrustRegion::default();
+            /// A teacher's distributions at the tokens that train, beside `objective` or in place
+            /// of it; of demonstrations too, where `plan` trains on some.
+            distill: Distill = Distill::default();
         }
     }
 }

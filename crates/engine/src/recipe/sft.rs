@@ -1,5 +1,6 @@
 //! The `sft` stage: cross-entropy on demonstrations.
 
+use super::distill::Distill;
 use super::macros::{choices, settings};
 use super::optimizer::Optimizer;
 use super::setting::Limit;
@@ -44,6 +45,9 @@ settings! {
         batch: usize = 32, Limit::Whole(1, 65_536);
         /// Observations are read and not trained. Tool-Star's published setting is `false`.
         mask_observations: bool = true, Limit::Any;
+        /// The model, a folder or a GGUF file with the policy's tokenizer, whose distributions
+        /// `distill` reads. Default: none.
+        teacher: Option<String> = None, Limit::Any;
         /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
         /// as keep 1 GiB of activations, from 1,024 to 32,768.
         microbatch_tokens: Option<usize> = None, Limit::Whole(16, 16_777_216);
@@ -58,6 +62,10 @@ settings! {
         with {
             /// How the weights move.
             optimizer: Optimizer = Optimizer::for_sft();
+        }
+        tables {
+            /// The teacher's distributions beside the data, or in place of it.
+            distill: Distill = Distill::default();
         }
     }
 }

@@ -98,6 +98,15 @@ impl Stage {
         }
     }
 
+    /// The model that it learns from, where there is one.
+    pub(crate) fn teacher(&self) -> Option<&str> {
+        match self {
+            Stage::Sft(sft) => sft.teacher.as_deref(),
+            Stage::Rl(rl) => rl.teacher.as_deref(),
+            _ => None,
+        }
+    }
+
     /// True where it trains on what the policy itself writes, in this stage.
     pub fn samples(&self) -> bool {
         match self {

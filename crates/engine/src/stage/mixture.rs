@@ -40,8 +40,12 @@ pub(super) fn train(
     let mut seen = Seen::default();
     let objective = fill(session, config, &mut trees, credits, plan, &mut seen)?;
     let settings = settings(session, config, objective);
-    let supervised =
-        cross_entropy_step(settings.adamw, settings.gradient_clip, settings.tokens_max);
+    let supervised = cross_entropy_step(
+        settings.adamw,
+        settings.gradient_clip,
+        settings.tokens_max,
+        settings.distillation.clone(),
+    );
     let key = session.key(Purpose::TaskOrder).with(update as u64);
     if plan.demonstrations == 0.0 {
         if plan.probe {
@@ -61,6 +65,7 @@ pub(super) fn train(
             }
         };
         let mut metrics = told(&report, plan, None);
+        apart(config, Some(&report), None, &mut metrics);
         metrics.extend(taken.iter().flat_map(region));
         critic::learn(session, config, (&trees, credits), key, &mut metrics).map_err(failed)?;
         return Ok((seen, metrics));
@@ -69,8 +74,7 @@ pub(super) fn train(
     let learner = &mut session.learner;
     let (report, measured) = if plan.reinforcement == 0.0 {
         let report = learner.update(&forest, &marks, &supervised, key).map_err(failed)?;
-        let UpdateReport { loss, gradient_norm, trained_tokens, computed_tokens, .. } = report;
-        (None, Measured { loss, gradient_norm, trained_tokens, computed_tokens })
+        (None, Measured::of(&report))
     } else {
         let beside = Beside {
             forest: &forest,
@@ -89,11 +93,14 @@ pub(super) fn train(
         let after = learner.measure(&forest, &marks, &supervised).map_err(failed)?;
         seen.norm_after = Some(after.gradient_norm);
     }
+    let mut distilled = Metrics::new();
+    apart(config, report.as_ref(), Some(&measured), &mut distilled);
     let report = report.unwrap_or_else(|| UpdateReport {
         gradient_norm: measured.gradient_norm,
         ..UpdateReport::default()
     });
     let mut metrics = told(&report, plan, Some(&measured));
+    metrics.extend(distilled);
     critic::learn(session, config, (&trees, credits), key, &mut metrics).map_err(failed)?;
     Ok((seen, metrics))
 }
@@ -137,6 +144,7 @@ fn settings(session: &Session<'_>, config: &Rl, objective: Objective) -> Setting
     Settings {
         objective,
         value: session.learner.has_head(VALUE).then(|| config.critic.loss()),
+        distillation: config.distill.of_train(session.teacher.as_ref()),
         max_tokens: config.max_tokens,
         temperature: config.temperature as f32,
         adamw: adamw(&config.optimizer, config.steps, session.place.done),
@@ -167,6 +175,22 @@ fn told(report: &UpdateReport, plan: &Plan, measured: Option<&Measured>) -> Metr
         metrics.insert("demonstration_loss".to_owned(), shown.loss);
     }
     metrics
+}
+
+/// How far the policy is from its teacher: at the tokens of trees, and at those of demonstrations.
+fn apart(
+    config: &Rl,
+    report: Option<&UpdateReport>,
+    measured: Option<&Measured>,
+    metrics: &mut Metrics,
+) {
+    if config.distill.share.is_none() {
+        return;
+    }
+    let own = report.map(|report| ("distillation", report.distillation));
+    let shown = measured.map(|shown| ("demonstration_distillation", shown.distillation));
+    let named = own.into_iter().chain(shown);
+    metrics.extend(named.map(|(name, value)| (name.to_owned(), value)));
 }
 
 /// What a step of a trust region did.

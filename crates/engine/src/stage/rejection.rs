@@ -121,7 +121,7 @@ fn train(
     let credits: Vec<Credit> = turn.iter().map(|&i| kept.credits[i].clone()).collect();
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
     let rate = adamw(&config.optimizer, config.steps, step);
-    let settings = cross_entropy_step(rate, config.optimizer.gradient_clip, tokens_max);
+    let settings = cross_entropy_step(rate, config.optimizer.gradient_clip, tokens_max, None);
     let key = session.key(Purpose::TaskOrder).with(update as u64);
     let trained = session.learner.update(&trees, &credits, &settings, key);
     trained.map_err(|source| EngineError::Train { stage, update, source })

@@ -1,4 +1,4 @@
-//! Cross-entropy on demonstrations.
+//! Cross-entropy on demonstrations, a teacher's distributions at their tokens, or both.
 
 use stepwell_train::UpdateReport;
 use stepwell_tree::{Credit, Purpose, StepTree};
@@ -23,7 +23,10 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
         let report = update(session, config, &trees, &credits)?;
         watch.lap("train");
         session.place.done += 1;
-        let metrics = metrics(&report);
+        let mut metrics = metrics(&report);
+        if config.distill.share.is_some() {
+            metrics.insert("distillation".to_owned(), report.distillation);
+        }
         session.commit_updated(&metrics, watch.parts())?;
         let (stage, done) = (session.place.stage, session.place.done);
         session.observer.event(Event::Step { stage, done, metrics: &metrics });
@@ -46,7 +49,9 @@ fn update(
     let (stage, update) = (session.place.stage, session.place.done);
     let tokens_max = microbatch(config.microbatch_tokens, session.learner.model().config());
     let rate = adamw(&config.optimizer, config.steps, update);
-    let settings = cross_entropy_step(rate, config.optimizer.gradient_clip, tokens_max);
+    let distillation = config.distill.of_train(session.teacher.as_ref());
+    let clip = config.optimizer.gradient_clip;
+    let settings = cross_entropy_step(rate, clip, tokens_max, distillation);
     let key = session.key(Purpose::TaskOrder).with(update as u64);
     session.learner.update(trees, credits, &settings, key).map_err(|source| EngineError::Train {
         stage,

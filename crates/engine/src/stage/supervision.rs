@@ -3,7 +3,7 @@
 use stepwell_methods::Objective;
 use stepwell_methods::objective::cross_entropy;
 use stepwell_model::AdamWSettings;
-use stepwell_train::Settings;
+use stepwell_train::{Distillation, Settings};
 use stepwell_tree::{Credit, Key, Purpose, StepTree};
 
 use crate::error::EngineError;
@@ -55,15 +55,17 @@ impl Shown {
     }
 }
 
-/// A step of cross-entropy on demonstrations.
+/// A step of cross-entropy on demonstrations, or of a teacher's distributions at their tokens.
 pub(super) fn cross_entropy_step(
     adamw: AdamWSettings,
     gradient_clip: f64,
     tokens_max: usize,
+    distillation: Option<Distillation>,
 ) -> Settings {
     Settings {
         objective: Objective::CrossEntropy(cross_entropy::Config::default()),
         value: None,
+        distillation,
         max_tokens: 1,
         temperature: 1.0,
         adamw,

@@ -110,6 +110,7 @@ pub(crate) fn settings(objective: Objective) -> Settings {
     Settings {
         objective,
         value: None,
+        distillation: None,
         max_tokens: 1,
         temperature: 1.0,
         adamw: AdamWSettings {

@@ -4,14 +4,23 @@
 //! Idea: Bring the student's distribution to the teacher's at every position of an answer, whoever
 //! wrote it. Between covering all that the teacher would say and keeping to what it surely says
 //! lies one number.
-//! Formula: b·KL(p_T ‖ m) + (1 − b)·KL(p_S ‖ m), m = b·p_T + (1 − b)·p_S; b = 0: KL(p_T ‖ p_S); b =
+//! Formula: β·KL(p_T ‖ m) + (1 − β)·KL(p_S ‖ m), m = β·p_T + (1 − β)·p_S; β = 0: KL(p_T ‖ p_S); β =
 //! 1: KL(p_S ‖ p_T)
-//! Reads: the logits of student and teacher at the position.
-//! Differs: the formula is 0 at both ends of b; there the two KLs stand that it tends to, by b and
-//! by 1 − b, as TRL has it. No factor of temperature².
+//! Reads: the logits of student and teacher at the position; the teacher's are constants.
+//! Differs: the formula is 0 at both ends of β; there the two KLs stand that it tends to, by β and
+//! by 1 − β, as TRL has it. No factor of temperature².
 //! Degenerate: equal distributions give 0 and no gradient. Both must have one vocabulary. A row of
 //! weight 0 is not read.
-//! Control: `cross_entropy` on the same tokens, which reads one entry of the teacher's row.
+//! Control: a teacher whose words are shuffled, to which a student comes as near without becoming
+//! the one that it should (engine/tests/distillation.rs); `cross_entropy` on the same tokens, which
+//! reads one entry of the teacher's row.
+//!
+//! A stage `sft` or `rl` reads it under `distill = { share = 1.0, beta = 0.5, temperature = 1.0 }`
+//! beside `teacher = "folder"`. The loss is (1 − share) of the stage's own and share of this, token
+//! by token under the same weights; in `rl` credit says which tokens train. With `plan = { type =
+//! "shuffled", demonstrations = n }` the λ of the paper is 1 − n / `steps`: the share of updates on
+//! what the student writes. With share below 1 in `rl` it is the paper's mix of reward and
+//! distillation (its equation 5), share its α.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,24 +31,24 @@ use crate::{Row, RowLoss};
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// b, 0 to 1: 0 covers the teacher (forward KL), 1 keeps to its peaks (reverse KL). Default
+    /// β, 0 to 1: 0 covers the teacher (forward KL), 1 keeps to its peaks (reverse KL). Default
     /// 0.5, TRL's.
-    pub mix: f64,
+    pub beta: f64,
     /// What the logits of both are divided by; 0.01 to 100. Default 1, ours.
     pub temperature: f64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { mix: 0.5, temperature: 1.0 }
+        Config { beta: 0.5, temperature: 1.0 }
     }
 }
 
 impl Config {
     /// What a recipe must not hold.
     pub fn problem(&self) -> Option<String> {
-        if !(0.0..=1.0).contains(&self.mix) {
-            return Some(format!("`distill.mix` must be from 0 to 1, got: {}", self.mix));
+        if !(0.0..=1.0).contains(&self.beta) {
+            return Some(format!("`distill.beta` must be from 0 to 1, got: {}", self.beta));
         }
         let fine = (0.01..=100.0).contains(&self.temperature);
         let got = self.temperature;
@@ -57,7 +66,7 @@ pub fn row(row: &Row<'_>, config: &Config) -> RowLoss {
     let teacher = log_softmax(row.target, config.temperature);
     let p: Vec<f64> = student.iter().map(|lp| lp.exp()).collect();
     let q: Vec<f64> = teacher.iter().map(|lp| lp.exp()).collect();
-    let (value, slope) = match config.mix {
+    let (value, slope) = match config.beta {
         0.0 => {
             let slope = p.iter().zip(&q).map(|(p, q)| p - q).collect();
             (divergence(&q, &teacher, &student), slope)
@@ -95,8 +104,8 @@ mod tests {
     use super::*;
     use crate::RowObjective;
 
-    fn at(mix: f64, temperature: f64, logit: &[f32], target: &[f32]) -> RowLoss {
-        let config = Config { mix, temperature };
+    fn at(beta: f64, temperature: f64, logit: &[f32], target: &[f32]) -> RowLoss {
+        let config = Config { beta, temperature };
         row(&Row { logit, target, token: 0, weight: 1.0 }, &config)
     }
 
@@ -132,22 +141,22 @@ mod tests {
     #[test]
     fn equal_rows_are_at_rest_and_far_ones_stay_finite() {
         let same = [0.5f32, -0.25, 1.0];
-        for mix in [0.0, 0.3, 1.0] {
-            let loss = at(mix, 0.7, &same, &same);
+        for beta in [0.0, 0.3, 1.0] {
+            let loss = at(beta, 0.7, &same, &same);
             assert!(loss.value.abs() < 1e-12 && loss.d_logit.iter().all(|d| d.abs() < 1e-7));
-            let far = at(mix, 1.0, &[5000.0, 0.0, -5000.0], &[-5000.0, 0.0, 5000.0]);
+            let far = at(beta, 1.0, &[5000.0, 0.0, -5000.0], &[-5000.0, 0.0, 5000.0]);
             assert!(far.value.is_finite() && far.d_logit.iter().all(|d| d.is_finite()), "{far:?}");
         }
     }
 
     #[test]
     fn gradients_and_ranges() {
-        for (mix, temperature) in [(0.0, 1.0), (0.1, 1.0), (0.5, 2.0), (0.9, 0.5), (1.0, 2.0)] {
-            crate::row::tests::check(&RowObjective::Distill(Config { mix, temperature }));
+        for (beta, temperature) in [(0.0, 1.0), (0.1, 1.0), (0.5, 2.0), (0.9, 0.5), (1.0, 2.0)] {
+            crate::row::tests::check(&RowObjective::Distill(Config { beta, temperature }));
         }
         assert_eq!(Config::default().problem(), None);
-        let wrong = Config { mix: 1.5, ..Config::default() };
-        assert!(wrong.problem().is_some_and(|p| p.starts_with("`distill.mix`")));
+        let wrong = Config { beta: 1.5, ..Config::default() };
+        assert!(wrong.problem().is_some_and(|p| p.starts_with("`distill.beta`")));
         assert!(Config { temperature: 0.0, ..Config::default() }.problem().is_some());
     }
 }

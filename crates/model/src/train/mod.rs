@@ -7,6 +7,7 @@ mod backward;
 mod forest;
 mod forward;
 mod parts;
+mod rows;
 mod score;
 mod state;
 mod weights;
@@ -15,6 +16,7 @@ mod workspace;
 pub use activations::ActivationPlan;
 #[cfg(feature = "cuda")]
 pub(crate) use forest::Forest;
+pub use rows::{OfRow, OtherModel, RowSeeds};
 pub use state::StateSeeds;
 pub use workspace::Workspace;
 

@@ -5,6 +5,7 @@
 
 use super::{
     Scored, TokenScores,
+    rows::{self, RowSeeds},
     weights::{WeightTask, run_weights},
     workspace::{Worker, Workspace},
 };
@@ -30,9 +31,9 @@ pub(super) struct ScoreBuffers {
     /// `[S][hidden]` residual streams of the positions.
     stream: Buffer,
     /// The same after the final norm.
-    normed: Inputs,
+    pub(super) normed: Inputs,
     /// `[S][hidden]` gradient by `normed`, then by the streams.
-    d_normed: Buffer,
+    pub(super) d_normed: Buffer,
     d_stream: Buffer,
     /// `[LOGIT_ROWS][vocabulary]`, or `[S][part of the vocabulary]`.
     logits: Buffer,
@@ -88,21 +89,47 @@ pub(super) fn forward(workspace: &mut Workspace, model: &Model, scored: &Scored)
 }
 
 /// Adds the gradient by the last residual stream to `workspace.d_stream` and, unless they are
-/// frozen, the gradients of the head and the final norm to `gradients`.
+/// frozen, the gradients of the head and the final norm to `gradients`. `[S]` what a loss of whole
+/// distributions says of every position, where there is one.
 pub(super) fn backward(
+    workspace: &mut Workspace,
+    model: &Model,
+    scored: &Scored,
+    (seeds, rows): ((&[f32], &[f32]), Option<RowSeeds<'_>>),
+    gradients: &mut Gradients,
+) -> Vec<f64> {
+    let count = scored.row.len();
+    if count == 0 {
+        return Vec::new();
+    }
+    let hidden = model.config().hidden;
+    workspace.score.d_normed.resize(count * hidden);
+    workspace.score.d_normed.fill(0.0);
+    // Beside a loss of whole distributions there may be nothing else to take back.
+    let mut others = seeds.0.iter().chain(seeds.1);
+    let alone = rows.is_some() && others.all(|d| *d == 0.0);
+    if !alone {
+        parts_grad(workspace, model, scored, seeds, gradients);
+    }
+    let value = rows.map(|rows| rows::backward(workspace, model, &rows, gradients));
+    norm_grad(workspace, model, gradients);
+    // Several positions may be predicted by one row (siblings): added in their order.
+    for (row, from) in scored.row.iter().zip(workspace.score.d_stream.chunks_exact(hidden)) {
+        add(&mut workspace.d_stream[*row as usize * hidden..][..hidden], from);
+    }
+    value.unwrap_or_default()
+}
+
+/// The gradients of log-probabilities and entropies, one part of the vocabulary after the other.
+fn parts_grad(
     workspace: &mut Workspace,
     model: &Model,
     scored: &Scored,
     seeds: (&[f32], &[f32]),
     gradients: &mut Gradients,
 ) {
-    let count = scored.row.len();
-    if count == 0 {
-        return;
-    }
-    let (hidden, vocabulary) = (model.config().hidden, model.config().vocabulary);
-    workspace.score.d_normed.resize(count * hidden);
-    workspace.score.d_normed.fill(0.0);
+    let (count, vocabulary) = (scored.row.len(), model.config().vocabulary);
+    let hidden = model.config().hidden;
     let panels = (PART / (count * PANEL)).clamp(1, 256);
     let Workspace { score: buffers, .. } = &mut *workspace;
     // All parts read the same rows.
@@ -110,11 +137,6 @@ pub(super) fn backward(
     for first in (0..vocabulary.div_ceil(PANEL)).step_by(panels) {
         let last = (first + panels).min(vocabulary.div_ceil(PANEL));
         part_grad(workspace, model, (first, last), scored, seeds, gradients);
-    }
-    norm_grad(workspace, model, gradients);
-    // Several positions may be predicted by one row (siblings): added in their order.
-    for (row, from) in scored.row.iter().zip(workspace.score.d_stream.chunks_exact(hidden)) {
-        add(&mut workspace.d_stream[*row as usize * hidden..][..hidden], from);
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     backward::{self, Flow},
     forest::Forest,
     forward,
+    rows::{RowBuffers, RowSeeds},
     score::{self, ScoreBuffers},
     state::{self, StateSeeds},
 };
@@ -38,6 +39,7 @@ pub struct Workspace {
     pub(super) d_stream: Buffer,
     pub(super) flow: Flow,
     pub(super) score: ScoreBuffers,
+    pub(super) rows: RowBuffers,
     /// One per thread.
     pub(super) worker: Vec<Worker>,
     pub(super) state: State,
@@ -83,6 +85,7 @@ impl Workspace {
             d_stream: Buffer::default(),
             flow: Flow::default(),
             score: ScoreBuffers::default(),
+            rows: RowBuffers::default(),
             worker,
             state: State::Empty,
         }
@@ -150,10 +153,28 @@ impl Workspace {
         model: &Model,
         packed: &Packed,
         scored: &Scored,
-        (d_logprob, d_entropy): (&[f32], &[f32]),
+        scores: (&[f32], &[f32]),
         states: StateSeeds<'_>,
         gradients: &mut Gradients,
     ) {
+        self.backward_with_rows(model, packed, scored, (scores, None), states, gradients);
+    }
+
+    /// As [`Workspace::backward_with_states`], where the loss reads whole distributions as well;
+    /// `[S]` what it says of every scored position.
+    ///
+    /// # Panics
+    /// As [`Workspace::backward`], and where the other model is of another vocabulary.
+    pub fn backward_with_rows(
+        &mut self,
+        model: &Model,
+        packed: &Packed,
+        scored: &Scored,
+        (scores, of_rows): ((&[f32], &[f32]), Option<RowSeeds<'_>>),
+        states: StateSeeds<'_>,
+        gradients: &mut Gradients,
+    ) -> Vec<f64> {
+        let (d_logprob, d_entropy) = scores;
         let (rows, count) = (packed.token.len(), scored.row.len());
         let expected = State::Forwarded { rows, scored: count };
         assert_eq!(self.state, expected, "backward needs the forward of the same forest");
@@ -162,15 +183,16 @@ impl Workspace {
         assert_eq!(gradients.arena.len(), trained, "gradients of another model");
         self.state = State::Empty;
         if rows == 0 {
-            return;
+            return Vec::new();
         }
         self.d_stream.resize(rows * model.config().hidden);
         self.d_stream.fill(0.0);
         for worker in &mut self.worker {
             worker.d_normed.reserve(CHUNK * model.config().hidden);
         }
-        score::backward(self, model, scored, (d_logprob, d_entropy), gradients);
+        let value = score::backward(self, model, scored, (scores, of_rows), gradients);
         state::backward(self, model, states, gradients);
         backward::trunk(self, model, packed, gradients);
+        value
     }
 }

@@ -1,12 +1,14 @@
 //! The processor.
 
 use stepwell_model::{
-    AdamW, AdamWSettings, Config, Decoder, Finished, Gradients, Guide, Model, Packed, Prefix,
-    SampleRequest, Scored, TokenScores, Workspace,
+    AdamW, AdamWSettings, Config, Decoder, Finished, Gradients, Guide, Model, OtherModel, Packed,
+    Prefix, RowSeeds, SampleRequest, Scored, TokenScores, Workspace,
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seal, Seeds, Tensors};
+use super::{
+    Decodes, DeviceError, Machine, Numbered, OfRows, Restored, Sampler, Seal, Seeds, Tensors,
+};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cpu {
@@ -71,6 +73,38 @@ impl Machine for Cpu {
         let scores = (seeds.d_logprob, seeds.d_entropy);
         workspace.backward_with_states(model, packed, scored, scores, seeds.states, gradients);
         Ok(())
+    }
+
+    fn backward_rows(
+        &mut self,
+        packed: &Packed,
+        scored: &Scored,
+        seeds: Seeds<'_>,
+        rows: OfRows<'_>,
+    ) -> Result<Vec<f64>, DeviceError> {
+        let Cpu { model, workspace, gradients, .. } = self;
+        let Reference::Weights(teacher) = rows.teacher else {
+            return Err(DeviceError::adapter_teaches());
+        };
+        let other = Some(OtherModel { model: teacher, states: rows.states });
+        let of_rows = Some(RowSeeds { of_row: rows.of_row, other });
+        let scores = ((seeds.d_logprob, seeds.d_entropy), of_rows);
+        let value =
+            workspace.backward_with_rows(model, packed, scored, scores, seeds.states, gradients);
+        Ok(value)
+    }
+
+    fn reference_states(
+        &mut self,
+        reference: &Reference,
+        packed: &Packed,
+        scored: &Scored,
+    ) -> Result<(TokenScores, Vec<f32>), DeviceError> {
+        let Reference::Weights(model) = reference else {
+            return Err(DeviceError::adapter_teaches());
+        };
+        let scores = self.workspace.forward(model, packed, scored);
+        Ok((scores, self.workspace.states(model, scored.row)))
     }
 
     fn take_reference(&mut self, _: &Reference) -> Result<(), DeviceError> {

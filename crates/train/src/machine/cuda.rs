@@ -3,12 +3,15 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use stepwell_model::{
-    AdamWSettings, Config, Finished, Guide, Model, Packed, Precision, SampleRequest, Scored, TokenScores,
+    AdamWSettings, Config, Finished, Guide, Model, Packed, Precision, SampleRequest, Scored,
+    TokenScores,
     cuda::{CudaError, Decoder, Device, Prefix, Trainer},
 };
 
 use super::sampler::{Decide, Draw};
-use super::{Decodes, DeviceError, Machine, Numbered, Restored, Sampler, Seal, Seeds, Tensors};
+use super::{
+    Decodes, DeviceError, Machine, Numbered, OfRows, Restored, Sampler, Seal, Seeds, Tensors,
+};
 use crate::{LearnerState, Reference};
 
 pub(crate) struct Cuda {
@@ -122,6 +125,25 @@ impl Machine for Cuda {
             return Err(DeviceError::no_heads());
         }
         Ok(self.trainer.backward(packed, scored, seeds.d_logprob, seeds.d_entropy)?)
+    }
+
+    fn backward_rows(
+        &mut self,
+        _: &Packed,
+        _: &Scored,
+        _: Seeds<'_>,
+        _: OfRows<'_>,
+    ) -> Result<Vec<f64>, DeviceError> {
+        Err(DeviceError::no_rows())
+    }
+
+    fn reference_states(
+        &mut self,
+        _: &Reference,
+        _: &Packed,
+        _: &Scored,
+    ) -> Result<(TokenScores, Vec<f32>), DeviceError> {
+        Err(DeviceError::no_rows())
     }
 
     fn take_reference(&mut self, reference: &Reference) -> Result<(), DeviceError> {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use stepwell_model::{
-    AdamWSettings, Adapter, Config, Guide, Model, Packed, Scored, StateSeeds, TokenScores,
+    AdamWSettings, Adapter, Config, Guide, Model, OfRow, Packed, Scored, StateSeeds, TokenScores,
 };
 
 use crate::{LearnerState, Reference};
@@ -82,6 +82,11 @@ impl DeviceError {
         Self("a trust region needs weights in f32; set precision = \"f32\"".to_owned())
     }
 
+    /// A recipe has no way to name an adapter as a teacher.
+    fn adapter_teaches() -> Self {
+        Self("an adapter cannot teach whole distributions; take a model with all weights".into())
+    }
+
     #[cfg(not(feature = "cuda"))]
     fn left_out() -> Self {
         Self("no GPU can be used: this build has no feature `cuda`; build with it".to_owned())
@@ -93,6 +98,12 @@ impl DeviceError {
     /// A recipe that needs a trust region on a GPU is refused when it is read.
     fn no_weights() -> Self {
         let what = "a trust region moves weights on the processor only; set device = \"cpu\"";
+        Self(what.to_owned())
+    }
+
+    /// A recipe that distils on a GPU is refused when it is read.
+    fn no_rows() -> Self {
+        let what = "a teacher's distributions are on the processor only; set device = \"cpu\"";
         Self(what.to_owned())
     }
 
@@ -121,6 +132,17 @@ pub(crate) struct Seeds<'a> {
     pub(crate) d_entropy: &'a [f32],
     /// By hidden states, where a head read some.
     pub(crate) states: StateSeeds<'a>,
+}
+
+/// A loss that compares whole distributions with those of a frozen model.
+#[derive(Clone, Copy)]
+pub(crate) struct OfRows<'a> {
+    /// The loss of one position.
+    pub(crate) of_row: &'a OfRow<'a>,
+    /// Whose distributions.
+    pub(crate) teacher: &'a Reference,
+    /// `[S][hidden of the teacher]` from [`Machine::reference_states`].
+    pub(crate) states: &'a [f32],
 }
 
 /// By what weights are known again.
@@ -164,6 +186,25 @@ pub(crate) trait Machine {
         scored: &Scored,
         seeds: Seeds<'_>,
     ) -> Result<(), DeviceError>;
+
+    /// As [`Machine::backward`], where the loss compares whole distributions too; `[S]` what that
+    /// part of it is at every position.
+    fn backward_rows(
+        &mut self,
+        packed: &Packed,
+        scored: &Scored,
+        seeds: Seeds<'_>,
+        rows: OfRows<'_>,
+    ) -> Result<Vec<f64>, DeviceError>;
+
+    /// Scores positions with a frozen model, all of its weights; `[S][hidden of that model]` its
+    /// states there after the final norm.
+    fn reference_states(
+        &mut self,
+        reference: &Reference,
+        packed: &Packed,
+        scored: &Scored,
+    ) -> Result<(TokenScores, Vec<f32>), DeviceError>;
 
     /// Makes a frozen model ready for [`Machine::score_reference`].
     fn take_reference(&mut self, reference: &Reference) -> Result<(), DeviceError>;

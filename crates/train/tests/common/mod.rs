@@ -60,6 +60,7 @@ pub(crate) fn settings(learning_rate: f64, temperature: f32) -> Settings {
             ..clipped::Config::default()
         }),
         value: None,
+        distillation: None,
         max_tokens: 6,
         temperature,
         adamw: AdamWSettings {
