@@ -67,6 +67,26 @@ pub enum EngineError {
         /// Tree, task, step and what is wrong there.
         what: String,
     },
+    /// A judge had no label for too many pairs of an update: no label is no judgement.
+    #[error(
+        "stage {stage}, update {update}: {unlabelled} of {pairs} pairs got no label of the judge \
+         ({reasons}), more than `unscored_max` = {limit} allows; nothing was trained on them; \
+         change the judge's `template` or `options`, or lower its `mass_min`"
+    )]
+    Unlabelled {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the update.
+        update: usize,
+        /// Pairs without a label.
+        unlabelled: usize,
+        /// All pairs of the update.
+        pairs: usize,
+        /// Counts by reason.
+        reasons: String,
+        /// The recipe's limit.
+        limit: f64,
+    },
     /// Too many attempts of an update could not be judged: a failure to judge is not a judgement.
     #[error(
         "stage {stage}, update {update}: {unscored} of {attempts} attempts could not be judged \
@@ -119,6 +139,7 @@ impl EngineError {
             | EngineError::Train { source: TrainError::Weights { .. }, .. } => 3,
             EngineError::Train { .. }
             | EngineError::Reward { .. }
+            | EngineError::Unlabelled { .. }
             | EngineError::Unscored { .. } => 1,
         }
     }

@@ -43,7 +43,7 @@ pub fn start(
     let problem = Problem::build(recipe)?;
     let learner = problem.learner(recipe, threads)?;
     problem.require_fit(recipe, &learner)?;
-    let taught = teachers(recipe, &learner)?;
+    let (taught, judges) = (teachers(recipe, &learner)?, stage::known_judges(&recipe.stage)?);
     let said = problem.notes.iter().chain(problem.model_notes()).cloned();
     for note in said.chain(device_note(recipe)) {
         observer.event(Event::Note(note));
@@ -54,7 +54,7 @@ pub fn start(
         + checkpoint::head_bytes(recipe, learner.model()) as u64;
     folder.require_space(bytes, "one checkpoint")?;
     let mut record = folder.record()?;
-    commit_data(&mut record, recipe, &problem, &taught)?;
+    commit_data(&mut record, recipe, &problem, [&taught, &judges])?;
     let place = Place::default();
     let (recipe, problem, folder) = (recipe, &problem, &folder);
     let (reference, companions, memory) = (None, Companions::new(), Memory::default());
@@ -66,6 +66,7 @@ pub fn start(
         learner,
         reference,
         teacher: None,
+        judge: None,
         companions,
         place,
         memory,
@@ -90,7 +91,8 @@ pub fn resume(
     let problem = &Problem::build(recipe)?;
     let mut record = folder.record()?;
     let mut learner = problem.learner(recipe, threads)?;
-    commit_data(&mut record, recipe, problem, &teachers(recipe, &learner)?)?;
+    let (taught, judges) = (teachers(recipe, &learner)?, stage::known_judges(&recipe.stage)?);
+    commit_data(&mut record, recipe, problem, [&taught, &judges])?;
     let restored = checkpoint::restore(&folder, &record, &mut learner)?;
     for note in restored.notes.iter().cloned().chain(device_note(recipe)) {
         observer.event(Event::Note(note));
@@ -106,6 +108,7 @@ pub fn resume(
         learner,
         reference,
         teacher: None,
+        judge: None,
         companions,
         place,
         memory,
@@ -118,10 +121,12 @@ fn commit_data(
     record: &mut Record,
     recipe: &Recipe,
     problem: &Problem,
-    teachers: &[(u32, Task)],
+    models: [&[(u32, Task)]; 2],
 ) -> Result<(), EngineError> {
-    for (stage, teacher) in teachers {
-        record.commit_tasks(*stage, "teacher", std::slice::from_ref(teacher))?;
+    for (name, models) in ["teacher", "judge"].into_iter().zip(models) {
+        for (stage, model) in models {
+            record.commit_tasks(*stage, name, std::slice::from_ref(model))?;
+        }
     }
     for (name, tasks) in problem.splits() {
         record.commit_tasks(0, name, tasks)?;
@@ -169,6 +174,7 @@ fn run_stages(mut session: Session<'_>) -> Result<Outcome, EngineError> {
         if !matches!(stage, Stage::Evaluate(_)) {
             session.reference = None;
             session.teacher = None;
+            session.judge = None;
             session.companions.remove(CRITIC);
             // What an offline stage taught leads evaluations, until the policy moves on.
             if stage.moves_policy() && !matches!(stage, Stage::Offline(_)) {
@@ -196,6 +202,7 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     }
     let taught = stage.teacher().map(|path| teacher(&session.learner, path)).transpose()?;
     session.teacher = taught.map(Arc::new);
+    session.judge = stage::bench(stage, session.learner.threads())?;
     session.seal(session.place.done)?;
     let config = session.learner.model().config();
     if let (Some(budget), Some(tokens)) =

@@ -18,6 +18,7 @@ use crate::observe::{Event, Metrics, Observer};
 use crate::problem::Problem;
 use crate::recipe::Recipe;
 use crate::rollout::Grown;
+use crate::stage::Bench;
 
 /// Where a run is: everything before this place is done and in the weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -51,6 +52,8 @@ pub(crate) struct Session<'a> {
     pub(crate) reference: Option<Reference>,
     /// The model that a stage learns from, while it runs.
     pub(crate) teacher: Option<Arc<Reference>>,
+    /// The model that labels a stage's pairs, while it runs.
+    pub(crate) judge: Option<Bench>,
     /// Learners beside the policy.
     pub(crate) companions: Companions,
     pub(crate) place: Place,

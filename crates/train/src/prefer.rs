@@ -14,7 +14,7 @@ use crate::machine::Seeds;
 use crate::{Learner, MicroBatch, TrainError, micro_batches};
 
 /// Two steps of one tree, the first the better answer to what stands before both.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepPair {
     /// The tree, by its place in the forest.
     pub tree: usize,
@@ -22,6 +22,8 @@ pub struct StepPair {
     pub chosen: StepId,
     /// The worse step.
     pub rejected: StepId,
+    /// The probability that it is so, from 0 to 1; 1 where a pair is sure.
+    pub label: f64,
 }
 
 /// What an update on pairs needs beside them.
@@ -149,7 +151,7 @@ impl Learner {
         for pair in pairs {
             let answer = |step| answer(batch, (pair.tree, step), &scores.logprob, references);
             let own = Pair { chosen: answer(pair.chosen), rejected: answer(pair.rejected) };
-            let term = settings.loss.loss(&own, z);
+            let term = settings.loss.soft_loss(&own, pair.label, z);
             for (step, slope) in [(pair.chosen, term.d_chosen), (pair.rejected, term.d_rejected)] {
                 for row in batch.step_rows[&(pair.tree, step)].clone() {
                     d_logprob[row] += (share * slope) as f32;

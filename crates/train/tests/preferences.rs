@@ -32,7 +32,7 @@ fn drawn(learner: &mut Learner) -> (Vec<StepTree>, Vec<StepPair>) {
     learner.fill_reference(&mut forest, &reference, 1.0, 100_000).unwrap();
     let pair = |(tree, steps): (usize, &StepTree)| {
         let below = children(steps)[0].clone();
-        StepPair { tree, chosen: below[1], rejected: below[0] }
+        StepPair { tree, chosen: below[1], rejected: below[0], label: 1.0 }
     };
     let pairs = forest.iter().enumerate().map(pair).collect();
     (forest, pairs)
@@ -187,4 +187,28 @@ fn a_bad_number_or_a_gap_moves_no_weight() {
     // No pairs, no step.
     let none = learner.prefer(&forest, &[], &[], &preferring(1e-2)).unwrap();
     assert_eq!((none, weights(&learner)), (PreferenceReport::default(), before));
+}
+
+#[test]
+fn a_label_of_0_is_the_pair_the_other_way_round_and_one_half_asks_for_no_margin() {
+    let after = |told: &dyn Fn(StepPair) -> StepPair| {
+        let mut learner = learner(1, 2);
+        let (forest, pairs) = drawn(&mut learner);
+        let pairs: Vec<StepPair> = pairs.into_iter().map(told).collect();
+        let own = PreferenceSettings { epochs: 3, ..preferring(1e-2) };
+        let report = learner.prefer(&forest, &pairs, &[], &own).unwrap();
+        (weights(&learner), report.gradient_norm)
+    };
+    let round = |pair: StepPair| StepPair {
+        chosen: pair.rejected,
+        rejected: pair.chosen,
+        label: 1.0 - pair.label,
+        ..pair
+    };
+    let (sure, norm) = after(&|pair| pair);
+    assert_eq!(after(&round).0, sure);
+    let unsure = |label| move |pair| StepPair { label, ..pair };
+    assert_ne!(after(&unsure(0.8)).0, sure);
+    let (_, none) = after(&unsure(0.5));
+    assert!(norm > 0.0 && none < 1e-6 * norm, "{norm} {none}");
 }

@@ -14,7 +14,7 @@ use super::section::Notes;
 use super::stage::Stage;
 use super::{
     Draft, checkpoints, combine_columns, combine_stage, combine_world, critic, distill, estimator,
-    offline, trust_region,
+    judge, offline, trust_region,
 };
 
 /// Notes every impossible combination of a recipe. Silent about tables that already hold an error:
@@ -52,6 +52,7 @@ pub(super) fn check(draft: &Draft, tree: &DeValue<'_>, notes: &Notes) {
                 trust_region::check(rl, &draft.compute, &place);
                 distill::check_rl(rl, &place);
             }
+            Stage::Preference(own) => judge::check(own, device, &place),
             Stage::Sft(sft) => distill::check_sft(sft, device, &place),
             Stage::Estimator(own) => estimator::check(own, device, &place),
             Stage::Offline(own) => offline::check(own, device, before, (&place, world)),

@@ -6,6 +6,7 @@ use stepwell_methods::{Grow, PreferenceLoss, RewardConfig};
 use stepwell_train::Codec;
 use toml::de::ValueDeserializer;
 
+use super::judge::Judge;
 use super::macros::{choices, settings};
 use super::methods::default_grow;
 use super::optimizer::Optimizer;
@@ -130,6 +131,10 @@ settings! {
             reward: RewardConfig = RewardConfig::default();
             /// The loss of a pair.
             loss: PreferenceLoss = PreferenceLoss::Dpo(dpo::Config::default());
+        }
+        tables {
+            /// A model that says how likely the better answer of a file's pair is the better.
+            judge: Judge = Judge::default();
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Pairs of answers, of a file or of siblings, and a loss that prefers the better one.
 
-use stepwell_methods::preference::siblings;
+use stepwell_env::pairs::Comparison;
+use stepwell_methods::preference::siblings::{self, SiblingPair};
 use stepwell_train::{PreferenceReport, PreferenceSettings, StepPair};
 use stepwell_tree::{Credit, Key, NewStep, Origin, Purpose, StepId, StepTree, Stop, path_to};
 
 use super::adamw;
 use super::evaluate::development;
 use super::forest::{Growing, forest, growth, rate};
+use super::judged;
 use crate::conversation::comparison_tree;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
@@ -56,11 +58,12 @@ pub(crate) fn preference(
 
 /// This update's pairs of a file, in keyed epochs: a tree each.
 fn drawn(
-    session: &Session<'_>,
+    session: &mut Session<'_>,
     config: &Preference,
     file: &PairFile,
 ) -> Result<Drawn, EngineError> {
-    let all = session.problem.pairs(&file.path);
+    let problem = session.problem;
+    let all = problem.pairs(&file.path);
     let key = session.key(Purpose::TaskOrder);
     let order = batch(key, all.len(), config.batch, session.place.done);
     let codec = session.learner.codec();
@@ -69,9 +72,11 @@ fn drawn(
     let trees: Vec<StepTree> = trees
         .collect::<Result<_, _>>()
         .map_err(|error| EngineError::Input(format!("{}: {error}", file.path)))?;
-    let both = |tree| StepPair { tree, chosen: StepId(1), rejected: StepId(2) };
-    let mut pairs: Vec<StepPair> = (0..trees.len()).map(both).collect();
-    let mut metrics = Metrics::from([("pairs".to_owned(), pairs.len() as f64)]);
+    let read: Vec<&Comparison> = order.iter().map(|&i| &all[i]).collect();
+    let both = |tree| StepPair { tree, chosen: StepId(1), rejected: StepId(2), label: 1.0 };
+    let pairs = (0..trees.len()).map(both).collect();
+    let (mut pairs, mut metrics) = judged::label(session, config, &read, pairs)?;
+    metrics.insert("pairs".to_owned(), pairs.len() as f64);
     // A pair is swapped whenever it comes, or never: a wrong label stays wrong.
     let key = session.key(Purpose::Control);
     metrics.extend(control(config, key, &trees, &mut pairs));
@@ -101,7 +106,8 @@ fn grown(
     for (tree, (steps, leaf)) in trees.iter().zip(&rewards.leaf).enumerate() {
         for pair in siblings::pairs(steps, leaf, own) {
             margin += pair.margin;
-            pairs.push(StepPair { tree, chosen: pair.chosen, rejected: pair.rejected });
+            let SiblingPair { chosen, rejected, .. } = pair;
+            pairs.push(StepPair { tree, chosen, rejected, label: 1.0 });
         }
     }
     let mut credits: Vec<Credit> = trees.iter().map(|tree| Credit::none(tree.len())).collect();
@@ -240,6 +246,7 @@ mod tests {
             tree,
             chosen: StepId(chosen),
             rejected: StepId(rejected),
+            label: 1.0,
         };
         let pairs = [pair(0, 2, 1), pair(1, 3, 4)];
         let text = |tree: &StepTree| -> Vec<String> {

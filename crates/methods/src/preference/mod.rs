@@ -8,6 +8,7 @@
 pub mod cdpo;
 pub mod dpo;
 pub mod ipo;
+pub mod judged;
 pub mod kto;
 pub mod nca;
 pub mod orpo;

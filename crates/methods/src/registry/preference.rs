@@ -103,6 +103,25 @@ impl PreferenceLoss {
     }
 }
 
+impl PreferenceLoss {
+    /// The loss of a pair whose chosen answer is the better with probability `label`: its mean over
+    /// which of the two is.
+    pub fn soft_loss(&self, pair: &Pair, label: f64, z: f64) -> Term {
+        let told = self.loss(pair, z);
+        if label == 1.0 {
+            return told;
+        }
+        let other = Pair { chosen: pair.rejected, rejected: pair.chosen };
+        let round = self.loss(&other, z);
+        let mean = |a: f64, b: f64| label * a + (1.0 - label) * b;
+        Term {
+            value: mean(told.value, round.value),
+            d_chosen: mean(told.d_chosen, round.d_rejected),
+            d_rejected: mean(told.d_rejected, round.d_chosen),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +178,30 @@ mod tests {
             assert_eq!(reads, loss.reads_reference(), "{}", loss.name());
             let reads = loss.loss(&FIXTURE, 0.4) != loss.loss(&FIXTURE, 0.9);
             assert_eq!(reads, loss.reads_mismatched(), "{}", loss.name());
+        }
+    }
+
+    #[test]
+    fn a_soft_label_is_the_mean_over_both_labels_and_of_dpo_conservative_dpo() {
+        let near = |a: &Term, b: &Term| {
+            let apart = [a.value - b.value, a.d_chosen - b.d_chosen, a.d_rejected - b.d_rejected];
+            assert!(apart.iter().all(|x| x.abs() < 1e-12), "{a:?} {b:?}");
+        };
+        let dpo = PreferenceLoss::Dpo(dpo::Config { beta: 0.1 });
+        let label_smoothing = 0.25;
+        let cdpo = cdpo::loss(&FIXTURE, &cdpo::Config { beta: 0.1, label_smoothing });
+        near(&dpo.soft_loss(&FIXTURE, 0.75, 0.0), &cdpo);
+        let other = Pair { chosen: FIXTURE.rejected, rejected: FIXTURE.chosen };
+        for loss in all() {
+            assert_eq!(loss.soft_loss(&FIXTURE, 1.0, 0.4), loss.loss(&FIXTURE, 0.4));
+            let round = loss.loss(&other, 0.4);
+            let Term { value, d_chosen, d_rejected } = round;
+            let named = Term { value, d_chosen: d_rejected, d_rejected: d_chosen };
+            near(&loss.soft_loss(&FIXTURE, 0.0, 0.4), &named);
+            // A pair and its label the other way round are the same.
+            let (one, two) = (loss.soft_loss(&FIXTURE, 0.3, 0.4), loss.soft_loss(&other, 0.7, 0.4));
+            let Term { value, d_chosen, d_rejected } = two;
+            near(&one, &Term { value, d_chosen: d_rejected, d_rejected: d_chosen });
         }
     }
 

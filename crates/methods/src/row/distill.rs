@@ -20,7 +20,7 @@
 //! by token under the same weights; in `rl` credit says which tokens train. With `plan = { type =
 //! "shuffled", demonstrations = n }` the λ of the paper is 1 − n / `steps`: the share of updates on
 //! what the student writes. With share below 1 in `rl` it is the paper's mix of reward and
-//! distillation (its equation 5), share its α.
+//! distillation, share its α.
 
 use serde::{Deserialize, Serialize};
 
