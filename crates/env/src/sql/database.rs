@@ -85,6 +85,10 @@ impl Database {
     /// # Errors
     /// It could not be asked for.
     pub fn twin(&self, variant: usize) -> Result<Option<&Store>, Lost> {
+        if variant < twin::VARIANTS { self.derived(variant) } else { Ok(None) }
+    }
+
+    fn derived(&self, variant: usize) -> Result<Option<&Store>, Lost> {
         let (Some(twin), Ok(number)) = (self.twins.get(variant), u8::try_from(variant)) else {
             return Ok(None);
         };
@@ -100,7 +104,8 @@ impl Database {
     /// The databases of a stricter judge, derived as twins are: no reward reads them.
     pub(super) fn held_out(&self, count: usize) -> Result<Vec<&Store>, Lost> {
         let variants = twin::VARIANTS..twin::VARIANTS + count.min(twin::HELD_OUT_MAX);
-        let found: Result<Vec<Option<&Store>>, Lost> = variants.map(|at| self.twin(at)).collect();
+        let found: Result<Vec<Option<&Store>>, Lost> =
+            variants.map(|at| self.derived(at)).collect();
         Ok(found?.into_iter().flatten().collect())
     }
 
