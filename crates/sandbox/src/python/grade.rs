@@ -136,7 +136,7 @@ impl Session {
         while outcomes.len() < cases {
             let case = self.window(one, self.patience().min(rest));
             let mut left = case.wall;
-            let reply = self.awaited(&mut left);
+            let reply = self.heard(&mut left);
             rest = rest.saturating_sub(case.wall.saturating_sub(left));
             match reply.map(|bytes| value::outcome(&bytes)) {
                 Ok(Some(outcome)) => outcomes.push(outcome),
@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// One reply, waited for as long as `left` says; what is left then.
-    fn awaited(&mut self, left: &mut Duration) -> Result<Vec<u8>, Stuck> {
+    fn heard(&mut self, left: &mut Duration) -> Result<Vec<u8>, Stuck> {
         loop {
             let begun = Instant::now();
             let mut polled = [PollFd::new(&self.jail.stdout, PollFlags::IN)];
