@@ -88,12 +88,13 @@ fn what_is_written_reads_back_equal_with_and_without_comments() {
 #[test]
 fn stages_that_run_several_times_are_those_stages_written_out() {
     let stages = |table: &str, shift: usize, rate: &str| {
-        let index = 1 + shift;
+        let (index, log) = (1 + shift, 2 + shift);
         format!(
             "[[{table}]]\n[{table}.estimator]\nsteps = 2\n\
              [[{table}]]\n[{table}.rl]\nsteps = 3\nlearning_rate = {rate}\nestimator = {index}\n\
              credit = {{ type = \"effective_reward\" }}\n\
              objective = {{ type = \"policy_gradient\" }}\n\
+             [[{table}]]\n[{table}.offline]\nlog = {log}\n\
              [[{table}]]\n[{table}.evaluate]\ndecoding = \"best_of_n\"\n\
              scorer = {{ type = \"estimator\", stage = {index} }}\n"
         )
@@ -107,13 +108,13 @@ fn stages_that_run_several_times_are_those_stages_written_out() {
     // An override reaches every round, also one of how many there are.
     let set = ["stage[1].repeat.stage[1].rl.learning_rate=1e-4"];
     let rounds = |times: usize| {
-        let round = |k: usize| stages("stage", 3 * k, "1e-4");
+        let round = |k: usize| stages("stage", 4 * k, "1e-4");
         [head, &(0..times).map(round).collect::<String>(), last].concat()
     };
     assert_eq!(parse(&short, &set), parse(&rounds(3), &[]));
     let fewer = [set[0], "stage[1].repeat.times=1"];
     assert_eq!(parse(&short, &fewer), parse(&rounds(1), &[]));
-    assert_eq!(parse(&short, &set).stage.len(), 1 + 9 + 1);
+    assert_eq!(parse(&short, &set).stage.len(), 1 + 12 + 1);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn further<'d>(mut stage: Item<'d>, own: &Range<usize>, by: usize) -> Item<'d> {
         let DeValue::Table(settings) = kind.get_mut() else { continue };
         for (name, value) in settings.iter_mut() {
             match (name.get_ref().as_ref(), value.get_mut()) {
-                ("estimator", index @ DeValue::Integer(_)) => shift(index, own, by),
+                ("estimator" | "log", index @ DeValue::Integer(_)) => shift(index, own, by),
                 ("scorer", DeValue::Table(scorer)) => {
                     if let Some(index) = scorer.get_mut("stage") {
                         shift(index.get_mut(), own, by);
