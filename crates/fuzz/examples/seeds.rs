@@ -1,13 +1,15 @@
 //! Writes the known inputs that are no text: `cargo run -p stepwell-fuzz --example seeds`. They
 //! follow from the code, so that they can be made again where a format changes.
 
+#[path = "../tests/fuzz/corpus.rs"]
+#[allow(dead_code, clippy::allow_attributes, reason = "the harness's own, which reads them")]
+mod corpus;
 #[path = "../../model/tests/support/gguf.rs"]
 #[allow(dead_code, clippy::allow_attributes, reason = "the writer of the model's own tests")]
 mod gguf;
 
 use gguf::Item;
 use serde_json::{Value, json};
-use stepwell_fuzz::corpus;
 use stepwell_model::{Head, HeadShape, io};
 use stepwell_store::{strangers, tensors_to_bytes};
 

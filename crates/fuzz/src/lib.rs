@@ -31,7 +31,6 @@
 //! it, and an input that makes a parser say something new is kept and changed further. For a fuzzer
 //! that measures coverage, each target is the function it wants.
 
-pub mod corpus;
 pub mod mutate;
 mod targets;
 

@@ -1,9 +1,10 @@
 //! The run folder: record, checkpoints, exports. The only crate that writes under it (INV-14).
 //!
-//! [`RunFolder`] is the right to write a run, [`RunFiles`] what anybody may read of one; [`Record`] takes its commits, each one transaction of
-//! SQLite and one link of a chain of digests; [`RunReader`] reads them back bit for bit, while the
-//! run goes on or years later. [`Checkpoint`]s are folders that are whole or absent. The format is
-//! described in docs/FORMAT.md; formats of others are used where good ones exist.
+//! [`RunFolder`] is the right to write a run, [`RunFiles`] what anybody may read of one; [`Record`]
+//! takes its commits, each one transaction of SQLite and one link of a chain of digests;
+//! [`RunReader`] reads them back bit for bit, while the run goes on or years later. [`Checkpoint`]s
+//! are folders that are whole or absent. The format is described in docs/FORMAT.md; formats of
+//! others are used where good ones exist.
 
 mod atomic;
 mod cell;

@@ -97,24 +97,27 @@ settings! {
     }
 }
 
+/// One source of defaults, for recipes and for what reads tasks without one.
+const MOST: Limits = Limits::DEFAULT;
+
 settings! {
     /// What one query may cost. All but the last two are counts, so a query that they refuse once
     /// is refused always.
     pub struct QueryLimits {
         /// Instructions of SQLite's virtual machine; one second is about 5e7.
-        steps_max: u64 = Limits::DEFAULT.steps_max, Limit::Whole(1_000, 1_000_000_000);
+        steps_max: u64 = MOST.steps_max, Limit::Whole(1_000, 1_000_000_000);
         /// Rows of a result.
-        rows_max: usize = Limits::DEFAULT.rows_max, Limit::Whole(1, 1_000_000);
+        rows_max: usize = MOST.rows_max, Limit::Whole(1, 1_000_000);
         /// Bytes of a result.
-        result_bytes_max: usize = Limits::DEFAULT.result_bytes_max, Limit::Whole(1_000, 100_000_000);
+        result_bytes_max: usize = MOST.result_bytes_max, Limit::Whole(1_000, 100_000_000);
         /// Bytes of one value or row.
-        value_bytes_max: usize = Limits::DEFAULT.value_bytes_max, Limit::Whole(1_000, 10_000_000);
+        value_bytes_max: usize = MOST.value_bytes_max, Limit::Whole(1_000, 10_000_000);
         /// Bytes of a query.
-        query_bytes_max: usize = Limits::DEFAULT.query_bytes_max, Limit::Whole(100, 1_000_000);
+        query_bytes_max: usize = MOST.query_bytes_max, Limit::Whole(100, 1_000_000);
         /// Seconds of the processor's time; the kernel counts whole ones, so up to one more passes.
-        seconds_max: u64 = Limits::DEFAULT.seconds_max, Limit::Whole(1, 3600);
+        seconds_max: u64 = MOST.seconds_max, Limit::Whole(1, 3600);
         /// MiB of memory beside what is open.
-        memory_mib_max: u64 = Limits::DEFAULT.memory_mib_max, Limit::Whole(64, 1_000_000);
+        memory_mib_max: u64 = MOST.memory_mib_max, Limit::Whole(64, 1_000_000);
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use stepwell_fuzz::mutate::{Draws, mutate};
-use stepwell_fuzz::{TARGETS, Target, corpus};
+use stepwell_fuzz::{TARGETS, Target};
 
-use crate::{bounds, plants};
+use crate::{bounds, corpus, plants};
 
 /// The stack of every thread that Rust starts and nothing else is said of.
 const STACK: usize = 2 << 20;

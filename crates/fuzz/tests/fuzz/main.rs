@@ -5,6 +5,7 @@
 
 mod bounds;
 mod child;
+mod corpus;
 mod plants;
 
 use std::process::ExitCode;

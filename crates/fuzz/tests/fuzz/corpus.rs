@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 const HEX: &str = ".hex.txt";
 
 /// Where a target's inputs are.
-pub fn folder(target: &str) -> PathBuf {
+pub(crate) fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
 /// All of a target, in the order of their names.
-///
-/// # Panics
-/// Where they cannot be read, or are fewer than three.
-pub fn read(target: &str) -> Vec<Vec<u8>> {
+pub(crate) fn read(target: &str) -> Vec<Vec<u8>> {
     let folder = folder(target);
     let list = std::fs::read_dir(&folder);
     let list = list.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -35,16 +32,13 @@ fn decode(path: &Path) -> Vec<u8> {
 }
 
 /// The bytes in lines of 48.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let line = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     bytes.chunks(48).map(line).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 /// Writes an input of a target under a name, as it is where it is text for people.
-///
-/// # Panics
-/// Where it cannot be written.
-pub fn write(target: &str, name: &str, bytes: &[u8]) -> PathBuf {
+pub(crate) fn write(target: &str, name: &str, bytes: &[u8]) -> PathBuf {
     let folder = folder(target);
     std::fs::create_dir_all(&folder).unwrap();
     let is_file = name.contains('.');
@@ -55,15 +49,12 @@ pub fn write(target: &str, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 /// Keeps an input that failed, so that it is tried first from now on.
-///
-/// # Panics
-/// Where it cannot be written.
-pub fn keep(target: &str, bytes: &[u8]) -> PathBuf {
+pub(crate) fn keep(target: &str, bytes: &[u8]) -> PathBuf {
     let mark = mark(bytes.iter().map(|byte| u64::from(*byte)));
     write(target, &format!("crash-{mark:016x}"), bytes)
 }
 
 /// A number that tells sequences apart (FNV-1a).
-pub fn mark(words: impl Iterator<Item = u64>) -> u64 {
+pub(crate) fn mark(words: impl Iterator<Item = u64>) -> u64 {
     words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
 }
