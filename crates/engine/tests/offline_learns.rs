@@ -14,8 +14,8 @@ use stepwell_model::AdamWSettings;
 use stepwell_train::{HeadSettings, Learner, OfflineSettings};
 use stepwell_tree::{Key, Purpose, Sampling, StepTree, Task};
 
-/// Two steps, each worth a half where it is one of fifteen words and none of the other tokens, which
-/// are some three hundred.
+/// Two steps, each worth a half where it is one of fifteen words and none of the other tokens,
+/// which are some three hundred.
 fn probe() -> Probe {
     Probe {
         turns: 2,
