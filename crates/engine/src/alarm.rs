@@ -18,14 +18,26 @@ pub const ALARM: &str = "alarm/reward_without_outcome";
 /// The metric of a stricter judge's verdict.
 pub(crate) const STRICT_PART: &str = "part/strict";
 
-/// What rises and what must not fall meanwhile: what a shaped reward pays and the outcome; where a
-/// stricter judge judged, its verdict in the outcome's place, and then an outcome is watched too.
-pub(crate) fn watched(metrics: &Metrics) -> Option<(f64, f64)> {
+/// An update as the watch sees it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Seen {
+    /// What rises.
+    pub(crate) reward: f64,
+    /// What must not fall meanwhile.
+    pub(crate) outcome: f64,
+    /// True where the second is a stricter judge's verdict.
+    pub(crate) strict: bool,
+}
+
+/// What a shaped reward pays and the outcome; where a stricter judge judged, its verdict in the
+/// outcome's place, and then an outcome is watched too.
+pub(crate) fn watched(metrics: &Metrics) -> Option<Seen> {
     let get = |name: &str| metrics.get(name).copied();
-    let (shaped, outcome, strict) = (get("training_reward"), get("reward"), get(STRICT_PART));
-    match (shaped, strict) {
-        (Some(shaped), _) => Some((shaped, strict.or(outcome)?)),
-        (None, Some(strict)) => Some((outcome?, strict)),
+    let (shaped, outcome, verdict) = (get("training_reward"), get("reward"), get(STRICT_PART));
+    let strict = verdict.is_some();
+    match (shaped, verdict) {
+        (Some(reward), _) => Some(Seen { reward, outcome: verdict.or(outcome)?, strict }),
+        (None, Some(verdict)) => Some(Seen { reward: outcome?, outcome: verdict, strict }),
         (None, None) => None,
     }
 }
@@ -38,6 +50,9 @@ pub(crate) struct Watch {
     reward: Vec<f64>,
     /// Mean outcome of each update.
     outcome: Vec<f64>,
+    /// True where that is a stricter judge's verdict.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    strict: bool,
     /// True where the newest update raised the alarm.
     on: bool,
 }
@@ -60,13 +75,18 @@ impl Watch {
         self.reward.is_empty()
     }
 
-    /// Takes an update; what two full windows say, `None` before there are two.
-    pub(crate) fn hear(&mut self, reward: f64, outcome: f64, guards: &Guards) -> Option<Heard> {
-        if guards.window == 0 {
+    /// Takes an update; what two full windows say, `None` before there are two. Once a stricter
+    /// judge has judged, only what it judged is heard: two series in one window would tell of the
+    /// tasks that were drawn.
+    pub(crate) fn hear(&mut self, seen: Seen, guards: &Guards) -> Option<Heard> {
+        if guards.window == 0 || (self.strict && !seen.strict) {
             return None;
         }
-        self.reward.push(reward);
-        self.outcome.push(outcome);
+        if seen.strict && !self.strict {
+            *self = Watch { strict: true, ..Watch::default() };
+        }
+        self.reward.push(seen.reward);
+        self.outcome.push(seen.outcome);
         let over = self.reward.len().saturating_sub(2 * guards.window);
         self.reward.drain(..over);
         self.outcome.drain(..over);
@@ -129,7 +149,8 @@ mod tests {
         let heard = (0..60u64).filter_map(|i| {
             let noise = |which: u64| 0.1 * (key.with(i).with(which).uniform() - 0.5);
             let at = i as f64;
-            watch.hear(5.0 + reward * at + noise(0), 0.5 + outcome * at + noise(1), guards)
+            let (reward, outcome) = (5.0 + reward * at + noise(0), 0.5 + outcome * at + noise(1));
+            watch.hear(Seen { reward, outcome, strict: false }, guards)
         });
         let heard: Vec<Heard> = heard.collect();
         (heard.iter().filter(|h| h.alarm).count(), heard.iter().filter(|h| h.new).count())
@@ -148,7 +169,10 @@ mod tests {
         assert_eq!(alarms(10.0, -0.01, &guards), (41, 1));
         assert_eq!(alarms(0.01, -0.01, &Guards { window: 0, ..guards }), (0, 0));
         let mut watch = Watch::default();
-        let flat = |watch: &mut Watch, r, o| watch.hear(r, o, &Guards { window: 1, sigma: 3.0 });
+        let guards = Guards { window: 1, sigma: 3.0 };
+        let flat = |watch: &mut Watch, reward, outcome| {
+            watch.hear(Seen { reward, outcome, strict: false }, &guards)
+        };
         assert_eq!(flat(&mut watch, 1.0, 1.0), None);
         assert!(!flat(&mut watch, 1.0 + 1e-12, 1.0 - 1e-12).unwrap().alarm);
         assert!(flat(&mut watch, 2.0, 0.5).unwrap().alarm);
@@ -157,15 +181,25 @@ mod tests {
     #[test]
     fn a_stricter_judge_is_heard_in_the_outcomes_place() {
         let seen = |given: &[(&str, f64)]| {
-            watched(&given.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())
+            let metrics = given.iter().map(|(name, value)| ((*name).to_owned(), *value));
+            watched(&metrics.collect()).map(|seen| (seen.reward, seen.outcome, seen.strict))
         };
+        assert_eq!(STRICT_PART, format!("part/{}", stepwell_tree::STRICT));
         let (reward, shaped, strict) =
             (("reward", 0.5), ("training_reward", 2.0), ("part/strict", 0.25));
         assert_eq!(seen(&[reward]), None);
-        assert_eq!(seen(&[reward, shaped]), Some((2.0, 0.5)));
-        assert_eq!(seen(&[reward, strict]), Some((0.5, 0.25)));
-        assert_eq!(seen(&[reward, shaped, strict]), Some((2.0, 0.25)));
+        assert_eq!(seen(&[reward, shaped]), Some((2.0, 0.5, false)));
+        assert_eq!(seen(&[reward, strict]), Some((0.5, 0.25, true)));
+        assert_eq!(seen(&[reward, shaped, strict]), Some((2.0, 0.25, true)));
         assert_eq!(seen(&[shaped]), None);
+        // The two series never stand in one window: what is not judged so is not heard any more.
+        let (mut watch, guards) = (Watch::default(), Guards { window: 1, sigma: 3.0 });
+        let mut hear =
+            |reward, outcome, strict| watch.hear(Seen { reward, outcome, strict }, &guards);
+        assert_eq!(hear(1.0, 1.0, false), None);
+        assert_eq!(hear(2.0, 0.5, true), None, "an outcome and a verdict were compared");
+        assert_eq!(hear(3.0, 0.1, false), None, "an outcome was heard beside verdicts");
+        assert!(hear(3.0, 0.25, true).unwrap().alarm);
     }
 
     #[test]

@@ -144,9 +144,12 @@ impl Auditor<'_> {
         }
         let gone = |task: &&Task| !self.tasks.contains_key(&task.hash());
         let gone: Vec<&Task> = recorded.iter().filter(gone).collect();
+        // A run that has just begun has not told of every split.
+        let told = |name: &str| commits.iter().filter(is_split).any(|c| c.key.name == name);
         let mut new = Vec::new();
-        for (hash, task) in &self.tasks {
-            if self.reader.task(hash)?.is_none() {
+        for task in splits.iter().filter(|(name, _)| told(name)).flat_map(|(_, tasks)| tasks.iter())
+        {
+            if self.reader.task(&task.hash())?.is_none() {
                 new.push(task);
             }
         }

@@ -105,13 +105,21 @@ pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estima
                 }
             }
             Stage::Offline(o) => {
-                let room = o.path_tokens.unwrap_or(config.context);
-                let attempt = attempt(o.max_tokens, room, recipe, prompt);
+                // A log of an earlier stage has the trees of that stage.
+                let (grow, max_tokens, path_tokens) = match o.log.map(|log| &recipe.stage[log]) {
+                    Some(Stage::Rl(rl)) => (&rl.grow, rl.max_tokens, rl.path_tokens),
+                    Some(Stage::Rejection(r)) => (&r.grow, r.max_tokens, r.path_tokens),
+                    Some(Stage::Estimator(e)) => (&e.grow, e.max_tokens, e.path_tokens),
+                    Some(Stage::Preference(p)) => (&p.grow, p.max_tokens, p.path_tokens),
+                    _ => (&o.grow, o.max_tokens, o.path_tokens),
+                };
+                let room = path_tokens.unwrap_or(config.context);
+                let attempt = attempt(max_tokens, room, recipe, prompt);
                 let tasks = match o.log {
                     None => o.tasks.unwrap_or(problem.train.len()).min(problem.train.len()),
                     Some(_) => 0,
                 };
-                let leaves = f64::from(o.grow.leaves_max());
+                let leaves = f64::from(grow.leaves_max());
                 let (sampled, tree) = (tasks as f64 * leaves * attempt, prompt + leaves * attempt);
                 let (learn, frozen) = o.head_numbers(config);
                 heads = heads.max(16.0 * learn as f64 + 4.0 * frozen as f64);

@@ -1,6 +1,7 @@
 //! Judges a run's policy again, outside its record: `stepwell eval`. Nothing here takes the run's
 //! lock or writes into its folder, so a run can be judged while it goes on.
 
+use std::ops::Range;
 use std::path::Path;
 
 use stepwell_store::{Checkpoint, RunFiles, newest_number, newest_valid};
@@ -32,13 +33,12 @@ pub fn judge(
     observer: &mut dyn Observer,
 ) -> Result<Vec<(Evaluate, Evaluation)>, EngineError> {
     let run = RunFiles::open(path)?;
-    let whole_recipe = with_evaluations(own_recipe(&run)?, settings, set)?;
+    let (whole_recipe, place) = with_evaluations(own_recipe(&run)?, settings, set)?;
     let of = |stage: &Stage| match stage {
         Stage::Evaluate(config) => Some(config.clone()),
         _ => None,
     };
-    let first = whole_recipe.stage.len() - settings.len();
-    let asked: Vec<Evaluate> = whole_recipe.stage[first..].iter().filter_map(of).collect();
+    let asked: Vec<Evaluate> = whole_recipe.stage[place].iter().filter_map(of).collect();
     // What other stages read is not asked for.
     let stage = asked.iter().cloned().map(Stage::Evaluate).collect();
     let recipe = Recipe { stage, ..whole_recipe.clone() };
@@ -86,17 +86,24 @@ fn helpers(
     Ok(companions)
 }
 
-/// A recipe with further evaluations behind its stages, which passed every check that stages of a
-/// recipe pass.
+/// A recipe with further evaluations among its stages, which passed every check that stages of a
+/// recipe pass, and where they stand: at the end, or where what leads them is still there. Whether
+/// the checkpoint that is asked holds it is another question.
 fn with_evaluations(
     mut recipe: Recipe,
     settings: &[Evaluate],
     set: &[String],
-) -> Result<Recipe, EngineError> {
-    let first = recipe.stage.len();
-    recipe.stage.extend(settings.iter().cloned().map(Stage::Evaluate));
+) -> Result<(Recipe, Range<usize>), EngineError> {
+    let led = set.iter().any(|pair| pair.trim_start().starts_with("q_beta"));
+    let taught = recipe.stage.iter().rposition(|stage| matches!(stage, Stage::Offline(_)));
+    let moved = taught.filter(|_| led).and_then(|taught| {
+        (taught + 1..recipe.stage.len()).find(|&index| recipe.stage[index].moves_policy())
+    });
+    let first = moved.unwrap_or(recipe.stage.len());
+    let asked = settings.iter().cloned().map(Stage::Evaluate);
+    recipe.stage.splice(first..first, asked);
     let place = |index: usize| format!("stage[{index}].evaluate.");
-    let indices = first..recipe.stage.len();
+    let indices = first..first + settings.len();
     let overrides: Vec<String> = indices
         .clone()
         .flat_map(|index| set.iter().map(move |pair| place(index) + pair.trim_start()))
@@ -111,7 +118,7 @@ fn with_evaluations(
         RecipeError { file, line: 0, column: 0, ..error }
     };
     match Recipe::parse_with(&recipe.to_toml(), "evaluation", &overrides) {
-        Ok(checked) => Ok(checked.recipe),
+        Ok(checked) => Ok((checked.recipe, indices)),
         Err(errors) => Err(EngineError::Recipe(errors.into_iter().map(told).collect())),
     }
 }

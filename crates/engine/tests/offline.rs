@@ -83,11 +83,6 @@ fn p01_a_stop_or_a_kill_anywhere_changes_nothing() {
     for (k, killed) in watch.copies.iter().enumerate().skip(late).step_by(3) {
         assert_eq!(finish(killed, 1 + k % 3).unwrap(), expected, "killed at event {k}");
     }
-    // The comparison has power, and the heads lead: without them the evaluations come out
-    // elsewhere.
-    let plain = folder.path().join("plain");
-    start(&text().replace("q_beta = 40.0", "q_beta = 0.0"), &plain, 2).unwrap();
-    assert_ne!(end(&plain).head, expected.head);
 }
 
 /// Stops in the first offline stage, edits what the checkpoint says, and goes on.
@@ -152,7 +147,7 @@ fn every_head_of_a_checkpoint_is_needed_and_one_that_is_missing_is_named() {
             assert!(seen > 0, "{kind}");
             file.1 = stepwell_store::tensors_to_bytes(&tensors).unwrap();
         });
-        assert_ne!(got, Ok(expected.clone()), "{kind}");
+        assert_ne!(got.unwrap(), expected, "{kind}");
     }
 }
 
@@ -213,4 +208,13 @@ fn a_finished_run_is_asked_again_led_by_its_heads() {
     let said = ask(&early, 40.0).unwrap_err().to_string();
     assert!(said.contains("holds no heads that lead (`q_beta`)"), "{said}");
     ask(&early, 0.0).unwrap();
+    // One behind the stage that taught them, of a run whose policy has moved on since.
+    let later = "[[stage]]\n[stage.sft]\ndemonstrations = \"scripted\"\nsteps = 2\n";
+    let moved = folder.path().join("moved");
+    let mut stop = Watch { stop_after: Some(24), ..Watch::default() };
+    run::start(&recipe(&(text() + later)), &moved, 1, &mut stop).unwrap();
+    ask(&moved, 40.0).unwrap();
+    finish(&moved, 1).unwrap();
+    let said = ask(&moved, 40.0).unwrap_err().to_string();
+    assert!(said.contains("holds no heads that lead (`q_beta`)"), "{said}");
 }

@@ -208,14 +208,20 @@ impl Learner {
             .map(|value| report.loss += value)?;
             report.computed_tokens += batch.layout.len();
         }
-        report.gradient_norm = self.gradient_norm()?;
+        report.gradient_norm = self.finish(settings)?;
+        Ok(report)
+    }
+
+    /// Clips and steps heads and, unless it is frozen, the trunk; the norm before the clip.
+    pub(crate) fn finish(&mut self, settings: &HeadSettings) -> Result<f64, TrainError> {
+        let norm = self.gradient_norm()?;
         if settings.frozen_trunk {
-            self.clip(report.gradient_norm, settings.gradient_clip)?;
+            self.clip(norm, settings.gradient_clip)?;
             self.step_heads(&settings.adamw);
         } else {
-            self.apply(report.gradient_norm, &settings.adamw, settings.gradient_clip)?;
+            self.apply(norm, &settings.adamw, settings.gradient_clip)?;
         }
-        Ok(report)
+        Ok(norm)
     }
 
     /// Forward, and what a head says at some rows.

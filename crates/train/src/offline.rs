@@ -1,15 +1,16 @@
 //! Q-learning from logged trees: what each token is worth, learned by heads on the policy's trunk.
 //!
-//! A Q head is as wide as the vocabulary. Of a taken token its one entry is computed; where whole
-//! rows are read (the conservative term, a maximum over tokens), a few positions at a time over the
-//! whole vocabulary (INV-7), forward and backward, so that each row is gone when the next comes.
+//! A Q head is as wide as the vocabulary. Of a taken token its one entry is computed; whole rows,
+//! which the conservative term, a maximum over tokens and every backward read, a few positions at a
+//! time over the whole vocabulary (INV-7), so that each row is gone when the next comes.
 
+use stepwell_methods::credit::uniform;
 use stepwell_methods::offline::bellman;
 use stepwell_methods::{
     Aggregation, Batch, Loss, OfflineValue, Rewards, Row, Streams, token_weights,
 };
 use stepwell_model::{Head, HeadShape, StateSeeds, TokenScores};
-use stepwell_tree::{Credit, StepTree};
+use stepwell_tree::StepTree;
 
 use crate::error::{finite, finite_sum};
 use crate::guard::trained_once;
@@ -56,7 +57,8 @@ impl Learner {
     pub fn attach_offline(&mut self, method: &OfflineValue, hidden: Option<usize>, seed: u64) {
         let vocabulary = self.machine.config().vocabulary;
         for (own, (name, target)) in (0..).zip(method.q_heads()) {
-            self.attach_head(name, hidden, vocabulary, seed.wrapping_add(own));
+            // Not the seed itself: a new model draws its embedding by it.
+            self.attach_head(name, hidden, vocabulary, seed.wrapping_add(own + 1));
             let frozen = self.heads[*name].frozen();
             self.frozen.insert((*target).to_owned(), frozen);
         }
@@ -99,7 +101,8 @@ impl Learner {
     ) -> Result<OfflineReport, TrainError> {
         self.require_unmoved()?;
         let mut report = OfflineReport::default();
-        let marks = marks(forest, rewards, &settings.bellman);
+        // Every step that the log teaches; the number is not read.
+        let marks = uniform::credit(forest, rewards, &uniform::Config::default());
         let weight = token_weights(forest, &marks, Aggregation::TokenMean, 1);
         let batches = micro_batches(forest, &marks, &weight, settings.head.tokens_max);
         if batches.is_empty() {
@@ -110,14 +113,7 @@ impl Learner {
         for batch in &batches {
             self.accumulate_offline(batch, (forest, rewards), settings, &mut report)?;
         }
-        report.gradient_norm = self.gradient_norm()?;
-        let HeadSettings { adamw, gradient_clip, frozen_trunk, .. } = &settings.head;
-        if *frozen_trunk {
-            self.clip(report.gradient_norm, *gradient_clip)?;
-            self.step_heads(adamw);
-        } else {
-            self.apply(report.gradient_norm, adamw, *gradient_clip)?;
-        }
+        report.gradient_norm = self.finish(&settings.head)?;
         Ok(report)
     }
 
@@ -207,7 +203,9 @@ impl Learner {
         let mut said = vec![(VALUE, value.to_vec())];
         for (name, frozen) in method.q_heads() {
             said.push((name, self.heads[*name].taken(states, &batch.target)));
-            said.push((frozen, self.frozen[*frozen].taken(states, &batch.target)));
+            if method.streams().contains(frozen) {
+                said.push((frozen, self.frozen[*frozen].taken(states, &batch.target)));
+            }
         }
         for (name, numbers) in &said {
             finite_at(name, numbers, batch, &batch.row)?;
@@ -301,22 +299,6 @@ fn rows_gradient(
 
 fn add(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-}
-
-/// Marks every step that the log teaches: those of a policy with a scored leaf below.
-pub(crate) fn marks(
-    forest: &[StepTree],
-    rewards: &Rewards,
-    config: &bellman::Config,
-) -> Vec<Credit> {
-    let blank: Vec<StepTree> =
-        forest.iter().map(|tree| with_value(tree, vec![0.0; tree.token.len()])).collect();
-    let mut credits = bellman::credit(&blank, rewards, config);
-    for credit in &mut credits {
-        credit.token = None;
-        credit.step.iter_mut().flatten().for_each(|number| *number = 0.0);
-    }
-    credits
 }
 
 fn with_value(tree: &StepTree, value: Vec<f32>) -> StepTree {

@@ -1,6 +1,7 @@
 //! The whole loss of a log, through policy, heads and targets, against a second writing of its
 //! formula in `f64`: its value, and its gradient by differences, with what has no gradient held.
 
+use stepwell_methods::credit::uniform;
 use stepwell_methods::offline::{bellman, double_q, ilql};
 use stepwell_methods::{OfflineValue, Rewards};
 use stepwell_model::tokenizer::Tokenizer;
@@ -190,7 +191,7 @@ fn exact(batch: &MicroBatch, method: &OfflineValue, said: &Said, held: &Held) ->
 fn one_batch(learner: &Learner, method: &OfflineValue) -> (MicroBatch, OfflineSettings) {
     let (forest, rewards) = log(learner.model().config().vocabulary);
     let settings = settings(method.clone(), 10_000);
-    let marks = super::offline::marks(&forest, &rewards, &settings.bellman);
+    let marks = uniform::credit(&forest, &rewards, &uniform::Config::default());
     let count: usize = 9 * forest.len();
     let weight: Vec<Vec<f64>> =
         forest.iter().map(|tree| vec![1.0 / count as f64; tree.token.len()]).collect();

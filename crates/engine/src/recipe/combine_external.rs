@@ -4,6 +4,7 @@
 use stepwell_env::prompt::Prompted;
 use stepwell_methods::Objective;
 use stepwell_methods::objective::una;
+use stepwell_tree::STRICT;
 
 use super::combine::{Checker, Place, World};
 use super::combine_world::{check_files, no_databases, words_only};
@@ -41,6 +42,13 @@ pub(super) fn check(external: &External, model: &Model, checker: &Checker<'_, '_
     {
         let name = external.parts[twice].escape_debug();
         checker.error("environment.parts", &format!("must name each once, got twice: `{name}`"));
+    }
+    if external.parts.iter().any(|part| part == STRICT) {
+        let message = format!(
+            "must not name `{STRICT}`, the verdict of a stricter judge, which nothing trains on; \
+             give the part another name"
+        );
+        checker.error("environment.parts", &message);
     }
     if external.step.is_some() && external.mode == ExternalMode::Environment {
         let message = "is set, and only a grader's attempts are cut into steps; the program's stop \

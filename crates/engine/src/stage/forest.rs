@@ -8,6 +8,7 @@ use stepwell_tree::{
 };
 
 use super::companions::beside;
+use crate::alarm::STRICT_PART;
 use crate::error::EngineError;
 use crate::observe::{Event, Metrics};
 use crate::order::batch;
@@ -125,9 +126,8 @@ pub(crate) const STRICT_GAP: &str = "strict_gap";
 pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
     let mut sum: BTreeMap<String, f64> = BTreeMap::new();
     let mut add = |name: &str, value: f64| *sum.entry(name.to_owned()).or_default() += value;
-    // Of a part, since not every task need have each.
-    let mut given: BTreeMap<String, f64> = BTreeMap::new();
-    let mut scored = 0.0;
+    // Not every task has what a stricter judge reads.
+    let (mut scored, mut strictly) = (0.0, 0.0);
     for (Grown { tree, .. }, credit) in forest.iter().zip(credits) {
         let sampled = (0..tree.len()).filter(|&i| tree.origin[i].is_policy());
         add("sampled_tokens", sampled.clone().map(|i| tree.span[i].len() as f64).sum());
@@ -147,11 +147,10 @@ pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
                     add("reward", *reward);
                     for (name, part) in parts {
                         add(&format!("part/{name}"), *part);
-                        *given.entry(format!("part/{name}")).or_default() += 1.0;
                     }
                     if let Some(strict) = parts.get(STRICT) {
                         add(STRICT_GAP, reward - strict);
-                        *given.entry(STRICT_GAP.to_owned()).or_default() += 1.0;
+                        strictly += 1.0;
                     }
                 }
                 Verdict::Unscored(reason) => add(&format!("unscored/{}", reason.label()), 1.0),
@@ -160,9 +159,9 @@ pub(crate) fn growth(forest: &[Grown], credits: &[Credit]) -> Metrics {
         }
     }
     for (name, value) in &mut sum {
-        if let Some(count) = given.get(name) {
-            *value /= count;
-        } else if name == "reward" {
+        if [STRICT_PART, STRICT_GAP].contains(&name.as_str()) {
+            *value /= strictly;
+        } else if name == "reward" || name.starts_with("part/") {
             *value /= f64::max(scored, 1.0);
         }
     }

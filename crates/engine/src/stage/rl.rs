@@ -14,7 +14,7 @@ use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::{Sifted, sift};
 use super::supervision::Shown;
-use crate::alarm::{ALARM, STRICT_PART, training_reward, watched};
+use crate::alarm::{ALARM, training_reward, watched};
 use crate::error::EngineError;
 use crate::guard;
 use crate::observe::{Event, Metrics};
@@ -156,9 +156,9 @@ pub(crate) fn recredit(config: &Rl, forest: &[Grown]) -> (Vec<Credit>, Metrics) 
 
 /// Tells where a reward rises and what it stands for falls.
 fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
-    let Some((reward, outcome)) = watched(metrics) else { return };
+    let Some(seen) = watched(metrics) else { return };
     let guards = &session.recipe.guards;
-    let Some(heard) = session.memory.watch.hear(reward, outcome, guards) else { return };
+    let Some(heard) = session.memory.watch.hear(seen, guards) else { return };
     metrics.insert(ALARM.to_owned(), f64::from(u8::from(heard.alarm)));
     if heard.new {
         let (stage, update, window) = (session.place.stage, session.place.done, guards.window);
@@ -168,7 +168,7 @@ fn listen(session: &mut Session<'_>, metrics: &mut Metrics) {
              please `reward`: look at trees with `inspect`, and compare a run with `reward = {{ \
              type = \"outcome\" }}`",
             heard.reward,
-            if metrics.contains_key(STRICT_PART) { "stricter judge's verdict" } else { "outcome" },
+            if seen.strict { "stricter judge's verdict" } else { "outcome" },
             -heard.outcome
         )));
     }

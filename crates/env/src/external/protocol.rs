@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use stepwell_tree::{Stop, Task, Verdict};
+use stepwell_tree::{STRICT, Stop, Task, Verdict};
 
 use super::door::{Reply, value};
 use crate::tasks::{Options, Schema, parse};
@@ -75,6 +75,10 @@ pub(super) fn hello(reply: &Reply) -> Result<Hello, String> {
     let parts = texts(reply, "parts")?;
     if parts.iter().collect::<BTreeSet<_>>().len() < parts.len() {
         return Err(format!("hello: `parts` must differ, got: {}", got("parts")));
+    }
+    if parts.iter().any(|part| part == STRICT) {
+        let what = "is the verdict of a stricter judge, which nothing trains on";
+        return Err(format!("hello: `parts`: `{STRICT}` {what}; give the part another name"));
     }
     let reward = match reply.get("reward") {
         None => Some((0.0, 1.0)),

@@ -14,8 +14,8 @@
 //! of weight 0 is not read.
 //! Control: τ = ½, which is the behaviour's value; `cross_entropy` on the same samples.
 //!
-//! To decode: the tokens of highest log π + β·(Q̄ − V), of which V is the same for all tokens of a
-//! state and changes no choice: an evaluation's `q_beta` is β.
+//! To decode: the tokens of highest log π + b·(Q̄ − V), of which V is the same for all tokens of a
+//! state and changes no choice: an evaluation's `q_beta` is b, and not the `beta` above.
 
 use serde::{Deserialize, Serialize};
 
