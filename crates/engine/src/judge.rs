@@ -14,6 +14,7 @@ use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::observe::Observer;
 use crate::problem::Problem;
+use crate::recipe::limits::STAGES;
 use crate::recipe::{self, Decoding, Evaluate, Recipe, RecipeError, ScorerConfig, Stage};
 use crate::stage::{Keys, answers, verifier};
 
@@ -94,6 +95,8 @@ fn with_evaluations(
     settings: &[Evaluate],
     set: &[String],
 ) -> Result<(Recipe, Range<usize>), EngineError> {
+    // Room for what is asked, in a recipe of as many stages as one may have.
+    recipe.stage.truncate(STAGES.saturating_sub(settings.len()));
     let led = set.iter().any(|pair| pair.trim_start().starts_with("q_beta"));
     let taught = recipe.stage.iter().rposition(|stage| matches!(stage, Stage::Offline(_)));
     let moved = taught.filter(|_| led).and_then(|taught| {
