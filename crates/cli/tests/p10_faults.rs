@@ -46,6 +46,13 @@ fn failed(fault: Fault<'_>, whole: &Path) -> Result<bool, String> {
     let named = match fault.what {
         // A child that cannot answer has no word for it left; the parent names the child.
         _ if words.contains("the process that runs queries") => fault.call == "write",
+        // Calls are counted in each process: the child's answer and the sentence about it may both
+        // be the k-th write of their own, and then the exit code alone is left.
+        _ if said.err.is_empty() => fault.call == "write",
+        // SQLite does not tell why the index of its log could not grow.
+        "error=ENOSPC" if words.contains("disk i/o error; where: `run.sqlite`") => {
+            fault.call == "pwrite64"
+        }
         // SQLite does not tell why it could not open a file.
         "error=ENOSPC" if words.contains("unable to open database file") => fault.call == "openat",
         "error=ENOSPC" => words.contains("no space left"),
