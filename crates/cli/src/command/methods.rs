@@ -209,8 +209,8 @@ mod tests {
                 keys.sort_unstable();
                 assert_eq!(fields, keys, "{kind} `{name}`");
             }
-            // Where pairs come from, and how a critic learns, are keys of their own.
-            let other = ["siblings", "value_loss"];
+            // Where pairs come from, who labels them, and how a critic learns, are keys of their own.
+            let other = ["siblings", "judged", "value_loss"];
             let method = |m: &&Method| m.kind == kind && !other.contains(&m.name.as_str());
             let own = known.iter().filter(method).count();
             assert_eq!(own, names.len(), "{kind}: the page has a method that no recipe can name");
