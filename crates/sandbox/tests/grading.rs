@@ -23,9 +23,10 @@ fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         ("a_program_that_computes_for_ever_is_judged", computes_for_ever),
         ("a_program_that_sleeps_is_judged", sleeps),
+        ("a_program_that_answers_byte_by_byte_gets_no_more_time", byte_by_byte),
         ("a_program_that_ends_itself_is_judged", ends_itself),
         ("one_blow_from_outside_costs_nothing", one_blow),
         ("blows_from_outside_judge_nobody", blows),
@@ -106,6 +107,22 @@ fn sleeps() {
     assert!(taken > Duration::from_secs(2) && taken < Duration::from_secs(4), "{taken:?}");
     // It can close its pipe first: every descriptor above the usual ones.
     judged("os.closerange(3, 100); time.sleep(60)", 2);
+}
+
+/// A program that shares the driver's process writes the driver's frames: the first byte of each
+/// at once, the rest just before patience ends. Each case for itself is in time; 5 s of patience and
+/// a second for each of three cases are less than both together.
+fn byte_by_byte() {
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Marked { folder: _folder, python } = marked();
+    let slow = "import sys\n        for value in b'23':\n            \
+                frame = b'\\0\\0\\0\\x17{\"value\": [\"int\", \"%c\"]}' % value\n            \
+                os.write(sys.modules['__main__'].OUTPUT, frame[:1])\n            \
+                time.sleep(4.3)\n            os.write(sys.modules['__main__'].OUTPUT, frame[1:])";
+    let begun = Instant::now();
+    let outcomes = tested(&Python { patience: 5, ..python }, slow).unwrap();
+    assert_eq!(outcomes[..2], [int(1), int(2)]);
+    assert!(outcomes[2].is_err(), "{outcomes:?} after {:?}", begun.elapsed());
 }
 
 fn ends_itself() {
