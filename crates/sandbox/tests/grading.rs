@@ -23,12 +23,13 @@ fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_program_that_computes_for_ever_is_judged", computes_for_ever),
         ("a_program_that_sleeps_is_judged", sleeps),
         ("a_program_that_answers_byte_by_byte_gets_no_more_time", byte_by_byte),
         ("a_program_that_ends_itself_is_judged", ends_itself),
         ("one_blow_from_outside_costs_nothing", one_blow),
+        ("a_blow_behind_much_computing_costs_nothing", late_blow),
         ("blows_from_outside_judge_nobody", blows),
         ("a_jail_that_is_ended_judges_nobody", ended_jails),
         ("a_busy_machine_judges_nobody", busy),
@@ -144,6 +145,8 @@ struct Blows<'a> {
     words: [&'a str; 2],
     signal: Signal,
     inside: usize,
+    /// How long after it was seen.
+    after: Duration,
     then_at_once: bool,
 }
 
@@ -159,7 +162,7 @@ fn striking<T>(blows: &Blows<'_>, work: impl FnOnce() -> T) -> T {
                 let found = found.filter(|one| processes::is_tagged(*one, blows.words[1]));
                 for process in found.collect::<Vec<_>>() {
                     if struck < blows.inside {
-                        std::thread::sleep(Duration::from_millis(500));
+                        std::thread::sleep(blows.after);
                     }
                     let process = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
                     struck += usize::from(kill_process(process, blows.signal).is_ok());
@@ -178,6 +181,8 @@ fn striking<T>(blows: &Blows<'_>, work: impl FnOnce() -> T) -> T {
 const INTERPRETER: &str = "ProcessorTimeIsUp()";
 const LAUNCHER: &str = "__child\0launch";
 
+const SOON: Duration = Duration::from_millis(500);
+
 fn interpreter_of(folder: &Path) -> String {
     format!("{}/python\0-s", folder.display())
 }
@@ -187,17 +192,32 @@ fn one_blow() {
         let Marked { folder, python } = marked();
         let words = interpreter_of(folder.path());
         let words = [words.as_str(), INTERPRETER];
-        let blows = Blows { words, signal, inside: 1, then_at_once: false };
+        let blows = Blows { words, signal, inside: 1, after: SOON, then_at_once: false };
         let outcomes = striking(&blows, || tested(&python, "time.sleep(1)"));
         assert_eq!(outcomes, right(), "{signal:?}");
     }
+}
+
+/// The module and the first case may each compute as long as a case may.
+fn late_blow() {
+    let Marked { folder, python } = marked();
+    let words = interpreter_of(folder.path());
+    let words = [words.as_str(), INTERPRETER];
+    let after = Duration::from_millis(2500);
+    let blows = Blows { words, signal: Signal::STOP, inside: 1, after, then_at_once: false };
+    let code = "import time\ndef compute():\n    end = time.process_time() + 0.8\n    while \
+                time.process_time() < end: pass\ncompute()\ndef f(n):\n    compute()\n    \
+                time.sleep(2)\n    return n";
+    let cases = [[json!(1)]];
+    let outcomes = striking(&blows, || grade(&Python { patience: 7, ..python }, code, "f", &cases));
+    assert_eq!(outcomes, Ok(vec![int(1)]));
 }
 
 fn blows() {
     let Marked { folder, python } = marked();
     let words = interpreter_of(folder.path());
     let words = [words.as_str(), INTERPRETER];
-    let blows = Blows { words, signal: Signal::KILL, inside: 2, then_at_once: true };
+    let blows = Blows { words, signal: Signal::KILL, inside: 2, after: SOON, then_at_once: true };
     let why = striking(&blows, || tested(&python, "time.sleep(1)")).unwrap_err().to_string();
     let expect = "signal 9 ended the interpreter, and a program of ours did not live either";
     assert!(why.ends_with(expect), "{why}");
@@ -208,7 +228,7 @@ fn ended_jails() {
     let Marked { folder, python } = marked();
     let path = folder.path().display().to_string();
     let words = [path.as_str(), LAUNCHER];
-    let blows = Blows { words, signal: Signal::KILL, inside: 2, then_at_once: false };
+    let blows = Blows { words, signal: Signal::KILL, inside: 2, after: SOON, then_at_once: false };
     let why = striking(&blows, || tested(&python, "time.sleep(1)")).unwrap_err().to_string();
     assert!(why.ends_with("signal 9 ended its jail"), "{why}");
     assert_eq!(tested(&python, "time.sleep(0)"), right());

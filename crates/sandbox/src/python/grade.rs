@@ -134,7 +134,9 @@ impl Session {
         }
         let mut rest = all.wall;
         while outcomes.len() < cases {
-            let case = self.window(one, self.patience().min(rest));
+            // Before the first outcome the program's own lines ran, too.
+            let allowed = if outcomes.is_empty() { one * 2 } else { one };
+            let case = self.window(allowed, self.patience().min(rest));
             let mut left = case.wall;
             let reply = self.heard(&mut left);
             rest = rest.saturating_sub(case.wall.saturating_sub(left));
