@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     if let Some(code) = stepwell_sandbox::enter(&[]) {
         return code;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_program_that_computes_for_ever_is_judged", computes_for_ever),
         ("a_program_that_sleeps_is_judged", sleeps),
         ("a_program_that_answers_byte_by_byte_gets_no_more_time", byte_by_byte),
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         ("blows_from_outside_judge_nobody", blows),
         ("a_jail_that_is_ended_judges_nobody", ended_jails),
         ("a_busy_machine_judges_nobody", busy),
+        ("a_program_that_makes_itself_wait_is_judged", starves_itself),
     ];
     let trial = |(name, test): (&str, fn())| {
         Trial::test(name, move || {
@@ -111,7 +112,7 @@ fn sleeps() {
 }
 
 /// A program that shares the driver's process writes the driver's frames: the first byte of each
-/// at once, the rest just before patience ends. Each case for itself is in time; 5 s of patience and
+/// at once, the rest just before patience ends. Each case is in time; 5 s of patience and
 /// a second for each of three cases are less than both together.
 fn byte_by_byte() {
     let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -209,7 +210,7 @@ fn late_blow() {
                 time.process_time() < end: pass\ncompute()\ndef f(n):\n    compute()\n    \
                 time.sleep(2)\n    return n";
     let cases = [[json!(1)]];
-    let outcomes = striking(&blows, || grade(&Python { patience: 7, ..python }, code, "f", &cases));
+    let outcomes = striking(&blows, || grade(&Python { patience: 6, ..python }, code, "f", &cases));
     assert_eq!(outcomes, Ok(vec![int(1)]));
 }
 
@@ -268,8 +269,24 @@ fn busy() {
     let spinners = Spinners::start(10 * processors);
     let why = tested(&python, computes).unwrap_err().to_string();
     assert!(why.contains("it waited for a processor for"), "{why}");
+    assert!(why.ends_with(", and a program of ours did not live either"), "{why}");
     // A program that sleeps is judged there, too.
     let outcomes = tested(&python, "time.sleep(60)").unwrap();
     assert!(outcomes[1].is_err(), "{outcomes:?}");
     drop(spinners);
+}
+
+/// A program that keeps every processor busy with short-lived children of its own, whose time
+/// nobody counts since nobody waits for them, and so waits for one itself. On a machine of many
+/// processors it uses up its own time instead.
+fn starves_itself() {
+    let _alone = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Marked { folder: _folder, python } = marked();
+    let starving = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n        while True:\n        \
+                    \x20   try:\n                if os.fork() == 0:\n                    end = \
+                    time.monotonic() + 0.1\n                    while time.monotonic() < end: \
+                    pass\n                    os._exit(0)\n            except OSError: pass";
+    let outcomes = tested(&Python { patience: 4, ..python }, starving).unwrap();
+    assert_eq!(outcomes[0], int(1));
+    assert!(outcomes[1].is_err() && outcomes[2].is_err(), "{outcomes:?}");
 }

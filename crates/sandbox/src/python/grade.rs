@@ -5,13 +5,14 @@
 //! | the interpreter exited, closed its pipes, said what is no reply | the program's |
 //! | the wall clock ran out, the processor time as well | the program's |
 //! | the wall clock ran out in sleep | the program's |
-//! | the wall clock ran out, half of it in waiting for a processor | the machine's |
 //! | it was never handed over; the jail's launcher was killed | the machine's |
 //! | a signal ended it; it is stopped by one | not clear: a program can do both to itself |
+//! | the wall clock ran out, half of it without a processor | not clear: others, or its children |
 //!
 //! What is not the program's own is tried once more in a fresh jail. What then is still the
 //! machine's has no outcome. What is still not clear is settled by a control: where a program of
-//! ours lives through the same, the stranger does it to itself.
+//! ours lives through the same, the stranger does it to itself. Where the stranger waited for a
+//! processor, ours needs one for most of its time.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ enum Whose {
     Own,
     /// The program's, unless somebody else did it.
     Unclear(String),
+    /// The program's, too, unless the machine is as busy for others.
+    Starved(String),
     /// Not the program's.
     Lost(String),
 }
@@ -70,20 +73,25 @@ pub fn grade<Case: Serialize>(
             tried = test(python, code, function, cases);
         }
     }
-    match tried.whose {
-        Whose::Own => Ok(tried.outcomes),
-        Whose::Lost(why) => Err(Untested(why)),
-        Whose::Unclear(why) => match test(python, CONTROL, "f", &[[(); 0]]) {
-            Tried { outcomes, whose: Whose::Own } if outcomes == [Ok(Value::Bool(true))] => {
-                Ok(tried.outcomes)
-            }
-            _ => Err(Untested(format!("{why}, and a program of ours did not live either"))),
-        },
+    let (why, computes) = match tried.whose {
+        Whose::Own => return Ok(tried.outcomes),
+        Whose::Lost(why) => return Err(Untested(why)),
+        Whose::Unclear(why) => (why, 0.0),
+        Whose::Starved(why) => (why, CONTROL_SHARE * f64::from(python.seconds)),
+    };
+    match test(python, CONTROL, "f", &[[computes]]) {
+        Tried { outcomes, whose: Whose::Own } if outcomes == [Ok(Value::Bool(true))] => {
+            Ok(tried.outcomes)
+        }
+        _ => Err(Untested(format!("{why}, and a program of ours did not live either"))),
     }
 }
 
-/// A program without any fault.
-const CONTROL: &str = "def f():\n    return True";
+/// A program without any fault, which computes for so many seconds.
+const CONTROL: &str = "import time\ndef f(seconds):\n    end = time.process_time() + seconds\n    \
+                       while time.process_time() < end: pass\n    return True";
+/// Of the processor time that a case may use: a busy machine is one where that cannot be had.
+const CONTROL_SHARE: f64 = 0.7;
 
 fn test(python: &Python, code: &str, function: &str, cases: &[impl Serialize]) -> Tried {
     let mut outcomes = Vec::with_capacity(cases.len());
@@ -185,7 +193,7 @@ impl Session {
             Whose::Own
         } else if queued * 2 >= window.wall {
             let [waited, wall] = [queued, window.wall].map(|time| time.as_secs_f64());
-            Whose::Lost(format!("it waited for a processor for {waited:.1} of {wall:.1} s"))
+            Whose::Starved(format!("it waited for a processor for {waited:.1} of {wall:.1} s"))
         } else if stopped {
             Whose::Unclear("the interpreter was stopped".to_owned())
         } else {
