@@ -182,7 +182,8 @@ fn votes_count_results_and_not_texts() {
 }
 
 /// The file is cut short while the run lasts: the pages that were read still answer, those of the
-/// twin were not read yet. A constant is judged on no twin, so it is not judged.
+/// twin were not read yet. A constant is judged on no twin, so it is not judged, until the file is
+/// whole again.
 #[test]
 fn a_twin_that_cannot_be_read_judges_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,14 +191,19 @@ fn a_twin_that_cannot_be_read_judges_nobody() {
     let sources = BTreeMap::from([("shop".to_owned(), Source::file(&path))]);
     let environment = SqlEnvironment::here(sources, &[], Config::default()).unwrap();
     let task = task("count", "SELECT count(*) FROM customer");
+    let whole = std::fs::read(&path).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_len(4096).unwrap();
     let constant = ["<think> x </think> <final_sql> SELECT 10 </final_sql>".to_owned()];
-    let turns = laws::play(&environment, &task, Key::new(1, Purpose::Episode), &constant);
+    let play = || laws::play(&environment, &task, Key::new(1, Purpose::Episode), &constant);
+    let turns = play();
     let Turn::End(Verdict::Unscored(UnscoredReason::EnvironmentFailed(why))) = &turns[0] else {
         panic!("{turns:?}");
     };
     assert!(why.contains("cannot be read: its twin: "), "{why}");
+    std::fs::write(&path, whole).unwrap();
+    let turns = play();
+    assert!(matches!(&turns[0], Turn::End(Verdict::Scored { .. })), "{turns:?}");
 }
 
 /// A policy that has seen the database and the twin can name a range that holds there and nowhere

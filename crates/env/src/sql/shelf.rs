@@ -43,7 +43,10 @@ pub(super) struct Shelf {
     /// For twins: what the guard forbids, they need.
     second: Mutex<Option<Connection>>,
     original: OnceLock<Result<(Guarded, Description), Fault>>,
-    twins: [OnceLock<Result<Option<Guarded>, Fault>>; twin::VARIANTS + twin::HELD_OUT_MAX],
+    /// Those that were built; `None` where there is none. What failed is tried anew.
+    twins: [OnceLock<Option<Guarded>>; twin::VARIANTS + twin::HELD_OUT_MAX],
+    /// Held by who builds a twin: none is built twice.
+    building: Mutex<()>,
 }
 
 impl Shelf {
@@ -58,7 +61,7 @@ impl Shelf {
         };
         let (first, second) = (Mutex::new(first), Mutex::new(second));
         let (original, twins) = (OnceLock::new(), Default::default());
-        Shelf { source, limits, first, second, original, twins }
+        Shelf { source, limits, first, second, original, twins, building: Mutex::new(()) }
     }
 
     /// What the shelf holds. Where its twin is given, that is built, too.
@@ -120,7 +123,19 @@ impl Shelf {
 
     fn twin(&self, variant: usize) -> Result<Option<&Guarded>, Fault> {
         let Some(twin) = self.twins.get(variant) else { return Ok(None) };
-        let twin = twin.get_or_init(|| match &self.source.rows {
+        if let Some(built) = twin.get() {
+            return Ok(built.as_ref());
+        }
+        let _building = open(&self.building);
+        if twin.get().is_none() {
+            let built = self.build(variant)?;
+            twin.get_or_init(|| built);
+        }
+        Ok(twin.get().and_then(Option::as_ref))
+    }
+
+    fn build(&self, variant: usize) -> Result<Option<Guarded>, Fault> {
+        match &self.source.rows {
             Rows::Scripts { twin, .. } if variant == 0 => self.guarded(built(twin)?).map(Some),
             Rows::Scripts { .. } if variant < twin::VARIANTS => Ok(None),
             Rows::Scripts { original, .. } => self.derive(&built(original)?, variant),
@@ -128,8 +143,7 @@ impl Shelf {
                 Some(source) => self.derive(source, variant),
                 None => Ok(None),
             },
-        });
-        twin.as_ref().map(Option::as_ref).map_err(Clone::clone)
+        }
     }
 
     /// `None` where SQLite refuses to build it, which it does always. What the machine refuses is
@@ -140,6 +154,8 @@ impl Shelf {
         match built {
             Ok(twin) => Ok(Some(twin)),
             Err(error) if is_the_machines(&error) => {
+                // Pages that were read meanwhile are read anew at the next try.
+                let _ = source.execute_batch("PRAGMA shrink_memory");
                 Err(Fault::Unreadable(format!("its twin: {}", words(&error))))
             }
             Err(_) => Ok(None),
