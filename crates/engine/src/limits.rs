@@ -177,7 +177,7 @@ pub fn all() -> Vec<Limit> {
             unit: "digits of a whole number of a `python` task",
             past: "the file is refused",
             raise: "it cannot be raised: Python itself reads 4,300",
-            test: "env/src/exact.rs: what_fits_is_written_as_the_library_does_and_digits_stay",
+            test: "env/tests/maxima.rs: digits_of_a_number_in_a_task",
         },
         Limit {
             name: "python_program_bytes",

@@ -58,6 +58,27 @@ fn cases_of_a_function() {
     assert!(error.ends_with("t.jsonl:1: `cases` must hold at least one case, got: []"), "{error}");
 }
 
+/// A float of the library ends at 309 digits, and Python's own conversion at 4,300.
+#[test]
+fn digits_of_a_number_in_a_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl");
+    let read = |digits: usize| {
+        let number = "9".repeat(digits);
+        let cases = format!("[{{\"input\":[{number}],\"output\":[-{number}]}}]");
+        let line = format!(r#"{{"id":"a","question":"q","function":"f","cases":{cases}}}"#);
+        std::fs::write(&path, line).unwrap();
+        let loaded = stepwell_env::python::load(&path, &Options::default());
+        loaded.map(|loaded| assert_eq!(loaded.tasks[0].field("cases"), Some(cases.as_str())))
+    };
+    read(308).unwrap();
+    read(311).unwrap();
+    read(limits::PYTHON_NUMBER_DIGITS).unwrap();
+    let error = read(limits::PYTHON_NUMBER_DIGITS + 1).unwrap_err().to_string();
+    let expected = "t.jsonl:1: `cases`: a whole number of 4001 digits, at most 4000";
+    assert!(error.ends_with(expected), "{error}");
+}
+
 /// `store.query`'s message, or `N rows`.
 fn message(store: &Store, sql: &str) -> String {
     match &store.query(sql).unwrap().outcome {

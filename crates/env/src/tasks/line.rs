@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use stepwell_tree::Task;
@@ -43,17 +43,26 @@ pub(crate) fn lines<'a>(name: &str, bytes: &'a [u8]) -> Result<Vec<(usize, &'a s
 }
 
 /// The JSON of a line.
-pub(crate) fn json<T: DeserializeOwned>(
+pub(crate) fn json<'a, T: Deserialize<'a>>(
+    name: &str,
+    number: usize,
+    text: &'a str,
+) -> Result<T, EnvError> {
+    serde_json::from_str(text).map_err(|error| unreadable(name, number, text, 0, &error))
+}
+
+/// What is wrong with the JSON that begins behind so many bytes of a line.
+fn unreadable(
     name: &str,
     number: usize,
     text: &str,
-) -> Result<T, EnvError> {
-    serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        let what = message.split(" at line ").next().unwrap_or_default();
-        let (column, start) = (error.column(), shown(text));
-        EnvError::Data(format!("{name}:{number}:{column}: {what} (line starts: {start})"))
-    })
+    behind: usize,
+    error: &serde_json::Error,
+) -> EnvError {
+    let message = error.to_string();
+    let what = message.split(" at line ").next().unwrap_or_default();
+    let (column, start) = (behind + error.column(), shown(text));
+    EnvError::Data(format!("{name}:{number}:{column}: {what} (line starts: {start})"))
 }
 
 /// The JSON object of a line.
@@ -71,6 +80,20 @@ pub(crate) fn object(
     }
 }
 
+/// The fields of a line, none of them read: a number may be longer than the library's values hold.
+fn fields_of<'a>(
+    name: &str,
+    number: usize,
+    text: &'a str,
+) -> Result<BTreeMap<String, &'a RawValue>, EnvError> {
+    let line: &RawValue = json(name, number, text)?;
+    if !line.get().starts_with('{') {
+        // Says what it is instead.
+        object(name, number, text)?;
+    }
+    json(name, number, text)
+}
+
 /// The task of a line, every field checked.
 pub(super) fn task(
     name: &str,
@@ -79,7 +102,12 @@ pub(super) fn task(
     schema: &Schema,
     options: &Options,
 ) -> Result<Task, EnvError> {
-    let object = object(name, number, text)?;
+    let object = fields_of(name, number, text)?;
+    let read = |raw: &RawValue| -> Result<Value, EnvError> {
+        let behind = raw.get().as_ptr().addr() - text.as_ptr().addr();
+        serde_json::from_str(raw.get())
+            .map_err(|error| unreadable(name, number, text, behind, &error))
+    };
     for key in object.keys() {
         let known = schema.fields.iter().any(|field| field.name == key);
         if !known && !schema.open && !options.extra.contains(key) {
@@ -88,14 +116,17 @@ pub(super) fn task(
     }
     let mut fields = BTreeMap::new();
     let others = object.iter().filter(|(key, _)| schema.open && !options.extra.contains(key));
-    fields.extend(others.map(|(key, value)| {
-        (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-    }));
+    for (key, raw) in others {
+        let value = read(raw)?;
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        fields.insert(key.clone(), value);
+    }
     for field in &schema.fields {
-        let value = match object.get(field.name) {
-            None | Some(Value::Null) if !field.required => continue,
-            Some(found) if field.kind == Kind::Json && !found.is_null() => exact(text, field.name),
-            found => convert(field, found),
+        let raw = object.get(field.name).copied();
+        let value = match raw.filter(|raw| raw.get() != "null") {
+            None if !field.required => continue,
+            Some(raw) if field.kind == Kind::Json => exact(raw, field.name),
+            _ => convert(field, raw.map(read).transpose()?.as_ref()),
         };
         let value = value.map_err(|what| EnvError::Data(format!("{name}:{number}: {what}")))?;
         fields.insert(field.name.to_owned(), value);
@@ -156,14 +187,11 @@ fn convert(field: &Field, value: Option<&Value>) -> Result<String, String> {
 }
 
 /// A field's JSON, every digit of it.
-fn exact(line: &str, name: &str) -> Result<String, String> {
-    let fault = |error: serde_json::Error| {
+fn exact(raw: &RawValue, name: &str) -> Result<String, String> {
+    serde_json::from_str::<Exact>(raw.get()).map(|value| value.to_string()).map_err(|error| {
         let why = error.to_string();
         format!("`{name}`: {}", why.split(" at line ").next().unwrap_or_default())
-    };
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(fault)?;
-    let raw = fields.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
-    serde_json::from_str::<Exact>(raw.get()).map(|value| value.to_string()).map_err(fault)
+    })
 }
 
 /// A number as people write it, without separators of thousands.
