@@ -203,7 +203,7 @@ impl Jail {
     /// # Errors
     /// It is over.
     pub fn usage(&self) -> std::io::Result<Usage> {
-        Usage::of(self.first.number)
+        self.first.usage()
     }
 
     /// How it ended by itself; `None` where it still runs at the deadline. A signal is the end of

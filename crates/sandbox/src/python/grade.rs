@@ -22,7 +22,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{Outcome, Python, Session, Value, value};
-use crate::jail::Usage;
+use crate::jail::{DEATH, Usage};
 use crate::pipe::{Stuck, poll_until};
 
 /// How often a program is tested that may not be to blame.
@@ -184,9 +184,10 @@ impl Session {
     }
 
     /// Whose doing it is that time ran out.
-    fn late(&self, window: &Window) -> Whose {
+    fn late(&mut self, window: &Window) -> Whose {
         let (Some(before), Ok(now)) = (window.before, self.jail.usage()) else {
-            return Whose::Lost("its jail is gone".to_owned());
+            let gone = || Whose::Lost("its jail is gone".to_owned());
+            return self.ended(DEATH).unwrap_or_else(gone);
         };
         let Usage { processor, queued, stopped } = now.since(before);
         if processor >= window.allowed {
@@ -203,16 +204,19 @@ impl Session {
 
     /// Whose doing it is that the interpreter says no more.
     fn gone(&mut self, window: &Window) -> Whose {
-        let Some(status) = self.jail.ended(Instant::now() + window.wall) else {
-            // It closed its pipe and lives on.
-            return self.late(window);
-        };
-        match (status.signal(), status.code()) {
+        // One that closed its pipe may live on.
+        self.ended(window.wall).unwrap_or_else(|| self.late(window))
+    }
+
+    /// Whose doing it is that its jail ended; `None` where it did not so soon.
+    fn ended(&mut self, wait: Duration) -> Option<Whose> {
+        let status = self.jail.ended(Instant::now() + wait)?;
+        Some(match (status.signal(), status.code()) {
             (Some(signal), _) => Whose::Lost(format!("signal {signal} ended its jail")),
             (None, Some(code @ 128..)) => {
                 Whose::Unclear(format!("signal {} ended the interpreter", code - 128))
             }
             _ => Whose::Own,
-        }
+        })
     }
 }
