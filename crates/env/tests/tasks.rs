@@ -95,6 +95,25 @@ fn faults_name_file_line_and_column() {
     }
 }
 
+/// A field is read for itself; its column is the line's.
+#[test]
+fn a_number_past_a_float_is_refused_at_its_column() {
+    let number = "9".repeat(400);
+    let line = format!(r#" {{"id": "a", "question": "é", "answer": {number}, "steps": []}}"#);
+    let whole = serde_json::from_str::<serde_json::Value>(line.trim()).unwrap_err();
+    let expect = format!(
+        "t.jsonl:1:{}: number out of range (line starts: {{\"id\": \"a\", \"questio…)",
+        whole.column()
+    );
+    assert_eq!(read(line.as_bytes(), &Options::default()).unwrap_err(), expect);
+    let open = tasks::parse("t.jsonl", line.as_bytes(), &Schema::open(), &Options::default());
+    assert_eq!(open.unwrap_err().to_string(), expect);
+    // Of equal keys the last counts.
+    let twice = br#"{"id": "a", "question": "q", "answer": 1, "answer": 2}"#;
+    let loaded = read(twice, &Options::default()).unwrap();
+    assert_eq!(loaded.tasks[0].field("answer"), Some("2"));
+}
+
 #[test]
 fn layout_of_lines_does_not_matter() {
     let text = "\u{feff}{\"id\": \"a\", \"question\": \"q\", \"answer\": \"1,000\"}\r\n\r\n\
