@@ -23,8 +23,8 @@ use crate::stage::{Keys, answers, verifier};
 /// of each. What the evaluations came to stands beside each answer. Nothing is written.
 ///
 /// # Errors
-/// Where a setting does not go with the run's recipe, the folder is no run, has no whole checkpoint,
-/// or has none yet of the estimator or the heads that are asked for.
+/// Where a setting does not go with the run's recipe, the folder is no run, has no whole
+/// checkpoint, or has none yet of the estimator or the heads that are asked for.
 pub fn judge(
     path: &Path,
     number: Option<u64>,
