@@ -76,11 +76,11 @@ pub fn row(row: &Row<'_>, config: &Config) -> RowLoss {
             (divergence(&p, &student, &teacher), through_softmax(&p, &h))
         }
         b => {
-            let mean: Vec<f64> =
-                p.iter().zip(&q).map(|(p, q)| (b * q + (1.0 - b) * p).ln()).collect();
-            // Where the student's entry is 0 so is its gradient, whatever its logarithm.
-            let h = |(s, m): (&f64, &f64)| if m.is_finite() { (1.0 - b) * (s - m) } else { 0.0 };
-            let h: Vec<f64> = student.iter().zip(&mean).map(h).collect();
+            // In logarithms: a sum of what is hardly above 0 has none.
+            let (log_b, log_rest) = (b.ln(), (1.0 - b).ln());
+            let mean = |(s, t): (&f64, &f64)| log_sum(log_b + t, log_rest + s);
+            let mean: Vec<f64> = student.iter().zip(&teacher).map(mean).collect();
+            let h: Vec<f64> = student.iter().zip(&mean).map(|(s, m)| (1.0 - b) * (s - m)).collect();
             let value =
                 b * divergence(&q, &teacher, &mean) + (1.0 - b) * divergence(&p, &student, &mean);
             (value, through_softmax(&p, &h))
@@ -91,6 +91,11 @@ pub fn row(row: &Row<'_>, config: &Config) -> RowLoss {
         value: row.weight * value,
         d_logit: slope.iter().map(|d: &f64| (factor * d) as f32).collect(),
     }
+}
+
+/// ln(eˣ + eʸ).
+fn log_sum(x: f64, y: f64) -> f64 {
+    x.max(y) + (-(x - y).abs()).exp().ln_1p()
 }
 
 /// KL(a ‖ b) from probabilities and logarithms of a and logarithms of b.
@@ -146,6 +151,15 @@ mod tests {
             assert!(loss.value.abs() < 1e-12 && loss.d_logit.iter().all(|d| d.abs() < 1e-7));
             let far = at(beta, 1.0, &[5000.0, 0.0, -5000.0], &[-5000.0, 0.0, 5000.0]);
             assert!(far.value.is_finite() && far.d_logit.iter().all(|d| d.is_finite()), "{far:?}");
+            // Entries whose probabilities are the smallest numbers above 0.
+            let spread: Vec<f32> = (0..=760).map(|k| -(k as f32)).collect();
+            let level = vec![-744.8f32; spread.len()];
+            let one = [&[0.0f32][..], &level[1..]].concat();
+            for (student, teacher) in [(&spread, &one), (&one, &spread)] {
+                let far = at(beta, 1.0, student, teacher);
+                assert!(far.value.is_finite() && far.value >= 0.0, "{beta}: {far:?}");
+                assert!(far.d_logit.iter().all(|d| d.is_finite()), "{beta}");
+            }
         }
     }
 
