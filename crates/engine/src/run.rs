@@ -1,5 +1,6 @@
 //! The loop: a recipe's stages in order, from the start or from a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -200,7 +201,8 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     if let Stage::Rl(config) = stage {
         stage::prepare_critic(session, config)?;
     }
-    let taught = stage.teacher().map(|path| teacher(&session.learner, path)).transpose()?;
+    let taught = |path| teacher(&session.learner, path, stage.distils());
+    let taught = stage.teacher().map(taught).transpose()?;
     session.teacher = taught.map(Arc::new);
     session.judge = stage::bench(stage, session.learner.threads())?;
     session.seal(session.place.done)?;
@@ -219,24 +221,29 @@ fn begin(session: &mut Session<'_>, stage: &Stage) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The teachers of all stages, each as the record knows it: by a hash of its weights.
+/// The teachers of all stages, each as the record knows it: by a hash of its weights. One that
+/// several stages name is read once for each use of it.
 fn teachers(recipe: &Recipe, learner: &Learner) -> Result<Vec<(u32, Task)>, EngineError> {
-    let mut known = Vec::new();
+    let (mut known, mut read) = (Vec::new(), BTreeMap::new());
     for (index, stage) in recipe.stage.iter().enumerate() {
         let Some(path) = stage.teacher() else { continue };
-        let Reference::Weights(model) = teacher(learner, path)? else { continue };
-        let task = Task {
-            id: path.to_owned(),
-            question: format!("{:016x}", model.checksum()),
-            fields: Default::default(),
-        };
+        let key = (path, stage.distils());
+        if !read.contains_key(&key) {
+            let Reference::Weights(model) = teacher(learner, path, stage.distils())? else {
+                continue;
+            };
+            read.insert(key, format!("{:016x}", model.checksum()));
+        }
+        let question = read[&key].clone();
+        let task = Task { id: path.to_owned(), question, fields: Default::default() };
         known.push((index as u32, task));
     }
     Ok(known)
 }
 
-/// The model of a folder or file, which must speak the policy's tokens.
-fn teacher(learner: &Learner, path: &str) -> Result<Reference, EngineError> {
+/// The model of a folder or file, which must speak the policy's tokens; where its whole
+/// distributions are read, they must be as wide as the policy's.
+fn teacher(learner: &Learner, path: &str, distils: bool) -> Result<Reference, EngineError> {
     let wrong = |what: String| EngineError::Input(format!("teacher `{path}`: {what}"));
     let loaded = io::load(Path::new(path)).map_err(|e| wrong(e.to_string()))?;
     let own = learner.codec().tokenizer();
@@ -251,6 +258,14 @@ fn teacher(learner: &Learner, path: &str) -> Result<Reference, EngineError> {
     if let Some(id) = (0..own.vocabulary() as u32).find(differs) {
         return Err(wrong(format!(
             "token {id} is another one than the policy's; take a teacher with the same tokenizer"
+        )));
+    }
+    let (got, expected) = (loaded.model.config().vocabulary, learner.model().config().vocabulary);
+    if distils && got != expected {
+        return Err(wrong(format!(
+            "its distributions are {got} wide, the policy's {expected}: the same tokens, padded to \
+             another `vocab_size`; `distill` compares them whole: take a teacher of `vocab_size` \
+             {expected}, or leave `distill` out and follow it token by token"
         )));
     }
     let (got, expected) = (loaded.model.config().context, learner.model().config().context);

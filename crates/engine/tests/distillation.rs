@@ -141,7 +141,18 @@ fn a_teacher_of_other_words_and_none_are_refused_before_anything_is_written() {
     let stranger = Learner::new(Model::random(shape, 1), Codec::new(tokenizer, None).unwrap(), 1);
     let odd = write(&stranger, folder.path().join("odd"));
     let run = folder.path().join("run");
-    for (path, expected) in [(odd, "same tokenizer"), (folder.path().join("nobody"), "nobody")] {
+    // The policy's tokens, and rows behind them that no token has.
+    let policy = Problem::build(&own).unwrap().learner(&own, 1).unwrap();
+    let tokenizer = Tokenizer::from_json(policy.codec().tokenizer().to_json()).unwrap().0;
+    let wide = policy.model().config().clone();
+    let wide = Config { vocabulary: wide.vocabulary + 8, ..wide };
+    let wide = Learner::new(Model::random(wide, 1), Codec::new(tokenizer, None).unwrap(), 1);
+    let wide = write(&wide, folder.path().join("wide"));
+    for (path, expected) in [
+        (odd, "same tokenizer"),
+        (wide, "padded to another `vocab_size`"),
+        (folder.path().join("nobody"), "nobody"),
+    ] {
         let keys = format!("teacher = {path:?}\ndistill = {{ share = 1.0 }}\n");
         let text = format!("{}{}", head(), sft(2, 0.1, &keys));
         let said = start(&text, &run, 1).err().unwrap().to_string();

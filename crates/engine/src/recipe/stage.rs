@@ -107,6 +107,23 @@ impl Stage {
         }
     }
 
+    /// The model that labels its pairs, where there is one.
+    pub(crate) fn judge(&self) -> Option<&str> {
+        match self {
+            Stage::Preference(preference) => preference.judge.path.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// True where it compares whole distributions with that model's.
+    pub(crate) fn distils(&self) -> bool {
+        match self {
+            Stage::Sft(sft) => sft.distill.share.is_some(),
+            Stage::Rl(rl) => rl.distill.share.is_some(),
+            _ => false,
+        }
+    }
+
     /// True where it trains on what the policy itself writes, in this stage.
     pub fn samples(&self) -> bool {
         match self {
