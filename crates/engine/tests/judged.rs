@@ -31,23 +31,29 @@ fn head() -> &'static str {
 
 /// A model that has learned to name the answer that looks.
 fn judge(folder: &Path) -> PathBuf {
+    learned(folder, "judge", OPTIONS)
+}
+
+/// A model that has learned to say one word where the answer that looks stands first, and another
+/// where it stands second.
+fn learned(folder: &Path, name: &str, says: [&str; 2]) -> PathBuf {
     let mut lines = String::new();
     for [prompt, look, guess] in ASKED {
-        for (first, second, option) in [(look, guess, OPTIONS[0]), (guess, look, OPTIONS[1])] {
+        for (first, second, option) in [(look, guess, says[0]), (guess, look, says[1])] {
             let read = format!("{prompt} | {first} | {second} |");
             lines += &format!("{{\"prompt\": {read:?}, \"completion\": {option:?}}}\n");
         }
     }
-    let data = folder.join("judgements.jsonl");
+    let data = folder.join(format!("{name}.jsonl"));
     std::fs::write(&data, lines).unwrap();
     let stage = format!(
         "[[stage]]\n[stage.sft]\ndata = {data:?}\nsteps = 120\nbatch = 8\nlearning_rate = 2e-2\n"
     );
-    let run = folder.join("judges_run");
+    let run = folder.join(format!("{name}_run"));
     start(&format!("{}{stage}", head().replace("seed = 3", "seed = 5")), &run, 2).unwrap();
     let run = RunFolder::open_for_writing(&run).unwrap();
     let newest = newest_valid(&run).unwrap().0.unwrap();
-    let path = folder.join("judge");
+    let path = folder.join(name);
     copy(newest.folder(), &path);
     path
 }
@@ -115,6 +121,29 @@ fn what_the_judge_prefers_is_preferred_on_whichever_side_it_stands() {
 }
 
 #[test]
+fn one_order_shows_a_pair_the_same_way_whichever_side_the_file_calls_better() {
+    let folder = tempfile::tempdir().unwrap();
+    // A judge that always says the first.
+    let judge = learned(folder.path(), "first", [OPTIONS[0]; 2]);
+    let first = |name: &str, looks_first: bool, keys: &str| {
+        let file = pairs(folder.path(), looks_first);
+        let path = folder.path().join(name);
+        own(&told(&text(&file, "", &asks(&judge, keys)), &path)).to_vec()
+    };
+    let right = first("right", true, "orders = \"one\"\n");
+    let wrong = first("wrong", false, "orders = \"one\"\n");
+    for (right, wrong) in right.iter().zip(&wrong) {
+        // Shown with the file's better answer first it would agree with either file.
+        assert!((right["judge/agreement"] + wrong["judge/agreement"] - 1.0).abs() < 1e-9);
+        assert!((right["judge/label"] + wrong["judge/label"] - 1.0).abs() < 1e-9);
+    }
+    // All four pairs come with every update, shown as in the first.
+    assert!(right.iter().all(|m| (m["judge/label"] - right[0]["judge/label"]).abs() < 1e-9));
+    let both = first("both", true, "");
+    assert!((both[0]["judge/label"] - 0.5).abs() < 0.1, "{:#?}", both[0]);
+}
+
+#[test]
 fn a_run_with_a_judge_resumes_bit_for_bit_and_knows_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let judge = judge(folder.path());
@@ -126,6 +155,13 @@ fn a_run_with_a_judge_resumes_bit_for_bit_and_knows_it_again() {
     let path = folder.path().join("another");
     let mut stop = Watch { stop_after: Some(18), ..Watch::default() };
     run::start(&recipe(&text), &path, 1, &mut stop).unwrap();
+    // So is the same one that reads texts in another way.
+    let template = judge.join("chat_template.jinja");
+    let reads = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    std::fs::write(&template, reads).unwrap();
+    let said = run::resume(&path, 1, &mut Watch::default()).err().unwrap().to_string();
+    assert!(said.contains("judge"), "{said}");
+    std::fs::remove_file(&template).unwrap();
     let mut loaded = io::load(&judge).unwrap();
     let name = "model.norm.weight";
     let width = loaded.model.config().hidden;
@@ -156,6 +192,9 @@ fn what_a_judge_does_not_say_is_no_label_and_too_few_labels_stop_the_run() {
     for metrics in own(&steps) {
         assert_eq!((metrics["judge/unlabelled/no_option"], metrics["pairs"]), (4.0, 0.0));
         assert_eq!((metrics["trained_tokens"], metrics["gradient_norm"]), (0.0, 0.0));
+        // Nothing was said, which is no label of 0.
+        let told = ["judge/label", "judge/agreement"].map(|name| metrics.contains_key(name));
+        assert_eq!(told, [false; 2]);
     }
     // A text that is too long for the judge is read by nobody.
     let long = TEMPLATE.replace('|', &"| ".repeat(80));

@@ -1,7 +1,5 @@
 //! A model that says which answer of a pair is the better (RLAIF).
 
-use stepwell_methods::preference::judged;
-
 use super::combine::Place;
 use super::compute::Device;
 use super::macros::{choices, settings};
@@ -18,7 +16,7 @@ choices! {
     pub enum Orders {
         /// As it is, and with the places changed: a weakness for a place cancels.
         Both = "both",
-        /// As it is: the control.
+        /// In one, which a draw by its two answers decides: the control.
         One = "one",
     }
 }
@@ -30,7 +28,9 @@ settings! {
         /// and pairs are as they come.
         path: Option<String> = None, Limit::Any;
         /// What it reads, with the fields `{prompt}`, all that stands before both answers,
-        /// `{first}` and `{second}`. The option comes next.
+        /// `{first}` and `{second}`. The option comes next: where the model has a chat template
+        /// this is a message of the user, and the option begins the answer to it, so end with a
+        /// request; where it has none the option goes on this very text.
         template: Option<PromptText> = None, Limit::Any;
         /// What it says where the first answer is the better, and where the second is; a token of
         /// its tokenizer each.
@@ -40,17 +40,6 @@ settings! {
         /// Least probability of both options together, in each order; below it a pair has no label
         /// and trains nothing.
         mass_min: f64 = 0.1, Limit::Real(0.0, 1.0);
-    }
-}
-
-impl Judge {
-    /// What counts as an answer.
-    pub(crate) fn of_methods(&self) -> judged::Config {
-        let orders = match self.orders {
-            Orders::Both => judged::Orders::Both,
-            Orders::One => judged::Orders::One,
-        };
-        judged::Config { orders, mass_min: self.mass_min }
     }
 }
 

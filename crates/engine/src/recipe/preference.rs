@@ -109,7 +109,8 @@ settings! {
         path_tokens: Option<usize> = None, Limit::Whole(2, 1_048_576);
         /// Divides the logits when sampling and when training; above 0.
         temperature: f64 = 1.0, Limit::Real(0.0, 100.0);
-        /// Largest share of an update's attempts that may stay unjudged before the run stops.
+        /// Largest share of an update's attempts that may stay unjudged before the run stops; of
+        /// its pairs that may stay without a label, where a judge labels them.
         unscored_max: f64 = 0.2, Limit::Real(0.0, 1.0);
         /// Most tokens computed at once; bounds memory and changes nothing else. Default: as many
         /// as keep 1 GiB of activations, from 1,024 to 32,768.
