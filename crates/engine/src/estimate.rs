@@ -1,5 +1,6 @@
 //! What a recipe will need: memory and disk as upper bounds, time by trying the model out.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use stepwell_methods::{Grow, Scores};
@@ -11,7 +12,7 @@ use crate::checkpoint;
 use crate::problem::Problem;
 use crate::recipe::{Evaluate, Recipe, Split, Stage};
 
-/// Needs of a run.
+/// Needs of a run, without those of [`uncounted`] models.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Estimate {
     /// Numbers in the model, an adapter's included.
@@ -53,6 +54,12 @@ const TRAINING_COST: f64 = 3.0;
 const SAMPLING_COST: f64 = 2.0;
 /// Trees whose keys and values an evaluation holds at once.
 const EVALUATED_AT_ONCE: usize = 256;
+
+/// The teachers and judges of a recipe, each once: one is in memory while its stage runs, and its
+/// forwards take their time, and [`estimate`] counts neither.
+pub fn uncounted(recipe: &Recipe) -> BTreeSet<&str> {
+    recipe.stage.iter().filter_map(|stage| stage.teacher().or(stage.judge())).collect()
+}
 
 /// Looks at the recipe and runs one short forward.
 pub fn estimate(recipe: &Recipe, problem: &Problem, learner: &Learner) -> Estimate {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use stepwell_engine::estimate::{Estimate, estimate};
+use stepwell_engine::estimate::{Estimate, estimate, uncounted};
 use stepwell_engine::problem::Problem;
 
 use super::{load_recipe, require_conversations};
@@ -40,6 +40,10 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|(name, tasks)| format!("{} {name}", grouped(tasks.len() as u64)))
         .collect();
+    for path in uncounted(&recipe) {
+        let what = "its memory and the time of its forwards are not in the figures";
+        complain("note", &format!("`{path}` is a teacher or a judge: {what}"));
+    }
     let Estimate {
         parameters,
         trained,
