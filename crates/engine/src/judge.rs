@@ -1,6 +1,7 @@
 //! Judges a run's policy again, outside its record: `stepwell eval`. Nothing here takes the run's
 //! lock or writes into its folder, so a run can be judged while it goes on.
 
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::Path;
 
@@ -79,9 +80,9 @@ fn helpers(
     }
     let mut companions = Companions::new();
     for name in asked.iter().filter_map(estimator_of) {
-        if !companions.contains_key(&name) {
-            let own = checkpoint::companion(saved, &name, learner)?;
-            companions.insert(name, own);
+        if let Entry::Vacant(place) = companions.entry(name) {
+            let own = checkpoint::companion(saved, place.key(), learner)?;
+            place.insert(own);
         }
     }
     Ok(companions)

@@ -1,6 +1,7 @@
 //! The loop: a recipe's stages in order, from the start or from a checkpoint.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -227,14 +228,15 @@ fn teachers(recipe: &Recipe, learner: &Learner) -> Result<Vec<(u32, Task)>, Engi
     let (mut known, mut read) = (Vec::new(), BTreeMap::new());
     for (index, stage) in recipe.stage.iter().enumerate() {
         let Some(path) = stage.teacher() else { continue };
-        let key = (path, stage.distils());
-        if !read.contains_key(&key) {
-            let Reference::Weights(model) = teacher(learner, path, stage.distils())? else {
-                continue;
-            };
-            read.insert(key, format!("{:016x}", model.checksum()));
-        }
-        let question = read[&key].clone();
+        let question = match read.entry((path, stage.distils())) {
+            Entry::Occupied(before) => String::clone(before.get()),
+            Entry::Vacant(place) => {
+                let Reference::Weights(model) = teacher(learner, path, stage.distils())? else {
+                    continue;
+                };
+                place.insert(format!("{:016x}", model.checksum())).clone()
+            }
+        };
         let task = Task { id: path.to_owned(), question, fields: Default::default() };
         known.push((index as u32, task));
     }

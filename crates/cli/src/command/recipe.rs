@@ -42,7 +42,7 @@ fn check(file: &RecipeFile) -> anyhow::Result<ExitCode> {
         .collect();
     for path in uncounted(&recipe) {
         let what = "its memory and the time of its forwards are not in the figures";
-        complain("note", &format!("`{path}` is a teacher or a judge: {what}"));
+        complain("note", format!("`{path}` is a teacher or a judge: {what}"));
     }
     let Estimate {
         parameters,

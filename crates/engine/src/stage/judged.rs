@@ -1,6 +1,7 @@
 //! A judge's labels in place of what pairs came with.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use stepwell_env::chat::Message;
@@ -66,12 +67,14 @@ pub(crate) fn known(stages: &[Stage]) -> Result<Vec<(u32, Task)>, EngineError> {
     for (index, stage) in stages.iter().enumerate() {
         let Stage::Preference(Preference { judge, .. }) = stage else { continue };
         let Some(path) = &judge.path else { continue };
-        let key = (path, &judge.options);
-        if !read.contains_key(&key) {
-            let Some(bench) = bench(stage, 1)? else { continue };
-            read.insert(key, identity(path, &bench));
-        }
-        known.push((index as u32, read[&key].clone()));
+        let task = match read.entry((path, &judge.options)) {
+            Entry::Occupied(before) => Task::clone(before.get()),
+            Entry::Vacant(place) => {
+                let Some(bench) = bench(stage, 1)? else { continue };
+                place.insert(identity(path, &bench)).clone()
+            }
+        };
+        known.push((index as u32, task));
     }
     Ok(known)
 }
