@@ -69,7 +69,8 @@ fn killed(fault: Fault<'_>, again: Option<usize>) -> Result<(), String> {
     let said = injected(here, &train, fault);
     // Calls are counted in each process: a child that answers queries may be the one that dies, at
     // each try, and then the run ends with its name.
-    let child = |said: &Said| said.code == Some(3) && said.err.contains("process that runs queries");
+    let child =
+        |said: &Said| said.code == Some(3) && said.err.contains("process that runs queries");
     if said.code.is_some() && !child(&said) {
         return Err(format!("{fault}: ended with {:?} before it was killed", said.code));
     }

@@ -122,7 +122,7 @@ fn every_head_of_a_checkpoint_is_needed_and_one_that_is_missing_is_named() {
     let said = edited(without.path(), |_, files| files.retain(|f| f.0 != "heads.safetensors"));
     assert_eq!(
         said.unwrap_err(),
-        "checkpoint 000020: head `q1`: missing tensor `inner.weight`",
+        "checkpoint 000020: head `q1`: its tensors are missing",
         "no file of heads"
     );
     let untold = folder("untold");

@@ -53,6 +53,9 @@ impl HeadState {
     /// only claims.
     fn proven(&self, inputs: usize) -> Result<HeadShape, String> {
         let (hidden, outputs) = (self.hidden, self.outputs);
+        if self.tensors.is_empty() {
+            return Err(format!("head `{}`: its tensors are missing", self.name));
+        }
         let held: usize = self.tensors.iter().map(|(_, _, numbers)| numbers.len()).sum();
         let last = hidden.unwrap_or(inputs).checked_mul(outputs);
         let needed = hidden.unwrap_or(0).checked_mul(inputs).zip(last);
