@@ -229,7 +229,8 @@ fn row_30_files_that_are_none() {
             1,
         );
         fs::write(here.join("recipe.toml"), templated).unwrap();
-        refused(here, &CHECK, 2, &expected);
+        let what = if kind == "folder" { "a folder" } else { "not a regular file" };
+        refused(here, &CHECK, 2, &format!("file: cannot be read: it is {what}"));
         // Each file of a model, and the model itself.
         let rest = &RECIPE[RECIPE.find("[environment]").unwrap()..];
         fs::write(here.join("recipe.toml"), format!("[model]\npath = \"m\"\n{rest}")).unwrap();
