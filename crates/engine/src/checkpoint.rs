@@ -269,8 +269,8 @@ fn reference(checkpoint: &Checkpoint, learner: &Learner) -> Result<Reference, En
     Ok(reference)
 }
 
-/// The policy of a checkpoint: weights, heads, tokenizer, template, in the recipe's precision and on
-/// its device. `base` gives the recipe's model with a fresh adapter; it is asked only where the
+/// The policy of a checkpoint: weights, heads, tokenizer, template, in the recipe's precision and
+/// on its device. `base` gives the recipe's model with a fresh adapter; it is asked only where the
 /// checkpoint holds an adapter.
 ///
 /// # Errors

@@ -209,7 +209,7 @@ mod tests {
                 keys.sort_unstable();
                 assert_eq!(fields, keys, "{kind} `{name}`");
             }
-            // Where pairs come from, who labels them, and how a critic learns, are keys of their own.
+            // Where pairs come from, who labels them, and how a critic learns: keys of their own.
             let other = ["siblings", "judged", "value_loss"];
             let method = |m: &&Method| m.kind == kind && !other.contains(&m.name.as_str());
             let own = known.iter().filter(method).count();
