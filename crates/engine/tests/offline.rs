@@ -5,12 +5,11 @@ mod common;
 
 use std::path::Path;
 
-use common::runs::{End, Watch, end, finish, recipe, start, warm_up};
+use common::runs::{End, Watch, edit_newest, end, finish, recipe, start, warm_up};
 use common::told::told;
 use stepwell_engine::judge::judge;
 use stepwell_engine::recipe::{Decoding, Evaluate};
 use stepwell_engine::run::{self, Outcome};
-use stepwell_store::{Checkpoint, Content, RunFolder, newest_valid};
 
 /// Behind the warm-up of 16 steps: ILQL on a log of its own and on the policy's trunk, Q-learning
 /// on the log of that stage under a frozen policy, and evaluations that both lead.
@@ -93,20 +92,7 @@ fn edited(
     let path = folder.join("edited");
     let mut stop = Watch { stop_after: Some(19), ..Watch::default() };
     run::start(&recipe(&text()), &path, 2, &mut stop).unwrap();
-    {
-        let run = RunFolder::open_for_writing(&path).unwrap();
-        let newest = newest_valid(&run).unwrap().0.unwrap();
-        let mut state = newest.state().unwrap();
-        let own = |name: &&str| !["state.json", "manifest.json"].contains(name);
-        let read = |name: &str| (name.to_owned(), newest.read(name).unwrap());
-        let mut files: Vec<_> = newest.file_names().filter(own).map(read).collect();
-        edit(&mut state, &mut files);
-        std::fs::remove_dir_all(newest.folder()).unwrap();
-        let mut contents: Vec<(&str, Content<'_>)> =
-            files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
-        let (number, head) = (newest.number(), newest.last_commit());
-        Checkpoint::write(&run, number, &mut contents, &state, head).unwrap();
-    }
+    edit_newest(&path, edit);
     finish(&path, 2).map_err(|error| error.to_string())
 }
 

@@ -7,13 +7,13 @@ mod common;
 
 use std::path::Path;
 
-use common::runs::{Watch, copy, recipe};
+use common::runs::{Watch, copy, edit_newest, recipe};
 use common::small::{head, stage};
 use serde_json::Value;
 use stepwell_engine::run::{self, Outcome};
 use stepwell_store::{
-    Checkpoint, CommitInfo, Content, Digest, RunFolder, RunReader, newest_valid,
-    tensors_from_bytes, tensors_to_bytes,
+    Checkpoint, CommitInfo, Digest, RunFolder, RunReader, newest_valid, tensors_from_bytes,
+    tensors_to_bytes,
 };
 
 const FORKS: &str = "grow = { type = \"branch\", attempts = 2, leaves = 4 }\n";
@@ -170,13 +170,7 @@ fn all_edits(path: &Path) -> Vec<Edit> {
 
 /// Writes the newest checkpoint again, edited; `None`: as it is.
 fn rewrite(path: &Path, edit: Option<&Edit>) {
-    let run = RunFolder::open_for_writing(path).unwrap();
-    let newest = newest_valid(&run).unwrap().0.unwrap();
-    let mut state = newest.state().unwrap();
-    let own = |name: &&str| *name != "state.json";
-    let read = |name: &str| (name.to_owned(), newest.read(name).unwrap());
-    let mut files: Vec<(String, Vec<u8>)> = newest.file_names().filter(own).map(read).collect();
-    match edit {
+    edit_newest(path, |state, files| match edit {
         None => {}
         Some(Edit::State(at, new)) => *state.pointer_mut(at).unwrap() = new.clone(),
         Some(Edit::Removed(name)) => files.retain(|file| file.0 != *name),
@@ -186,11 +180,7 @@ fn rewrite(path: &Path, edit: Option<&Edit>) {
             tensors.iter_mut().for_each(|(_, _, numbers)| numbers.fill(0.0));
             file.1 = tensors_to_bytes(&tensors).unwrap();
         }
-    }
-    std::fs::remove_dir_all(newest.folder()).unwrap();
-    let mut contents: Vec<(&str, Content<'_>)> =
-        files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
-    Checkpoint::write(&run, newest.number(), &mut contents, &state, newest.last_commit()).unwrap();
+    });
 }
 
 /// Goes on from the stopped run with an edited checkpoint: where it comes out, or why it does not.

@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::runs::{TINY, Watch, copy, end, finish, recipe, start};
+use common::runs::{TINY, Watch, copy, edit_newest, end, finish, recipe, start};
 use stepwell_engine::run::{self, Outcome};
-use stepwell_store::{Checkpoint, Content, RunFolder, newest_valid};
 
 #[test]
 fn p02_the_same_recipe_is_the_same_run_with_any_threads() {
@@ -71,20 +70,7 @@ fn sabotaged(edit: impl FnOnce(&mut serde_json::Value, &mut Vec<(String, Vec<u8>
     run::start(&recipe(TINY), &path, 2, &mut watch).unwrap();
     copy(&path, &whole);
     let expected = finish(&whole, 2).unwrap();
-    {
-        let run = RunFolder::open_for_writing(&path).unwrap();
-        let newest = newest_valid(&run).unwrap().0.unwrap();
-        let mut state = newest.state().unwrap();
-        let own = |name: &&str| !["state.json", "manifest.json"].contains(name);
-        let read = |name: &str| (name.to_owned(), newest.read(name).unwrap());
-        let mut files: Vec<_> = newest.file_names().filter(own).map(read).collect();
-        edit(&mut state, &mut files);
-        std::fs::remove_dir_all(newest.folder()).unwrap();
-        let mut contents: Vec<(&str, Content<'_>)> =
-            files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
-        let (number, head) = (newest.number(), newest.last_commit());
-        Checkpoint::write(&run, number, &mut contents, &state, head).unwrap();
-    }
+    edit_newest(&path, edit);
     match finish(&path, 2) {
         Ok(got) => got != expected,
         Err(_) => true,

@@ -76,18 +76,20 @@ pub(super) fn check(
     }
 }
 
-/// At which steps a stage is evaluated and written.
+/// At which steps a stage is evaluated and written, 0 for none, and how it is evaluated.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rhythm {
-    pub(super) steps: usize,
-    pub(super) evaluate_every: usize,
-    pub(super) checkpoint_every: usize,
+pub(crate) struct Rhythm {
+    pub(crate) steps: usize,
+    pub(crate) checkpoint_every: usize,
+    pub(crate) evaluate_every: usize,
+    pub(crate) evaluate_questions: usize,
+    pub(crate) evaluate_max_tokens: usize,
 }
 
 impl Rhythm {
     /// True where some step has both.
     fn meets(self) -> bool {
-        let Rhythm { steps, evaluate_every, checkpoint_every } = self;
+        let Rhythm { steps, checkpoint_every, evaluate_every, .. } = self;
         let first = match (evaluate_every, checkpoint_every) {
             (0, _) => return false,
             (_, 0) => usize::MAX,
@@ -112,7 +114,15 @@ mod tests {
     #[test]
     fn a_checkpoint_is_judged_where_both_rhythms_meet() {
         let meets = |steps, evaluate_every, checkpoint_every| {
-            Rhythm { steps, evaluate_every, checkpoint_every }.meets()
+            let (evaluate_questions, evaluate_max_tokens) = (1, 1);
+            Rhythm {
+                steps,
+                checkpoint_every,
+                evaluate_every,
+                evaluate_questions,
+                evaluate_max_tokens,
+            }
+            .meets()
         };
         assert!(!meets(20, 0, 5));
         assert!(meets(20, 5, 0), "the end of the stage is written");

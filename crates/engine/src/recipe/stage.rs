@@ -152,19 +152,35 @@ impl Stage {
         }
     }
 
-    /// At which steps it is evaluated and written; `None` where it trains nothing.
-    pub(super) fn rhythm(&self) -> Option<Rhythm> {
-        let (steps, evaluate_every, checkpoint_every) = match self {
-            Stage::Sft(sft) => (sft.steps, sft.evaluate_every, sft.checkpoint_every),
-            Stage::Rl(rl) => (rl.steps, rl.evaluate_every, rl.checkpoint_every),
-            Stage::Preference(own) => (own.steps, own.evaluate_every, own.checkpoint_every),
-            Stage::Rejection(own) => {
-                (own.rounds * own.steps, own.evaluate_every, own.checkpoint_every)
-            }
-            Stage::Offline(own) => (own.steps, own.evaluate_every, own.checkpoint_every),
-            Stage::Estimator(_) | Stage::Evaluate(_) => return None,
-        };
-        Some(Rhythm { steps, evaluate_every, checkpoint_every })
+    /// When it is evaluated and written; `None` where it trains nothing.
+    pub(crate) fn rhythm(&self) -> Option<Rhythm> {
+        macro_rules! rhythm {
+            ($own:expr, $max_tokens:ident) => {
+                Rhythm {
+                    steps: self.updates(),
+                    checkpoint_every: $own.checkpoint_every,
+                    evaluate_every: $own.evaluate_every,
+                    evaluate_questions: $own.evaluate_questions,
+                    evaluate_max_tokens: $own.$max_tokens,
+                }
+            };
+        }
+        Some(match self {
+            Stage::Sft(own) => rhythm!(own, evaluate_max_tokens),
+            Stage::Rl(own) => rhythm!(own, max_tokens),
+            Stage::Preference(own) => rhythm!(own, max_tokens),
+            Stage::Rejection(own) => rhythm!(own, max_tokens),
+            Stage::Offline(own) => rhythm!(own, max_tokens),
+            // The policy stands still.
+            Stage::Estimator(own) => Rhythm {
+                steps: own.steps,
+                checkpoint_every: own.checkpoint_every,
+                evaluate_every: 0,
+                evaluate_questions: 0,
+                evaluate_max_tokens: 0,
+            },
+            Stage::Evaluate(_) => return None,
+        })
     }
 
     pub(super) fn write(&self, index: usize, out: &mut Vec<Entry>) {

@@ -8,11 +8,12 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
 use super::forest::{Growing, forest, growth, rate};
+use super::step::end_step;
 use crate::companion;
 use crate::conversation::comparison_tree;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
-use crate::observe::{Event, Metrics};
+use crate::observe::Metrics;
 use crate::order::batch;
 use crate::recipe::{Estimator, EstimatorTrunk, PairFile, Stage};
 use crate::session::{Flow, Session, Stopwatch};
@@ -49,12 +50,7 @@ pub(crate) fn estimator(
         watch.lap("train");
         session.place.sampled_tokens +=
             metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
-        session.place.done += 1;
-        session.commit_updated(&metrics, watch.parts())?;
-        metrics.extend(rate.map(|rate| ("sampled_tokens_per_second".to_owned(), rate)));
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+        if end_step(session, metrics, rate, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

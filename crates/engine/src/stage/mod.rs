@@ -17,6 +17,7 @@ mod rejection;
 mod rl;
 mod sft;
 mod sift;
+mod step;
 mod supervision;
 
 pub(crate) use attempts::hinted;

@@ -7,11 +7,11 @@ use stepwell_train::{HeadSettings, OfflineReport, OfflineSettings};
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
-use super::evaluate::development;
 use super::forest::{Growing, grow, growth, rate, refuse_unscored};
+use super::step::end_step;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
-use crate::observe::{Event, Metrics};
+use crate::observe::Metrics;
 use crate::order::batch;
 use crate::recipe::{Offline, OfflineTrunk};
 use crate::rollout::Grown;
@@ -49,16 +49,8 @@ pub(crate) fn offline(session: &mut Session<'_>, config: &Offline) -> Result<Flo
         watch.lap("train");
         session.place.sampled_tokens +=
             metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
-        session.place.done += 1;
         metrics.extend(told(&report));
-        session.commit_updated(&metrics, watch.parts())?;
-        metrics.extend(speed.map(|speed| ("sampled_tokens_per_second".to_owned(), speed)));
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
-            development(session, config.evaluate_questions, config.max_tokens)?;
-        }
-        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+        if end_step(session, metrics, speed, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

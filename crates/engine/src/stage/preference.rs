@@ -6,13 +6,13 @@ use stepwell_train::{PreferenceReport, PreferenceSettings, StepPair};
 use stepwell_tree::{Credit, Key, NewStep, Origin, Purpose, StepId, StepTree, Stop, path_to};
 
 use super::adamw;
-use super::evaluate::development;
 use super::forest::{Growing, forest, growth, rate};
 use super::judged;
+use super::step::end_step;
 use crate::conversation::comparison_tree;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
-use crate::observe::{Event, Metrics};
+use crate::observe::Metrics;
 use crate::order::batch;
 use crate::recipe::{Control, PairFile, Pairs, Preference};
 use crate::session::{Flow, Session, Stopwatch};
@@ -40,16 +40,8 @@ pub(crate) fn preference(
         };
         let report = train(session, config, trees, &pairs)?;
         watch.lap("train");
-        session.place.done += 1;
         metrics.extend(training(&report));
-        session.commit_updated(&metrics, watch.parts())?;
-        metrics.extend(rate.map(|rate| ("sampled_tokens_per_second".to_owned(), rate)));
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
-            development(session, config.evaluate_questions, config.max_tokens)?;
-        }
-        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+        if end_step(session, metrics, rate, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

@@ -8,14 +8,14 @@ use stepwell_train::UpdateReport;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
-use super::evaluate::development;
 use super::forest::{growth, rate};
 use super::kept::{Kept, attempts, keep};
 use super::sft::metrics as training;
+use super::step::end_step;
 use super::supervision::cross_entropy_step;
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
-use crate::observe::{Event, Metrics};
+use crate::observe::Metrics;
 use crate::order::batch;
 use crate::recipe::Rejection;
 use crate::session::{Flow, Session, Stopwatch};
@@ -46,17 +46,9 @@ pub(crate) fn rejection(
         watch.lap("train");
         session.place.sampled_tokens +=
             metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
-        session.place.done += 1;
         metrics.extend(training(&report));
         metrics.insert("round".to_owned(), round as f64);
-        session.commit_updated(&metrics, watch.parts())?;
-        metrics.extend(speed.map(|speed| ("sampled_tokens_per_second".to_owned(), speed)));
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
-            development(session, config.evaluate_questions, config.max_tokens)?;
-        }
-        if session.after_step(config.checkpoint_every, steps)? == Flow::Stopped {
+        if end_step(session, metrics, speed, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

@@ -8,11 +8,11 @@ use stepwell_tree::{Credit, Purpose, StepTree};
 use super::columns;
 use super::companions::without_companions;
 use super::critic;
-use super::evaluate::development;
 use super::forest::{Growing, growth, rate};
 use super::mixture::{Shares, train};
 use super::refill::{forest, tasks};
 use super::sift::{Sifted, sift};
+use super::step::end_step;
 use super::supervision::Shown;
 use crate::alarm::{ALARM, training_reward, watched};
 use crate::error::EngineError;
@@ -54,15 +54,7 @@ pub(crate) fn rl(session: &mut Session<'_>, config: &Rl) -> Result<Flow, EngineE
         listen(session, &mut metrics);
         session.place.sampled_tokens +=
             metrics.get("sampled_tokens").copied().unwrap_or_default() as u64;
-        session.place.done += 1;
-        session.commit_updated(&metrics, watch.parts())?;
-        metrics.extend(rate.map(|rate| ("sampled_tokens_per_second".to_owned(), rate)));
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
-            development(session, config.evaluate_questions, config.max_tokens)?;
-        }
-        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+        if end_step(session, metrics, rate, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

@@ -4,11 +4,11 @@ use stepwell_train::UpdateReport;
 use stepwell_tree::{Credit, Purpose, StepTree};
 
 use super::adamw;
-use super::evaluate::development;
+use super::step::end_step;
 use super::supervision::{Shown, cross_entropy_step};
 use crate::error::EngineError;
 use crate::microbatch::microbatch;
-use crate::observe::{Event, Metrics};
+use crate::observe::Metrics;
 use crate::recipe::{Sft, Supervision};
 use crate::session::{Flow, Session, Stopwatch};
 
@@ -22,18 +22,11 @@ pub(crate) fn sft(session: &mut Session<'_>, config: &Sft) -> Result<Flow, Engin
         let (trees, credits) = shown.trees(session, order, session.place.done);
         let report = update(session, config, &trees, &credits)?;
         watch.lap("train");
-        session.place.done += 1;
         let mut metrics = metrics(&report);
         if config.distill.share.is_some() {
             metrics.insert("distillation".to_owned(), report.distillation);
         }
-        session.commit_updated(&metrics, watch.parts())?;
-        let (stage, done) = (session.place.stage, session.place.done);
-        session.observer.event(Event::Step { stage, done, metrics: &metrics });
-        if config.evaluate_every > 0 && done.is_multiple_of(config.evaluate_every) {
-            development(session, config.evaluate_questions, config.evaluate_max_tokens)?;
-        }
-        if session.after_step(config.checkpoint_every, config.steps)? == Flow::Stopped {
+        if end_step(session, metrics, None, &watch)? == Flow::Stopped {
             return Ok(Flow::Stopped);
         }
     }

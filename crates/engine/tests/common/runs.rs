@@ -6,7 +6,7 @@ use stepwell_engine::EngineError;
 use stepwell_engine::observe::{Event, Observer};
 use stepwell_engine::recipe::Recipe;
 use stepwell_engine::run::{self, Outcome};
-use stepwell_store::{Digest, RunFolder, RunReader, newest_valid};
+use stepwell_store::{Checkpoint, Content, Digest, RunFolder, RunReader, newest_valid};
 
 /// Every kind of stage, a reference model, branched trees, a checkpoint after every rl update.
 pub(crate) const TINY: &str = r#"
@@ -125,6 +125,25 @@ impl Observer for Watch {
     fn stop_requested(&self) -> bool {
         self.stop_after.is_some_and(|k| self.steps >= k)
     }
+}
+
+/// Writes the newest checkpoint again with what `edit` makes of its state and of its other files.
+pub(crate) fn edit_newest(
+    path: &Path,
+    edit: impl FnOnce(&mut serde_json::Value, &mut Vec<(String, Vec<u8>)>),
+) {
+    let run = RunFolder::open_for_writing(path).unwrap();
+    let newest = newest_valid(&run).unwrap().0.unwrap();
+    let mut state = newest.state().unwrap();
+    let own = |name: &&str| !["state.json", "manifest.json"].contains(name);
+    let read = |name: &str| (name.to_owned(), newest.read(name).unwrap());
+    let mut files: Vec<_> = newest.file_names().filter(own).map(read).collect();
+    edit(&mut state, &mut files);
+    std::fs::remove_dir_all(newest.folder()).unwrap();
+    let mut contents: Vec<(&str, Content<'_>)> =
+        files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
+    let (number, head) = (newest.number(), newest.last_commit());
+    Checkpoint::write(&run, number, &mut contents, &state, head).unwrap();
 }
 
 /// What a kill leaves behind: the files as they are between two system calls. The index of the

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use stepwell_engine::observe::{Event, Metrics, Observer};
 use stepwell_engine::run::{self, Outcome};
-use stepwell_store::{Checkpoint, Content, RunFolder, newest_valid};
 
-use super::runs::{End, Watch, end, finish, recipe};
+use super::runs::{End, Watch, edit_newest, end, finish, recipe};
 
 /// Keeps the metrics of every step.
 #[derive(Default)]
@@ -64,20 +63,7 @@ pub(crate) fn sabotaged(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stopped");
     stopped(text, steps, &path);
-    {
-        let run = RunFolder::open_for_writing(&path).unwrap();
-        let newest = newest_valid(&run).unwrap().0.unwrap();
-        let mut state = newest.state().unwrap();
-        let own = |name: &&str| !["state.json", "manifest.json"].contains(name);
-        let read = |name: &str| (name.to_owned(), newest.read(name).unwrap());
-        let files: Vec<_> = newest.file_names().filter(own).map(read).collect();
-        edit(&mut state);
-        std::fs::remove_dir_all(newest.folder()).unwrap();
-        let mut contents: Vec<(&str, Content<'_>)> =
-            files.iter().map(|(name, bytes)| (name.as_str(), Content::Bytes(bytes))).collect();
-        let (number, head) = (newest.number(), newest.last_commit());
-        Checkpoint::write(&run, number, &mut contents, &state, head).unwrap();
-    }
+    edit_newest(&path, |state, _| edit(state));
     match finish(&path, 2) {
         Ok(got) => got != *expected,
         Err(_) => true,
