@@ -134,7 +134,7 @@ impl Learner {
         let value = self.state_values(method, &states, batch)?;
         let target = targets(batch, (forest, rewards), &value, &settings.bellman);
         finite_at("Bellman target", &target, batch, &batch.row)?;
-        let loss = self.offline_loss(method, batch, (&states, &value), &target, scores)?;
+        let (loss, first) = self.offline_loss(method, batch, (&states, &value), &target, scores)?;
         let (mut d_state, held) = self.q_gradient(method, batch, &states, &loss)?;
         if let Some(d_value) = loss.d_streams.get(VALUE) {
             finite_at("value gradient", d_value, batch, &batch.row)?;
@@ -149,7 +149,6 @@ impl Learner {
         report.conservatism += held;
         report.value += mean(&value);
         report.target += mean(&target);
-        let first = self.heads[method.q_heads()[0].0].taken(&states, &batch.target);
         report.q += mean(&first);
         report.trained_tokens += batch.trained();
         report.computed_tokens += batch.layout.len();
@@ -191,7 +190,8 @@ impl Learner {
         Ok(value)
     }
 
-    /// The loss of the taken tokens, and its gradient by what heads and policy say of them.
+    /// The loss of the taken tokens, with its gradient by what heads and policy say of them; and
+    /// `[M]` what the first Q head says of each.
     fn offline_loss(
         &self,
         method: &OfflineValue,
@@ -199,7 +199,8 @@ impl Learner {
         (states, value): (&[f32], &[f32]),
         target: &[f32],
         scores: TokenScores,
-    ) -> Result<Loss, TrainError> {
+    ) -> Result<(Loss, Vec<f32>), TrainError> {
+        // The first Q head comes second.
         let mut said = vec![(VALUE, value.to_vec())];
         for (name, frozen) in method.q_heads() {
             said.push((name, self.heads[*name].taken(states, &batch.target)));
@@ -222,7 +223,8 @@ impl Learner {
             ..Batch::default()
         });
         finite("loss gradient", &loss.d_logprob, batch)?;
-        Ok(loss)
+        let first = said.swap_remove(1).1;
+        Ok((loss, first))
     }
 
     /// Backward of the heads that learn Q: `[M][hidden]` derivatives by the states, and the

@@ -26,15 +26,27 @@ pub(super) struct Layer {
 }
 
 impl Body {
+    /// Every weight 0.
+    pub(super) fn zeros(shape: HeadShape) -> Self {
+        Self::of(shape, |_, _| ())
+    }
+
+    /// The output 0, the inner layer, where there is one, drawn by `seed`.
     pub(super) fn new(shape: HeadShape, seed: u64) -> Self {
+        Self::of(shape, |inner, arena| {
+            if shape.hidden.is_some() {
+                let scale = 1.0 / (shape.inputs as f64).sqrt();
+                let draw = |element| (scale * initial::normal(seed, 0, element as u64)) as f32;
+                let values: Vec<f32> = (0..inner.count()).map(draw).collect();
+                inner.write(arena, &values);
+            }
+        })
+    }
+
+    fn of(shape: HeadShape, fill: impl FnOnce(&Slot, &mut Buffer<f32>)) -> Self {
         let slots = slots(shape);
         let mut arena = Buffer::zeros(Slot::stored_in(&slots));
-        if shape.hidden.is_some() {
-            let scale = 1.0 / (shape.inputs as f64).sqrt();
-            let draw = |element| (scale * initial::normal(seed, 0, element as u64)) as f32;
-            let values: Vec<f32> = (0..slots[0].count()).map(draw).collect();
-            slots[0].write(&mut arena, &values);
-        }
+        fill(&slots[0], &mut arena);
         Self { shape, slots, weights: Weights::F32(arena) }
     }
 

@@ -10,13 +10,13 @@ pub struct FrozenHead {
 }
 
 impl FrozenHead {
-    /// A head of this shape whose output is 0, to be filled.
+    /// A head of this shape whose weights are 0, to be filled.
     ///
     /// # Panics
     /// Where a width is 0.
     #[must_use]
     pub fn new(shape: HeadShape) -> Self {
-        FrozenHead { body: Body::new(shape, 0) }
+        FrozenHead { body: Body::zeros(shape) }
     }
 
     /// Its widths.
